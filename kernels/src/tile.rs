@@ -1,0 +1,167 @@
+//! The shape of a row: blocks of columns that one kernel call reads.
+//!
+//! A [`Grain`] borrows the columns of one record batch. Its parameters (weights, gradient) lie in the order of its
+//! blocks and, inside a block, in the order of its columns, elements or levels; see [`Block::parameters`].
+//! Kernels take a grain's block and a range of rows: that range is the tile.
+
+use crate::dtype::{DType, f16};
+
+/// Scalar numeric columns of one storage type; every slice holds the grain's rows.
+#[derive(Clone, Debug)]
+pub enum Columns<'a> {
+    /// `f64` columns.
+    F64(Vec<&'a [f64]>),
+    /// `f32` columns.
+    F32(Vec<&'a [f32]>),
+    /// `f16` columns.
+    F16(Vec<&'a [f16]>),
+    /// `u16` columns.
+    U16(Vec<&'a [u16]>),
+    /// `u8` columns.
+    U8(Vec<&'a [u8]>),
+}
+
+/// Numbers of one storage type.
+#[derive(Clone, Copy, Debug)]
+pub enum Values<'a> {
+    /// `f64` values.
+    F64(&'a [f64]),
+    /// `f32` values.
+    F32(&'a [f32]),
+    /// `f16` values.
+    F16(&'a [f16]),
+    /// `u16` values.
+    U16(&'a [u16]),
+    /// `u8` values.
+    U8(&'a [u8]),
+}
+
+/// Codes of a categorical column.
+#[derive(Clone, Copy, Debug)]
+pub enum Codes<'a> {
+    /// At most 2^8 levels.
+    U8(&'a [u8]),
+    /// At most 2^16 levels.
+    U16(&'a [u16]),
+    /// At most 2^32 levels.
+    U32(&'a [u32]),
+}
+
+/// Columns that one kernel call reads.
+#[derive(Clone, Debug)]
+pub enum Block<'a> {
+    /// Scalar numeric columns, each contiguous: one parameter a column.
+    Columns(Columns<'a>),
+    /// One vector column, row-major (`values[row * width + element]`): one parameter an element.
+    Vectors {
+        /// Numbers of every row, `rows * width` of them.
+        values: Values<'a>,
+        /// Numbers a row.
+        width: usize,
+    },
+    /// One categorical column, one-hot: one parameter a level; every code is below `levels` (checked on reading).
+    Codes {
+        /// The level of every row.
+        codes: Codes<'a>,
+        /// Number of levels.
+        levels: usize,
+    },
+    /// One sparse vector column, compressed sparse rows: one parameter an element.
+    Sparse {
+        /// Row `i` holds the entries `offsets[i]..offsets[i + 1]`; `rows + 1` of them (checked on reading).
+        offsets: &'a [i32],
+        /// Element numbers, strictly increasing inside a row and below `width` (checked on reading).
+        indices: &'a [u32],
+        /// The values beside the indices.
+        values: &'a [f32],
+        /// Number of elements.
+        width: usize,
+    },
+}
+
+/// One record batch: the unit of scheduling and shuffling.
+#[derive(Clone, Debug)]
+pub struct Grain<'a> {
+    /// Number of rows.
+    pub rows: usize,
+    /// Feature blocks in layout order.
+    pub blocks: Vec<Block<'a>>,
+    /// Targets, finite.
+    pub label: Option<Values<'a>>,
+    /// Sample weights, finite and not negative.
+    pub weight: Option<Values<'a>>,
+}
+
+impl Columns<'_> {
+    /// Number of columns.
+    pub fn len(&self) -> usize {
+        match self {
+            Columns::F64(columns) => columns.len(),
+            Columns::F32(columns) => columns.len(),
+            Columns::F16(columns) => columns.len(),
+            Columns::U16(columns) => columns.len(),
+            Columns::U8(columns) => columns.len(),
+        }
+    }
+
+    /// True when there is no column.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The storage type.
+    pub fn dtype(&self) -> DType {
+        match self {
+            Columns::F64(_) => DType::F64,
+            Columns::F32(_) => DType::F32,
+            Columns::F16(_) => DType::F16,
+            Columns::U16(_) => DType::U16,
+            Columns::U8(_) => DType::U8,
+        }
+    }
+}
+
+impl Values<'_> {
+    /// Number of values.
+    pub fn len(&self) -> usize {
+        match self {
+            Values::F64(values) => values.len(),
+            Values::F32(values) => values.len(),
+            Values::F16(values) => values.len(),
+            Values::U16(values) => values.len(),
+            Values::U8(values) => values.len(),
+        }
+    }
+
+    /// True when there is no value.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The storage type.
+    pub fn dtype(&self) -> DType {
+        match self {
+            Values::F64(_) => DType::F64,
+            Values::F32(_) => DType::F32,
+            Values::F16(_) => DType::F16,
+            Values::U16(_) => DType::U16,
+            Values::U8(_) => DType::U8,
+        }
+    }
+}
+
+impl Block<'_> {
+    /// Number of parameters that the block's columns have.
+    pub fn parameters(&self) -> usize {
+        match self {
+            Block::Columns(columns) => columns.len(),
+            Block::Vectors { width, .. } | Block::Sparse { width, .. } => *width,
+            Block::Codes { levels, .. } => *levels,
+        }
+    }
+
+    /// True for blocks whose rows touch few of their parameters (codes, sparse rows): their gradient is scattered.
+    pub fn is_scattered(&self) -> bool {
+        matches!(self, Block::Codes { .. } | Block::Sparse { .. })
+    }
+}

@@ -1,0 +1,2 @@
+//! gristmill: out-of-core, SIMD-optimised training of machine-learning models, scaled by MPI.
+#![forbid(unsafe_code)]

@@ -1,0 +1,4 @@
+//! The `gristmill` binary.
+#![forbid(unsafe_code)]
+
+fn main() {}
