@@ -1,0 +1,31 @@
+# make test    installs what the tests need (Debian packages and a Python environment, when allowed) and runs every test
+# make lint    format and lints, warnings are errors
+# make bench   criterion benches: each checks its answer, then reports throughput and share of bandwidth
+
+CARGO ?= cargo
+PYTHON ?= target/python/bin/python
+
+.PHONY: all test deps lint bench bench-test docs clean
+
+all:
+	$(CARGO) build --release
+
+deps:
+	tests/install-deps
+
+test: deps
+	GRISTMILL_PYTHON=$(abspath $(PYTHON)) $(CARGO) test --workspace --locked
+
+lint:
+	$(CARGO) fmt --all -- --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+bench:
+	$(CARGO) bench --workspace --locked
+
+# Every bench once, answers checked, nothing timed.
+bench-test:
+	$(CARGO) bench --workspace --locked --benches -- --test
+
+docs:
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
