@@ -1,0 +1,294 @@
+//! Exact AUC and average precision, out of core.
+//!
+//! Both need the rows in the order of their scores. Every row becomes 16 bytes (score, signed weight); when the memory
+//! given is full they are sorted by all cores and written to a scratch file as a sorted run; at the end the runs are
+//! merged. Nothing is binned or sampled. Cost: a sort of the rows; bytes: 16 a row in memory or on disk.
+//!
+//! With rows of equal score taken together, in falling order of scores (scikit-learn's `roc_auc_score` and
+//! `average_precision_score`), TP and FP the weights of both classes down to and including a score:
+//!
+//! ```text
+//! AUC = sum over scores of neg(score) * (TP before it + pos(score) / 2) / (pos * neg)
+//! AP  = sum over scores of (pos(score) / pos) * TP / (TP + FP)
+//! ```
+//!
+//! Rows of equal score are ordered by weight too, so every sum has one order and the result one set of bits.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use gristmill_io::{Error, Result};
+use rayon::slice::ParallelSliceMut;
+
+use super::Rows;
+
+/// Bytes of a row, in memory and in a run.
+const ROW_BYTES: usize = 16;
+
+/// A row: the score as a key that grows when the score falls, and the weight with its class as a sign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Scored {
+    /// Bits of the score, so arranged that keys compare as falling scores do.
+    key: u64,
+    /// Bits of the weight, positive for class 1, negative for class 0.
+    weight: u64,
+}
+
+/// Scores in order.
+#[derive(Debug)]
+pub struct Ranking {
+    rows: Vec<Scored>,
+    capacity: usize,
+    scratch: PathBuf,
+    runs: Vec<File>,
+}
+
+/// What the order of the scores says.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ranked {
+    /// Area under the receiver operating characteristic; none when a class is absent.
+    pub auc: Option<f64>,
+    /// Average precision (area under the precision-recall steps); none without class 1.
+    pub average_precision: Option<f64>,
+}
+
+impl Ranking {
+    /// An empty ranking that keeps at most `memory_bytes` and spills to unnamed files in the folder `scratch`.
+    pub fn new(memory_bytes: usize, scratch: &Path) -> Ranking {
+        let capacity = (memory_bytes / ROW_BYTES).max(1024);
+        Ranking { rows: Vec::new(), capacity, scratch: scratch.to_path_buf(), runs: Vec::new() }
+    }
+
+    /// Add rows; those of weight zero count for nothing and are left out.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when a run cannot be written.
+    pub fn add(&mut self, rows: &Rows<'_>) -> Result<()> {
+        for (score, label, weight) in rows.iter() {
+            if weight == 0.0 {
+                continue;
+            }
+            if self.rows.len() == self.capacity {
+                self.spill()?;
+            }
+            let signed = if label > 0.5 { weight } else { -weight };
+            self.rows.push(Scored { key: falling_key(score), weight: signed.to_bits() });
+        }
+        Ok(())
+    }
+
+    /// AUC and average precision of all rows added.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when a run cannot be read back.
+    pub fn finish(mut self) -> Result<Ranked> {
+        self.rows.par_sort_unstable();
+        let mut totals = Totals::default();
+        self.merge(|row| totals.add(row))?;
+        let mut curve = Curve::new(totals);
+        self.merge(|row| curve.add(row))?;
+        Ok(curve.finish())
+    }
+
+    /// Write the rows in memory as a sorted run.
+    fn spill(&mut self) -> Result<()> {
+        self.rows.par_sort_unstable();
+        let failed = |source| Error::io(&self.scratch, "cannot write sorted scores to a scratch file", source);
+        let file = unnamed_file(&self.scratch, self.runs.len()).map_err(failed)?;
+        let mut to = BufWriter::with_capacity(1 << 20, &file);
+        for row in &self.rows {
+            to.write_all(&row.key.to_le_bytes()).map_err(failed)?;
+            to.write_all(&row.weight.to_le_bytes()).map_err(failed)?;
+        }
+        to.flush().map_err(failed)?;
+        drop(to);
+        self.runs.push(file);
+        self.rows.clear();
+        Ok(())
+    }
+
+    /// Every row in order, out of the runs and of what is in memory (which must be sorted).
+    fn merge(&mut self, mut each: impl FnMut(Scored)) -> Result<()> {
+        if self.runs.is_empty() {
+            self.rows.iter().for_each(|&row| each(row));
+            return Ok(());
+        }
+        let failed = |source| Error::io(&self.scratch, "cannot read sorted scores back from a scratch file", source);
+        let mut runs: Vec<Run<'_>> = Vec::with_capacity(self.runs.len() + 1);
+        for file in &mut self.runs {
+            file.rewind().map_err(failed)?;
+            runs.push(Run::File(BufReader::with_capacity(1 << 18, file)));
+        }
+        runs.push(Run::Memory(self.rows.iter()));
+        let mut heads = BinaryHeap::new();
+        for (number, run) in runs.iter_mut().enumerate() {
+            heads.extend(run.next().map_err(failed)?.map(|row| Reverse((row, number))));
+        }
+        while let Some(Reverse((row, number))) = heads.pop() {
+            each(row);
+            heads.extend(runs[number].next().map_err(failed)?.map(|next| Reverse((next, number))));
+        }
+        Ok(())
+    }
+}
+
+/// A sorted run being read.
+enum Run<'a> {
+    File(BufReader<&'a mut File>),
+    Memory(std::slice::Iter<'a, Scored>),
+}
+
+impl Run<'_> {
+    fn next(&mut self) -> std::io::Result<Option<Scored>> {
+        let Run::File(from) = self else {
+            let Run::Memory(rows) = self else { return Ok(None) };
+            return Ok(rows.next().copied());
+        };
+        let (mut key, mut weight) = ([0; 8], [0; 8]);
+        match from.read_exact(&mut key) {
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(None),
+            other => other?,
+        }
+        from.read_exact(&mut weight)?;
+        Ok(Some(Scored { key: u64::from_le_bytes(key), weight: u64::from_le_bytes(weight) }))
+    }
+}
+
+/// A file that vanishes with the process: its name is removed as soon as it is open.
+fn unnamed_file(folder: &Path, number: usize) -> std::io::Result<File> {
+    let path = folder.join(format!(".gristmill-scores-{}-{number}", std::process::id()));
+    let file = File::options().read(true).write(true).create_new(true).open(&path)?;
+    std::fs::remove_file(&path)?;
+    Ok(file)
+}
+
+/// Weight of each class.
+#[derive(Clone, Copy, Debug, Default)]
+struct Totals {
+    positive: f64,
+    negative: f64,
+}
+
+impl Totals {
+    fn add(&mut self, row: Scored) {
+        let weight = f64::from_bits(row.weight);
+        if weight > 0.0 {
+            self.positive += weight;
+        } else {
+            self.negative -= weight;
+        }
+    }
+}
+
+/// Both areas, as the scores fall.
+struct Curve {
+    totals: Totals,
+    key: u64,
+    tie: Totals,
+    above: Totals,
+    auc: Exact,
+    precision: Exact,
+}
+
+impl Curve {
+    fn new(totals: Totals) -> Curve {
+        Curve {
+            totals,
+            key: 0,
+            tie: Totals::default(),
+            above: Totals::default(),
+            auc: Exact::default(),
+            precision: Exact::default(),
+        }
+    }
+
+    fn add(&mut self, row: Scored) {
+        if row.key != self.key {
+            self.close_tie();
+            self.key = row.key;
+        }
+        self.tie.add(row);
+    }
+
+    /// Count the rows of one score.
+    fn close_tie(&mut self) {
+        let Totals { positive, negative } = std::mem::take(&mut self.tie);
+        self.auc.add(negative * (self.above.positive + positive / 2.0));
+        self.above.positive += positive;
+        self.above.negative += negative;
+        if positive > 0.0 {
+            self.precision.add(positive * self.above.positive / (self.above.positive + self.above.negative));
+        }
+    }
+
+    fn finish(mut self) -> Ranked {
+        self.close_tie();
+        let Totals { positive, negative } = self.totals;
+        let both = positive > 0.0 && negative > 0.0;
+        Ranked {
+            auc: both.then(|| self.auc.value() / positive / negative),
+            average_precision: (positive > 0.0).then(|| self.precision.value() / positive),
+        }
+    }
+}
+
+/// A sum with its rounding error carried along (Neumaier), so that a billion small terms lose no digits.
+#[derive(Default)]
+struct Exact {
+    sum: f64,
+    lost: f64,
+}
+
+impl Exact {
+    fn add(&mut self, x: f64) {
+        let sum = self.sum + x;
+        self.lost += if self.sum.abs() >= x.abs() { (self.sum - sum) + x } else { (x - sum) + self.sum };
+        self.sum = sum;
+    }
+
+    fn value(&self) -> f64 {
+        self.sum + self.lost
+    }
+}
+
+/// Bits that grow when the score falls; -0 counts as 0.
+fn falling_key(score: f64) -> u64 {
+    let bits = (score + 0.0).to_bits();
+    if bits >> 63 == 0 { !(bits | 1 << 63) } else { bits }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_order_falling_scores() {
+        let scores = [f64::INFINITY, 3.5, 1.0, 1e-300, 0.0, -1e-300, -2.0, f64::NEG_INFINITY];
+        assert!(scores.windows(2).all(|pair| falling_key(pair[0]) < falling_key(pair[1])));
+        assert_eq!(falling_key(0.0), falling_key(-0.0));
+    }
+
+    /// A ranking that spills gives the same bits as one that does not.
+    #[test]
+    fn spilled_runs_change_nothing() {
+        let scratch = tempfile::tempdir().expect("temporary folder");
+        let count = 10_000;
+        let score: Vec<f64> = (0..count).map(|i| f64::from((i * 7919) % 1013) / 100.0 - 5.0).collect();
+        let label: Vec<f64> = (0..count).map(|i| f64::from(u8::from((i * 31) % 1013 > 400 + i % 97))).collect();
+        let weight: Vec<f64> = (0..count).map(|i| f64::from(i % 5) * 0.3).collect();
+        let rows = Rows { prediction: &score, label: &label, weight: Some(&weight), centre: 0.0 };
+        let ranked = |memory| {
+            let mut ranking = Ranking::new(memory, scratch.path());
+            ranking.add(&rows).expect("scratch file");
+            assert_eq!(ranking.runs.is_empty(), memory > 1 << 20);
+            ranking.finish().expect("scratch file")
+        };
+        let (small, large) = (ranked(1024 * ROW_BYTES), ranked(1 << 30));
+        assert_eq!(small.auc.map(f64::to_bits), large.auc.map(f64::to_bits));
+        assert_eq!(small.average_precision.map(f64::to_bits), large.average_precision.map(f64::to_bits));
+        assert_eq!(std::fs::read_dir(scratch.path()).expect("folder").count(), 0, "a scratch file is left");
+    }
+}

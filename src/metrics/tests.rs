@@ -1,0 +1,101 @@
+//! Every figure against scikit-learn (version in `tests/reference/metrics.json`, made by `metrics.py` beside it).
+
+use super::*;
+
+const COUNT: i64 = 4_000;
+
+fn reference() -> serde_json::Value {
+    serde_json::from_str(include_str!("../../tests/reference/metrics.json")).expect("reference file")
+}
+
+/// The rows of the recipe: prediction, label, weight.
+fn rows_of(task: Task) -> [Vec<f64>; 3] {
+    let column = |value: &dyn Fn(i64) -> f64| (0..COUNT).map(value).collect::<Vec<f64>>();
+    let weight = column(&|i| ((i * 31) % 7) as f64 / 4.0);
+    let margin = |i: i64| ((i * 7919) % 1013 - 506) as f64 / 128.0;
+    let value = |i: i64| 1e6 + ((i * 6007) % 3001) as f64 / 16.0;
+    match task {
+        Task::Binary => [
+            column(&margin),
+            column(&|i| {
+                let chance = ((i * 104_729) % 2003) as f64 / 2003.0;
+                f64::from(u8::from(chance < 1.0 / (1.0 + (-margin(i) * 0.8).exp())))
+            }),
+            weight,
+        ],
+        Task::Regression => [column(&|i| value(i) + ((i * 577) % 211 - 105) as f64 / 8.0), column(&value), weight],
+    }
+}
+
+/// Evaluate in chunks of `step` rows.
+fn evaluate(task: Task, weighted: bool, step: usize) -> Evaluation {
+    let scratch = tempfile::tempdir().expect("temporary folder");
+    let [prediction, label, weight] = rows_of(task);
+    let mut board = Scoreboard::new(task, 1 << 16, scratch.path());
+    for from in (0..prediction.len()).step_by(step) {
+        let range = from..(from + step).min(prediction.len());
+        let rows = Rows {
+            prediction: &prediction[range.clone()],
+            label: &label[range.clone()],
+            weight: weighted.then(|| &weight[range.clone()]),
+            centre: 1e6,
+        };
+        board.add(&Partial::of(task, &rows), &rows).expect("scratch file");
+    }
+    board.finish().expect("scratch file")
+}
+
+/// Sums of 4,000 terms in another order than numpy's pairwise one: 1e-12 is some hundred roundings.
+fn close(found: Option<f64>, expected: &serde_json::Value, what: &str) {
+    let (found, expected) = (found.expect(what), expected.as_f64().expect(what));
+    assert!((found - expected).abs() <= 1e-12 * expected.abs(), "{what}: {found} instead of {expected}");
+}
+
+#[test]
+fn figures_are_those_of_scikit_learn() {
+    let reference = reference();
+    for (task, key) in [(Task::Binary, "binary"), (Task::Regression, "regression")] {
+        for (weighted, suffix) in [(false, ""), (true, "_weighted")] {
+            let expected = reference[format!("{key}{suffix}")].as_object().expect("figures");
+            for step in [97, 4_000] {
+                let found = evaluate(task, weighted, step);
+                for (name, value) in expected.iter().filter(|(name, _)| *name != "calibration") {
+                    close(found.figure(name), value, &format!("{key}{suffix} {name}"));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_calibration_table_is_that_of_scikit_learn() {
+    let reference = reference();
+    for (weighted, key) in [(false, "binary"), (true, "binary_weighted")] {
+        let found = evaluate(Task::Binary, weighted, 1_000).calibration;
+        let expected = reference[key]["calibration"].as_array().expect("table");
+        assert_eq!(found.len(), expected.len());
+        for (bin, line) in found.iter().zip(expected) {
+            close(Some(bin.weight), &line[0], "weight");
+            close(bin.predicted, &line[1], "predicted");
+            close(bin.observed, &line[2], "observed");
+        }
+    }
+}
+
+#[test]
+fn what_is_not_defined_has_no_value() {
+    let scratch = tempfile::tempdir().expect("temporary folder");
+    let judge = |task, prediction: &[f64], label: &[f64]| {
+        let rows = Rows { prediction, label, weight: None, centre: 0.0 };
+        let mut board = Scoreboard::new(task, 1 << 20, scratch.path());
+        board.add(&Partial::of(task, &rows), &rows).expect("no spill");
+        board.finish().expect("no spill")
+    };
+    let one_class = judge(Task::Binary, &[-1.0, -2.0], &[0.0, 0.0]);
+    assert_eq!(one_class.figure("auc"), None);
+    assert_eq!(one_class.figure("precision"), None);
+    assert_eq!(one_class.figure("accuracy"), Some(1.0));
+    let constant = judge(Task::Regression, &[1.0, 2.0, 3.0], &[0.1, 0.1, 0.1]);
+    assert_eq!(constant.figure("r2"), None);
+    assert!(judge(Task::Regression, &[], &[]).figures.iter().all(|figure| figure.value.is_none()));
+}

@@ -1,0 +1,59 @@
+"""Expected values of src/metrics: python3 metrics.py > metrics.json
+
+Rows are made by an integer recipe that the test repeats, so only the figures are committed.
+"""
+import json
+import numpy as np
+import sklearn
+from sklearn import metrics as m
+from sklearn.calibration import calibration_curve
+
+N = 4_000
+i = np.arange(N, dtype=np.int64)
+# Margins on a coarse grid, so that many are tied.
+margin = ((i * 7919) % 1013 - 506) / 128.0
+label = (((i * 104729) % 2003) / 2003.0 < 1.0 / (1.0 + np.exp(-margin * 0.8))).astype(np.int64)
+weight = ((i * 31) % 7) / 4.0
+value = 1e6 + ((i * 6007) % 3001) / 16.0
+predicted = value + (((i * 577) % 211) - 105) / 8.0
+p = 1.0 / (1.0 + np.exp(-margin))
+
+
+def binary(w):
+    hard = (margin > 0).astype(int)
+    edges = np.arange(11) / 10.0
+    which = np.searchsorted(edges[1:-1], p)
+    ww = np.ones(N) if w is None else w
+    bins = [
+        [float(ww[which == b].sum()), float(np.average(p[which == b], weights=ww[which == b])),
+         float(np.average(label[which == b], weights=ww[which == b]))]
+        for b in range(10)
+    ]
+    if w is None:
+        observed, mean = calibration_curve(label, p, n_bins=10)
+        assert np.allclose([b[1] for b in bins], mean) and np.allclose([b[2] for b in bins], observed)
+    return {
+        "log_loss": m.log_loss(label, p, sample_weight=w),
+        "accuracy": m.accuracy_score(label, hard, sample_weight=w),
+        "precision": m.precision_score(label, hard, sample_weight=w),
+        "recall": m.recall_score(label, hard, sample_weight=w),
+        "f1": m.f1_score(label, hard, sample_weight=w),
+        "auc": m.roc_auc_score(label, margin, sample_weight=w),
+        "average_precision": m.average_precision_score(label, margin, sample_weight=w),
+        "calibration": bins,
+    }
+
+
+def regression(w):
+    return {
+        "rmse": m.root_mean_squared_error(value, predicted, sample_weight=w),
+        "mae": m.mean_absolute_error(value, predicted, sample_weight=w),
+        "r2": m.r2_score(value, predicted, sample_weight=w),
+    }
+
+
+print(json.dumps({
+    "made_with": f"scikit-learn {sklearn.__version__}, numpy {np.__version__}",
+    "binary": binary(None), "binary_weighted": binary(weight),
+    "regression": regression(None), "regression_weighted": regression(weight),
+}, indent=1, default=float))
