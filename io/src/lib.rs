@@ -8,8 +8,11 @@
 //! | [`watch`] | how do long jobs report progress and stop when asked? |
 #![warn(missing_docs)]
 
+pub mod checksum;
+pub mod durable;
 pub mod error;
 pub mod manifest;
+pub mod mmap;
 pub mod source;
 pub mod watch;
 

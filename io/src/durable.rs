@@ -1,0 +1,321 @@
+//! Durable writes: what is on disk is either the old state or the new one, whenever the process dies.
+//!
+//! The only caller of `rename` in the project. Two shapes:
+//! - [`write_file`]: one file. Written under a temporary name in the same folder, synced, renamed, folder synced.
+//! - [`Staging`]: a folder. Filled under `.NAME.partial` beside the output; [`Staging::commit`] syncs every file and
+//!   folder, moves an old output aside (`.NAME.old`), renames the staging into place and removes the old one. Dropped
+//!   without commit, it removes itself; what a killed process left behind is removed by the next run for that output.
+//!
+//! Assumed of the file system: rename within a folder is atomic, and a synced folder keeps its entries. A process that
+//! dies between the two renames leaves the old output, complete, under `.NAME.old`; the next run puts it back.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::error::{Error, Result};
+
+/// A step of a durable write, named for fault injection in tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Creating the temporary file or staging folder.
+    Create,
+    /// Writing the content.
+    Write,
+    /// Syncing a file.
+    SyncFile,
+    /// Syncing a folder.
+    SyncFolder,
+    /// Moving the old output aside.
+    MoveAside,
+    /// Renaming into place.
+    Rename,
+    /// Removing the old output.
+    RemoveOld,
+}
+
+#[cfg(test)]
+thread_local! {
+    /// The step at which writes of this thread fail, how many times it passes before, and whether the "process dies"
+    /// there (nothing is cleaned up) or only gets an error.
+    static FAULT: std::cell::Cell<Option<(Step, u32, bool)>> = const { std::cell::Cell::new(None) };
+    static DEAD: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// Tests make a step fail here; otherwise nothing.
+#[cfg(test)]
+fn pass(step: Step) -> std::io::Result<()> {
+    if DEAD.get() {
+        return Err(std::io::Error::other("dead"));
+    }
+    match FAULT.get() {
+        Some((at, 0, kill)) if at == step => {
+            DEAD.set(kill);
+            FAULT.set(None);
+            Err(std::io::Error::from_raw_os_error(rustix::io::Errno::NOSPC.raw_os_error()))
+        }
+        Some((at, count, kill)) if at == step => {
+            FAULT.set(Some((at, count - 1, kill)));
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(not(test))]
+fn pass(_step: Step) -> std::io::Result<()> {
+    Ok(())
+}
+
+/// True when a test plays a process that died: cleaning up must not run.
+fn dead() -> bool {
+    #[cfg(test)]
+    return DEAD.get();
+    #[cfg(not(test))]
+    false
+}
+
+/// Write a file so that it holds either what it held before or all that `write` wrote.
+///
+/// # Errors
+/// Of `write`, or [`Error::Io`]; the file is then as it was.
+pub fn write_file<T>(path: &Path, write: impl FnOnce(&mut File) -> Result<T>) -> Result<T> {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let (folder, name) = parts(path)?;
+    sweep(&folder, &name);
+    let unique = format!("tmp-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+    let temporary = folder.join(hidden(&name, &unique));
+    let outcome = write_temporary(&temporary, path, &folder, write);
+    if outcome.is_err() && !dead() {
+        // Best effort: the error that brought us here is the one to report.
+        let _ = fs::remove_file(&temporary);
+    }
+    outcome
+}
+
+fn write_temporary<T>(
+    temporary: &Path,
+    path: &Path,
+    folder: &Path,
+    write: impl FnOnce(&mut File) -> Result<T>,
+) -> Result<T> {
+    let mut file =
+        pass(Step::Create).and_then(|()| File::create(temporary)).map_err(|e| Error::io(path, "cannot create", e))?;
+    // Tells the next run that this file is in use; a file system without locks loses only that.
+    let _ = rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive);
+    let value = write(&mut file)?;
+    pass(Step::Write).and_then(|()| file.flush()).map_err(|e| Error::io(path, "cannot write", e))?;
+    pass(Step::SyncFile).and_then(|()| file.sync_all()).map_err(|e| Error::io(path, "cannot write to the disk", e))?;
+    pass(Step::Rename)
+        .and_then(|()| fs::rename(temporary, path))
+        .map_err(|e| Error::io(path, "cannot put the new file in place", e))?;
+    sync_folder(folder)?;
+    Ok(value)
+}
+
+/// [`write_file`] of bytes at hand.
+///
+/// # Errors
+/// [`Error::Io`]; the file is then as it was.
+pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_file(path, |file| file.write_all(bytes).map_err(|e| Error::io(path, "cannot write", e)))
+}
+
+/// A folder in the making.
+#[derive(Debug)]
+pub struct Staging {
+    output: PathBuf,
+    parent: PathBuf,
+    folder: PathBuf,
+    old: PathBuf,
+    force: bool,
+    committed: bool,
+    /// Held while this process is alive, so that no other takes the folder for a leftover.
+    _lock: File,
+}
+
+impl Staging {
+    /// A staging folder for `output`, which must not exist unless `force`.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when the output exists or another process is writing it, [`Error::Io`] when the folder cannot
+    /// be made.
+    pub fn create(output: &Path, force: bool) -> Result<Staging> {
+        let (parent, name) = parts(output)?;
+        fs::create_dir_all(&parent).map_err(|e| Error::io(&parent, "cannot create the folder", e))?;
+        let (folder, old) = (parent.join(hidden(&name, "partial")), parent.join(hidden(&name, "old")));
+        let output = parent.join(&name);
+        recover(&output, &folder, &old)?;
+        check_output(&output, force)?;
+        pass(Step::Create)
+            .and_then(|()| fs::create_dir(&folder))
+            .map_err(|e| Error::io(&folder, "cannot create the folder", e))?;
+        let lock = lock_leftover(&folder)?.ok_or_else(|| {
+            Error::io(&folder, "the folder vanished", std::io::Error::from(std::io::ErrorKind::NotFound))
+        })?;
+        Ok(Staging { output, parent, folder, old, force, committed: false, _lock: lock })
+    }
+
+    /// Where to write.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Where it will be.
+    pub fn output(&self) -> &Path {
+        &self.output
+    }
+
+    /// Make it the output.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; the output is then as it was, and the staging removed.
+    pub fn commit(mut self) -> Result<()> {
+        sync_tree(&self.folder)?;
+        check_output(&self.output, self.force)?;
+        let replaces = fs::symlink_metadata(&self.output).is_ok();
+        if replaces {
+            pass(Step::MoveAside)
+                .and_then(|()| fs::rename(&self.output, &self.old))
+                .map_err(|e| Error::io(&self.output, "cannot move the old output aside", e))?;
+        }
+        if let Err(e) = pass(Step::Rename).and_then(|()| fs::rename(&self.folder, &self.output)) {
+            if replaces && !dead() {
+                fs::rename(&self.old, &self.output)
+                    .map_err(|e| Error::io(&self.old, "cannot put the old output back", e))?;
+            }
+            return Err(Error::io(&self.output, "cannot put the new output in place", e));
+        }
+        self.committed = true;
+        sync_folder(&self.parent)?;
+        if replaces {
+            pass(Step::RemoveOld)
+                .and_then(|()| remove(&self.old))
+                .map_err(|e| Error::io(&self.old, "cannot remove the old output", e))?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        if !self.committed && !dead() {
+            // Best effort: a leftover is removed by the next run for the same output.
+            let _ = fs::remove_dir_all(&self.folder);
+        }
+    }
+}
+
+/// An error when `output` exists, unless `force`.
+///
+/// # Errors
+/// [`Error::Usage`] that names `--force`.
+pub fn check_output(output: &Path, force: bool) -> Result<()> {
+    if !force && fs::symlink_metadata(output).is_ok() {
+        let message = format!("{} exists already. Add --force to replace it, or name another output", output.display());
+        return Err(Error::Usage(message));
+    }
+    Ok(())
+}
+
+/// Clean up after a process that died while it wrote `output`: put an old output that was moved aside back when nothing
+/// took its place, and remove the rest. A live process holds a lock on its staging folder.
+fn recover(output: &Path, partial: &Path, old: &Path) -> Result<()> {
+    if let Some(_lock) = lock_leftover(partial)? {
+        remove(partial).map_err(|e| Error::io(partial, "cannot remove the leftover of an earlier run", e))?;
+    }
+    if fs::symlink_metadata(old).is_err() {
+        return Ok(());
+    }
+    if fs::symlink_metadata(output).is_err() {
+        fs::rename(old, output).map_err(|e| Error::io(output, "cannot put the old output back", e))
+    } else {
+        remove(old).map_err(|e| Error::io(old, "cannot remove the leftover of an earlier run", e))
+    }
+}
+
+/// The lock of a leftover, or none when there is no leftover.
+fn lock_leftover(partial: &Path) -> Result<Option<File>> {
+    match File::open(partial) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Error::io(partial, "cannot open the leftover of an earlier run", e)),
+        Ok(file) => match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(file)),
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                let message =
+                    format!("another process is writing {}. Wait for it, or name another output", partial.display());
+                Err(Error::Usage(message))
+            }
+            // A file system without locks: one that is not in use is all we can assume.
+            Err(_) => Ok(Some(file)),
+        },
+    }
+}
+
+/// Remove temporary files that killed processes left for `name`; those in use are locked. Best effort.
+fn sweep(folder: &Path, name: &OsStr) {
+    let prefix = hidden(name, "tmp-");
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        if entry.file_name().as_encoded_bytes().starts_with(prefix.as_encoded_bytes())
+            && let Ok(Some(_lock)) = lock_leftover(&entry.path())
+        {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// Sync every file and folder below `folder`, and itself.
+fn sync_tree(folder: &Path) -> Result<()> {
+    let entries = fs::read_dir(folder).map_err(|e| Error::io(folder, "cannot list the folder", e))?;
+    for entry in entries {
+        let path = entry.map_err(|e| Error::io(folder, "cannot list the folder", e))?.path();
+        let kind = fs::symlink_metadata(&path).map_err(|e| Error::io(&path, "cannot look at", e))?.file_type();
+        if kind.is_dir() {
+            sync_tree(&path)?;
+        } else if kind.is_file() {
+            let file = File::open(&path).map_err(|e| Error::io(&path, "cannot open", e))?;
+            pass(Step::SyncFile)
+                .and_then(|()| file.sync_all())
+                .map_err(|e| Error::io(&path, "cannot write to the disk", e))?;
+        }
+    }
+    sync_folder(folder)
+}
+
+fn sync_folder(folder: &Path) -> Result<()> {
+    pass(Step::SyncFolder)
+        .and_then(|()| File::open(folder))
+        .and_then(|file| file.sync_all())
+        .map_err(|e| Error::io(folder, "cannot write the folder to the disk", e))
+}
+
+/// Remove a file, or a folder and all in it.
+fn remove(path: &Path) -> std::io::Result<()> {
+    if fs::symlink_metadata(path)?.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }
+}
+
+/// Folder and name of an output.
+fn parts(path: &Path) -> Result<(PathBuf, OsString)> {
+    let name = path.file_name().ok_or_else(|| Error::Usage(format!("{} is no name of an output", path.display())))?;
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_path_buf(),
+        _ => PathBuf::from("."),
+    };
+    Ok((folder, name.to_os_string()))
+}
+
+/// `.NAME.suffix`
+fn hidden(name: &OsStr, suffix: &str) -> OsString {
+    let mut hidden = OsString::from(".");
+    hidden.push(name);
+    hidden.push(".");
+    hidden.push(suffix);
+    hidden
+}
+
+#[cfg(test)]
+#[path = "durable_tests.rs"]
+mod tests;

@@ -1,0 +1,130 @@
+//! Crashes and errors at every step: what is found afterwards is the old state or the new one.
+
+use super::*;
+
+fn fail(step: Step, after: u32, kill: bool) {
+    FAULT.set(Some((step, after, kill)));
+}
+
+/// What a new process would see: faults and death of the old one are over.
+fn restart() {
+    FAULT.set(None);
+    DEAD.set(false);
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+const FILE_STEPS: [Step; 5] = [Step::Create, Step::Write, Step::SyncFile, Step::Rename, Step::SyncFolder];
+
+#[test]
+fn a_file_is_old_or_new_whatever_step_fails() {
+    for kill in [false, true] {
+        for step in FILE_STEPS {
+            let scratch = tempfile::tempdir().unwrap();
+            let path = scratch.path().join("model.json");
+            write_bytes(&path, b"old").unwrap();
+            fail(step, 0, kill);
+            let error = write_bytes(&path, b"new").unwrap_err();
+            restart();
+            let content = fs::read(&path).unwrap();
+            assert_eq!(content == b"new", step == Step::SyncFolder, "{step:?}: {content:?}");
+            assert!(error.to_string().contains("model.json") || step == Step::SyncFolder, "{error}");
+            write_bytes(&path, b"newer").unwrap();
+            assert_eq!(fs::read(&path).unwrap(), b"newer");
+            assert_eq!(names(scratch.path()), ["model.json"], "{step:?} left something");
+        }
+    }
+}
+
+fn fill(staging: &Staging, content: &str) {
+    fs::write(staging.folder().join("a"), content).unwrap();
+    fs::create_dir(staging.folder().join("sub")).unwrap();
+    fs::write(staging.folder().join("sub/b"), content).unwrap();
+}
+
+fn write_folder(output: &Path, content: &str) -> Result<()> {
+    let staging = Staging::create(output, true)?;
+    fill(&staging, content);
+    staging.commit()
+}
+
+fn content(output: &Path) -> (String, String) {
+    (fs::read_to_string(output.join("a")).unwrap(), fs::read_to_string(output.join("sub/b")).unwrap())
+}
+
+#[test]
+fn a_folder_is_old_or_new_whatever_step_fails() {
+    let steps = [
+        (Step::Create, 0),
+        (Step::SyncFile, 0),
+        (Step::SyncFile, 1),
+        (Step::SyncFolder, 0),
+        (Step::SyncFolder, 1),
+        (Step::MoveAside, 0),
+        (Step::Rename, 0),
+        (Step::SyncFolder, 2),
+        (Step::RemoveOld, 0),
+    ];
+    for kill in [false, true] {
+        for (number, &(step, after)) in steps.iter().enumerate() {
+            let scratch = tempfile::tempdir().unwrap();
+            let output = scratch.path().join("data");
+            write_folder(&output, "old").unwrap();
+            fail(step, after, kill);
+            assert!(write_folder(&output, "new").is_err(), "{step:?}");
+            restart();
+            // The next run for the same output first recovers, then finds the output there and refuses.
+            let refused = Staging::create(&output, false).unwrap_err();
+            assert!(refused.to_string().contains("--force"), "{refused}");
+            let expected = if number >= 7 { "new" } else { "old" };
+            assert_eq!(content(&output), (expected.to_string(), expected.to_string()), "{step:?} {after} {kill}");
+            assert_eq!(names(scratch.path()), ["data"], "{step:?} {after} {kill}");
+            write_folder(&output, "newest").unwrap();
+            assert_eq!(content(&output).0, "newest");
+        }
+    }
+}
+
+#[test]
+fn dropping_leaves_nothing() {
+    let scratch = tempfile::tempdir().unwrap();
+    let staging = Staging::create(&scratch.path().join("data"), false).unwrap();
+    fill(&staging, "x");
+    drop(staging);
+    assert!(names(scratch.path()).is_empty());
+}
+
+#[test]
+fn two_writers_of_one_output_do_not_mix() {
+    let scratch = tempfile::tempdir().unwrap();
+    let output = scratch.path().join("data");
+    let first = Staging::create(&output, false).unwrap();
+    let second = Staging::create(&output, true).unwrap_err();
+    assert!(matches!(&second, Error::Usage(_)) && second.to_string().contains("another process"), "{second}");
+    fill(&first, "x");
+    first.commit().unwrap();
+    assert_eq!(content(&output).0, "x");
+}
+
+#[test]
+fn an_output_that_appears_meanwhile_is_kept() {
+    let scratch = tempfile::tempdir().unwrap();
+    let output = scratch.path().join("data");
+    let staging = Staging::create(&output, false).unwrap();
+    fs::write(&output, "somebody else's").unwrap();
+    assert!(matches!(staging.commit().unwrap_err(), Error::Usage(_)));
+    assert_eq!(fs::read_to_string(&output).unwrap(), "somebody else's");
+    assert_eq!(names(scratch.path()), ["data"]);
+}
+
+#[test]
+fn relative_and_odd_outputs() {
+    assert!(Staging::create(Path::new("/"), false).is_err());
+    assert!(write_bytes(Path::new(".."), b"").is_err());
+    assert_eq!(parts(Path::new("name")).unwrap().0, Path::new("."));
+}

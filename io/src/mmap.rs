@@ -1,0 +1,218 @@
+//! Memory: read-only maps of files, page-aligned blocks to read into, and both as owners of Arrow buffers.
+//!
+//! The one file of this crate with `unsafe` code. A tile is a pointer into a map (stage 4), so nothing is copied on
+//! the way from the page cache to a kernel; [`Block`] is the other way in, for direct I/O past the page cache.
+//!
+//! Two things about maps are not in the compiler's hands:
+//! - Another process may change the file. A shard is written once, under a temporary name, and never again; its
+//!   length and time stamp are compared at the start of every scan ([`Identity`]).
+//! - Touching a page that cannot be read kills the process (SIGBUS). [`Map::populate`] therefore asks the kernel to
+//!   map the pages first (`MADV_POPULATE_READ`, Linux 5.14), which answers with an error where touching would kill.
+
+use std::fs::File;
+use std::ops::Range;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use arrow::buffer::Buffer;
+
+use crate::error::{Error, Place, Result};
+
+/// Pages of maps and the unit of direct I/O; a multiple of every common sector and page size.
+pub const PAGE: usize = 4096;
+
+/// What tells one state of a file from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Length in bytes.
+    pub bytes: u64,
+    device: u64,
+    inode: u64,
+    modified: (i64, i64),
+}
+
+impl Identity {
+    /// The identity of an open file.
+    ///
+    /// # Errors
+    /// When the system cannot tell.
+    pub fn of(file: &File) -> std::io::Result<Identity> {
+        file.metadata().map(|metadata| Identity::from(&metadata))
+    }
+
+    /// An error unless the file at `path` is still the one that was opened, unchanged.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when the file vanished or changed.
+    pub fn check(&self, path: &Path) -> Result<()> {
+        let metadata =
+            std::fs::metadata(path).map_err(|source| Error::io(path, "the file vanished while in use", source))?;
+        let now = Identity::from(&metadata);
+        if now == *self {
+            return Ok(());
+        }
+        let message = if now.bytes < self.bytes {
+            format!("the file was truncated while in use: it had {} bytes, now {}", self.bytes, now.bytes)
+        } else {
+            "the file was changed while in use".to_string()
+        };
+        Err(Error::data(path, message).help("Run 'gristmill verify' on the dataset, then start again"))
+    }
+}
+
+impl From<&std::fs::Metadata> for Identity {
+    fn from(metadata: &std::fs::Metadata) -> Identity {
+        Identity {
+            bytes: metadata.len(),
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+        }
+    }
+}
+
+/// A whole file, mapped read-only. Costs address space only until pages are populated or touched.
+#[derive(Debug)]
+pub struct Map {
+    path: PathBuf,
+    pages: memmap2::Mmap,
+}
+
+impl Map {
+    /// Map a file of at least one byte.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the system refuses.
+    pub fn new(path: &Path, file: &File) -> Result<Map> {
+        // SAFETY: the map is read-only, and shards are never written again once they have their name (`durable`);
+        // `Identity::check` before each scan and `populate` before first use turn a change by others into an error.
+        let pages = unsafe { memmap2::Mmap::map(file) }.map_err(|e| Error::io(path, "cannot map the file", e))?;
+        // Read-around would bring in columns that the model does not use. A hint: refusal changes nothing.
+        let _ = pages.advise(memmap2::Advice::Random);
+        Ok(Map { path: path.to_path_buf(), pages })
+    }
+
+    /// Number of bytes mapped.
+    pub fn len(&self) -> usize {
+        self.pages.len()
+    }
+
+    /// True for a map of nothing, which the system does not make.
+    pub fn is_empty(&self) -> bool {
+        self.pages.is_empty()
+    }
+
+    /// Bring the pages of a range in and map them, so that touching them can neither wait nor kill.
+    ///
+    /// # Errors
+    /// [`Error::Data`] with the offset when the file was truncated, [`Error::Io`] when the disk fails.
+    pub fn populate(&self, range: Range<usize>) -> Result<()> {
+        if range.is_empty() {
+            return Ok(());
+        }
+        match self.pages.advise_range(memmap2::Advice::PopulateRead, range.start, range.len()) {
+            Ok(()) => Ok(()),
+            Err(e) if e.raw_os_error() == Some(rustix::io::Errno::INVAL.raw_os_error()) => self.read_through(range),
+            Err(e) => Err(self.fault(&range, e)),
+        }
+    }
+
+    /// For kernels without MADV_POPULATE_READ: read the range once through the page cache.
+    fn read_through(&self, range: Range<usize>) -> Result<()> {
+        let file = File::open(&self.path).map_err(|e| Error::io(&self.path, "the file vanished while in use", e))?;
+        let mut scratch = vec![0; range.len().min(1 << 20)];
+        let mut at = range.start;
+        while at < range.end {
+            let part = &mut scratch[..(range.end - at).min(1 << 20)];
+            file.read_exact_at(part, at as u64).map_err(|e| self.fault(&(at..range.end), e))?;
+            at += part.len();
+        }
+        Ok(())
+    }
+
+    /// Why pages of `range` could not be had.
+    fn fault(&self, range: &Range<usize>, source: std::io::Error) -> Error {
+        match std::fs::metadata(&self.path) {
+            Ok(metadata) if metadata.len() < range.end as u64 => {
+                let message =
+                    format!("the file was truncated while in use: it had {} bytes, now {}", self.len(), metadata.len());
+                Error::data(&self.path, message).at(Place::Offset(metadata.len().max(range.start as u64)))
+            }
+            Ok(_) => {
+                let message = format!("cannot read {} bytes: {source}", range.len());
+                Error::data(&self.path, message)
+                    .at(Place::Offset(range.start as u64))
+                    .help("The disk may be failing; run 'gristmill verify' on the dataset")
+            }
+            Err(e) => Error::io(&self.path, "the file vanished while in use", e),
+        }
+    }
+
+    /// Unmap the pages of a range and drop them from the page cache. A hint: what cannot be dropped stays.
+    pub fn evict(&self, range: Range<usize>) {
+        let start = range.start / PAGE * PAGE;
+        let end = range.end.next_multiple_of(PAGE).min(self.len());
+        if start >= end {
+            return;
+        }
+        // SAFETY: a read-only map of a file that nobody writes: pages dropped here come back from the file with the
+        // same bytes when they are touched again, so even a live reference into the range stays valid.
+        let _ = unsafe { self.pages.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, end - start) };
+        if let (Ok(file), Some(length)) = (File::open(&self.path), std::num::NonZeroU64::new((end - start) as u64)) {
+            let _ = rustix::fs::fadvise(&file, start as u64, Some(length), rustix::fs::Advice::DontNeed);
+        }
+    }
+
+    /// The whole map as an Arrow buffer that keeps it alive (no copy).
+    pub fn buffer(self: &Arc<Map>) -> Buffer {
+        let bytes: &[u8] = &self.pages;
+        // SAFETY: pointer and length are those of a live slice; the buffer's owner keeps the map, which never moves
+        // its pages, until the last slice of the buffer is dropped. The bytes are never written through it.
+        unsafe { Buffer::from_custom_allocation(NonNull::from(bytes).cast(), bytes.len(), Arc::clone(self) as _) }
+    }
+}
+
+/// Page-aligned memory to read into: the target of direct I/O.
+#[derive(Debug)]
+pub struct Block {
+    pages: memmap2::MmapMut,
+}
+
+impl Block {
+    /// A block of at least `bytes` bytes, a whole number of pages, zeroed.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when the system has no such memory.
+    pub fn new(bytes: usize) -> Result<Block> {
+        let bytes = bytes.max(1).next_multiple_of(PAGE);
+        let pages = memmap2::MmapMut::map_anon(bytes)
+            .map_err(|e| Error::Usage(format!("cannot allocate a read buffer of {bytes} bytes: {e}")))?;
+        Ok(Block { pages })
+    }
+
+    /// Its bytes.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.pages
+    }
+
+    /// Number of bytes.
+    pub fn len(&self) -> usize {
+        self.pages.len()
+    }
+
+    /// True for a block of nothing, which is never made.
+    pub fn is_empty(&self) -> bool {
+        self.pages.is_empty()
+    }
+
+    /// The block as an Arrow buffer that keeps it alive (no copy). It can be written again once all such buffers are
+    /// gone (`Arc::get_mut`).
+    pub fn buffer(self: &Arc<Block>) -> Buffer {
+        let bytes: &[u8] = &self.pages;
+        // SAFETY: pointer and length are those of a live slice; the buffer's owner keeps the block alive, and while
+        // it does, the block cannot be borrowed mutably (that takes the only `Arc`).
+        unsafe { Buffer::from_custom_allocation(NonNull::from(bytes).cast(), bytes.len(), Arc::clone(self) as _) }
+    }
+}
