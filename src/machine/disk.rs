@@ -123,11 +123,12 @@ fn in_flight(
     };
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..requests).map(|_| scope.spawn(worker)).collect();
+        let join = |worker: std::thread::ScopedJoinHandle<'_, io::Result<()>>| {
+            worker.join().unwrap_or_else(|_| Err(io::Error::other("a worker died")))
+        };
         // Every worker is waited for; the first error is the answer.
-        workers.into_iter().map(|worker| worker.join().unwrap_or_else(|_| Err(io::Error::other("a worker died")))).fold(
-            Ok(()),
-            |first, result| first.and(result),
-        )
+        let results: Vec<io::Result<()>> = workers.into_iter().map(join).collect();
+        results.into_iter().collect::<io::Result<()>>()
     })?;
     sync.map_or(Ok(()), File::sync_data)
 }

@@ -36,8 +36,8 @@ pub struct MemoryBandwidth {
     pub median: f64,
 }
 
-/// Independent accumulators: eight vectors of 64 bytes hide the latency of an addition on every tier.
-const LANES: usize = 64;
+/// Independent accumulators: eight 16-byte vectors, which hide the latency of an addition and fit every register file.
+const LANES: usize = 16;
 
 impl MemoryTest {
     /// Eight times the outermost caches, between 64 and 512 MiB and at most a quarter of the memory that is free.
@@ -46,7 +46,7 @@ impl MemoryTest {
         let caches = processor.outer_cache_bytes(threads).unwrap_or(32 << 20);
         let wanted = caches.saturating_mul(8).clamp(64 << 20, 512 << 20);
         let bytes = available_bytes().map_or(wanted, |free| wanted.min(free / 4));
-        MemoryTest { threads, bytes, rounds: 7 }
+        MemoryTest { threads, bytes, rounds: 9 }
     }
 }
 

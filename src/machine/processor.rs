@@ -132,10 +132,8 @@ fn node_memory(meminfo: &str) -> Option<u64> {
 fn numbered(folder: &Path, prefix: &str) -> Vec<(usize, PathBuf)> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     let number = |path: &Path| path.file_name()?.to_str()?.strip_prefix(prefix)?.parse().ok();
-    let mut found: Vec<(usize, PathBuf)> = entries
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter_map(|path| Some((number(&path)?, path)))
-        .collect();
+    let mut found: Vec<(usize, PathBuf)> =
+        entries.filter_map(|entry| Some(entry.ok()?.path())).filter_map(|path| Some((number(&path)?, path))).collect();
     found.sort();
     found
 }
