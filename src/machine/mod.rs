@@ -4,7 +4,6 @@
 //! and nothing fails. Bandwidths are bytes a second, sizes bytes, FMA peaks floating-point operations a second
 //! (a fused multiply-add counts as two).
 
-#[cfg(test)]
 pub mod disk;
 pub mod memory;
 pub mod processor;
