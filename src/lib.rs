@@ -1,5 +1,24 @@
 //! gristmill: out-of-core, SIMD-optimised training of machine-learning models, scaled by MPI.
+//!
+//! | module | the question it answers |
+//! |---|---|
+//! | [`plan`] | what was asked for, and is it valid? |
+//! | [`train`] | what goes into training and what comes out? |
+//! | [`models`] | what is learnt? |
+//! | [`optim`] | how is the objective minimised? |
+//! | [`engine`] | how is a pass made, on all cores and ranks, with the same bits? |
+//! | [`machine`] | what can this machine do? |
+//! | [`metrics`] | how good is a model? |
+//! | [`error`] | what went wrong, and which exit code is it? |
 #![forbid(unsafe_code)]
 
+pub mod engine;
+pub mod error;
 pub mod machine;
 pub mod metrics;
+pub mod models;
+pub mod optim;
+pub mod plan;
+pub mod train;
+
+pub use error::{Error, Result};

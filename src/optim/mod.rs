@@ -1,0 +1,1 @@
+//! Solvers: state machines that ask for passes and absorb what those collect.

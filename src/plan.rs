@@ -1,0 +1,335 @@
+//! What to train and how: the typed configuration.
+//!
+//! *What was typed* is a [`TrainRequest`]: every key optional, numbers unchecked, one table for flags and for
+//! `--config FILE`. *What is meant* is a [`TrainPlan`]: every value present and valid. All validation lies between, in
+//! [`TrainRequest::resolve`]; nothing later checks a setting again. A plan is written into the run folder as it was
+//! resolved.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::models::{self, ModelName};
+
+/// Default of `tolerance`: the estimated relative gap of the objective at which a solver stops.
+pub const TOLERANCE: f64 = 1e-7;
+/// Default of `max_passes`.
+pub const PASSES_MAX: u32 = 1_000;
+/// Default of `seed`.
+pub const SEED: u64 = 42;
+
+/// What was typed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct TrainRequest {
+    /// Name of the model (`linear`, `logistic`).
+    pub model: Option<String>,
+    /// Strengths of the l1 penalty; several make a path.
+    pub l1: Option<OneOrMany>,
+    /// Strengths of the l2 penalty; several make a path.
+    pub l2: Option<OneOrMany>,
+    /// Penalise coefficients of standardised columns.
+    pub standardize: Option<bool>,
+    /// Learn an intercept.
+    pub intercept: Option<bool>,
+    /// Name of the solver, or `auto`.
+    pub solver: Option<String>,
+    /// Relative gap of the objective at which to stop.
+    pub tolerance: Option<f64>,
+    /// Most passes over the data for one configuration of the path.
+    pub max_passes: Option<u32>,
+    /// Worker threads of a rank; 0: all cores this process may use.
+    pub threads: Option<usize>,
+    /// Bytes that reading may keep in memory; none: a share of what the machine or cgroup allows.
+    pub memory: Option<u64>,
+    /// Seed of everything random.
+    pub seed: Option<u64>,
+    /// `none`, `balanced`, or a weight for each class by name.
+    pub class_weight: Option<ClassWeight>,
+    /// Instruction set to use, by name; none: the best of this processor.
+    pub tier: Option<String>,
+}
+
+/// One number or a list of them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum OneOrMany {
+    /// A single strength.
+    One(f64),
+    /// A path of strengths.
+    Many(Vec<f64>),
+}
+
+/// Weights of classes, multiplied with the weights of their rows.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClassWeight {
+    /// Every class counts 1.
+    #[default]
+    None,
+    /// rows / (classes * rows of the class), as scikit-learn has it.
+    Balanced,
+    /// By name of the class; a class that is not named counts 1.
+    #[serde(untagged)]
+    Map(BTreeMap<String, f64>),
+}
+
+/// A way to minimise the objective.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SolverName {
+    /// Chosen by shape and cost.
+    Auto,
+    /// Closed form from the Gram matrix (linear, no l1).
+    Cholesky,
+    /// Coordinate descent on the Gram matrix (linear).
+    CoordinateDescent,
+    /// Newton's method, also called IRLS (no l1).
+    Newton,
+    /// Limited-memory BFGS (no l1).
+    Lbfgs,
+    /// Orthant-wise limited-memory quasi-Newton (l1).
+    Owlqn,
+    /// Newton's method with coordinate descent inside (l1).
+    ProximalNewton,
+}
+
+impl SolverName {
+    /// Every solver with the name that flags and files use.
+    pub const ALL: [(SolverName, &'static str); 7] = [
+        (SolverName::Auto, "auto"),
+        (SolverName::Cholesky, "cholesky"),
+        (SolverName::CoordinateDescent, "coordinate-descent"),
+        (SolverName::Newton, "newton"),
+        (SolverName::Lbfgs, "lbfgs"),
+        (SolverName::Owlqn, "owlqn"),
+        (SolverName::ProximalNewton, "proximal-newton"),
+    ];
+
+    /// The name that flags and files use.
+    pub fn name(self) -> &'static str {
+        SolverName::ALL.iter().find(|(solver, _)| *solver == self).map_or("auto", |(_, name)| name)
+    }
+}
+
+/// What is meant.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct TrainPlan {
+    /// The model.
+    pub model: ModelName,
+    /// l1 strengths, finite and not negative, at least one.
+    pub l1: Vec<f64>,
+    /// l2 strengths, finite and not negative, at least one.
+    pub l2: Vec<f64>,
+    /// Penalise coefficients of standardised columns.
+    pub standardize: bool,
+    /// Learn an intercept.
+    pub intercept: bool,
+    /// The solver, or auto.
+    pub solver: SolverName,
+    /// Relative gap of the objective at which to stop, in (0, 1).
+    pub tolerance: f64,
+    /// Most passes over the data for one configuration of the path, at least 1.
+    pub max_passes: u32,
+    /// Worker threads; 0: all cores this process may use. Never changes the model.
+    pub threads: usize,
+    /// Bytes that reading may keep in memory; none: a share of what the machine or cgroup allows. Never changes the model.
+    pub memory: Option<u64>,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Weights of classes.
+    pub class_weight: ClassWeight,
+    /// Instruction set to use, by name; none: the best of this processor. Never changes the model among tiers with FMA.
+    pub tier: Option<String>,
+}
+
+/// One configuration of the path.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Strengths {
+    /// Of the l1 penalty.
+    pub l1: f64,
+    /// Of the l2 penalty.
+    pub l2: f64,
+}
+
+impl TrainPlan {
+    /// The configurations of the path, in the order in which they are reported: for every l2, every l1.
+    pub fn path(&self) -> Vec<Strengths> {
+        self.l2.iter().flat_map(|&l2| self.l1.iter().map(move |&l1| Strengths { l1, l2 })).collect()
+    }
+
+    /// True when any configuration has an l1 penalty.
+    pub fn any_l1(&self) -> bool {
+        self.l1.iter().any(|&l1| l1 > 0.0)
+    }
+}
+
+impl TrainRequest {
+    /// The keys of this request that are set, else those of `below`: flags over a configuration file.
+    #[must_use]
+    pub fn over(self, below: TrainRequest) -> TrainRequest {
+        TrainRequest {
+            model: self.model.or(below.model),
+            l1: self.l1.or(below.l1),
+            l2: self.l2.or(below.l2),
+            standardize: self.standardize.or(below.standardize),
+            intercept: self.intercept.or(below.intercept),
+            solver: self.solver.or(below.solver),
+            tolerance: self.tolerance.or(below.tolerance),
+            max_passes: self.max_passes.or(below.max_passes),
+            threads: self.threads.or(below.threads),
+            memory: self.memory.or(below.memory),
+            seed: self.seed.or(below.seed),
+            class_weight: self.class_weight.or(below.class_weight),
+            tier: self.tier.or(below.tier),
+        }
+    }
+
+    /// The plan that is meant, or what is wrong with the request.
+    ///
+    /// # Errors
+    /// [`Error::Usage`], naming the key, what was found and what is allowed.
+    pub fn resolve(self) -> Result<TrainPlan> {
+        let model = match &self.model {
+            Some(name) => ModelName::find(name)?,
+            None => return Err(Error::usage(format!("no model given. Add --model; models: {}", models::names()))),
+        };
+        let plan = TrainPlan {
+            model,
+            l1: strengths("l1", self.l1)?,
+            l2: strengths("l2", self.l2)?,
+            standardize: self.standardize.unwrap_or(true),
+            intercept: self.intercept.unwrap_or(true),
+            solver: solver_named(self.solver.as_deref().unwrap_or("auto"))?,
+            tolerance: within("tolerance", self.tolerance.unwrap_or(TOLERANCE))?,
+            max_passes: self.max_passes.unwrap_or(PASSES_MAX),
+            threads: self.threads.unwrap_or(0),
+            memory: self.memory,
+            seed: self.seed.unwrap_or(SEED),
+            class_weight: self.class_weight.unwrap_or_default(),
+            tier: self.tier,
+        };
+        if plan.max_passes == 0 {
+            return Err(Error::usage("max-passes is 0; at least 1 pass is needed"));
+        }
+        check_class_weight(&plan)?;
+        check_solver(&plan)?;
+        Ok(plan)
+    }
+}
+
+fn strengths(key: &str, given: Option<OneOrMany>) -> Result<Vec<f64>> {
+    let values = match given {
+        None => return Ok(vec![0.0]),
+        Some(OneOrMany::One(value)) => vec![value],
+        Some(OneOrMany::Many(values)) => values,
+    };
+    if values.is_empty() {
+        return Err(Error::usage(format!("{key} is an empty list; give at least one strength (0 for no penalty)")));
+    }
+    match values.iter().find(|value| !(value.is_finite() && **value >= 0.0)) {
+        Some(bad) => Err(Error::usage(format!("{key} is {bad}; a strength is a finite number, 0 or greater"))),
+        None => Ok(values),
+    }
+}
+
+fn within(key: &str, value: f64) -> Result<f64> {
+    if value > 0.0 && value < 1.0 {
+        return Ok(value);
+    }
+    Err(Error::usage(format!(
+        "{key} is {value}; it is a relative gap of the objective, greater than 0 and less than 1"
+    )))
+}
+
+fn solver_named(name: &str) -> Result<SolverName> {
+    if let Some((solver, _)) = SolverName::ALL.iter().find(|(_, known)| *known == name) {
+        return Ok(*solver);
+    }
+    let known: Vec<&str> = SolverName::ALL.iter().map(|(_, name)| *name).collect();
+    Err(Error::usage(format!("unknown solver '{name}'. Solvers: {}", known.join(", "))))
+}
+
+fn check_class_weight(plan: &TrainPlan) -> Result<()> {
+    if plan.class_weight != ClassWeight::None && !plan.model.model().is_classifier() {
+        return Err(Error::usage(format!(
+            "class-weight is set, but model '{}' has no classes. Leave it out, or train a classifier",
+            plan.model
+        )));
+    }
+    if let ClassWeight::Map(weights) = &plan.class_weight
+        && let Some((class, weight)) = weights.iter().find(|(_, weight)| !(weight.is_finite() && **weight >= 0.0))
+    {
+        return Err(Error::usage(format!(
+            "class-weight of '{class}' is {weight}; a weight is a finite number, 0 or greater"
+        )));
+    }
+    Ok(())
+}
+
+fn check_solver(plan: &TrainPlan) -> Result<()> {
+    let model = plan.model.model();
+    let refuse = |why: &str, instead: &str| {
+        Err(Error::usage(format!("solver '{}' {why}. Use --solver {instead}, or auto", plan.solver.name())))
+    };
+    match plan.solver {
+        SolverName::Cholesky | SolverName::CoordinateDescent if !model.is_quadratic() => {
+            refuse("needs a squared loss", if plan.any_l1() { "proximal-newton" } else { "newton" })
+        }
+        SolverName::Cholesky if plan.any_l1() => refuse("cannot have an l1 penalty", "coordinate-descent"),
+        SolverName::Newton if plan.any_l1() => refuse("cannot have an l1 penalty", "proximal-newton"),
+        SolverName::Lbfgs if plan.any_l1() => refuse("cannot have an l1 penalty", "owlqn"),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(text: &str) -> Result<TrainPlan> {
+        serde_json::from_str::<TrainRequest>(text).expect("a request").resolve()
+    }
+
+    fn message(text: &str) -> String {
+        match request(text) {
+            Err(Error::Usage(message)) => message,
+            other => panic!("expected a usage error, found {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_short_request_becomes_a_full_plan() {
+        let plan = request(r#"{"model": "logistic", "l2": [0.1, 1.0], "l1": 0.5}"#).expect("valid");
+        assert_eq!((plan.l1.as_slice(), plan.l2.as_slice()), ([0.5].as_slice(), [0.1, 1.0].as_slice()));
+        assert_eq!(plan.path(), [Strengths { l1: 0.5, l2: 0.1 }, Strengths { l1: 0.5, l2: 1.0 }]);
+        let text = serde_json::to_string(&plan).expect("serialises");
+        assert_eq!(serde_json::from_str::<TrainPlan>(&text).expect("parses"), plan);
+    }
+
+    #[test]
+    fn faults_are_named() {
+        assert!(message("{}").contains("--model"));
+        assert!(message(r#"{"model": "logistc"}"#).contains("logistic"));
+        assert!(message(r#"{"model": "linear", "l1": -1}"#).contains("l1 is -1"));
+        assert!(message(r#"{"model": "linear", "l2": []}"#).contains("empty list"));
+        assert!(message(r#"{"model": "linear", "tolerance": 0}"#).contains("tolerance is 0"));
+        assert!(message(r#"{"model": "linear", "max-passes": 0}"#).contains("max-passes"));
+        assert!(message(r#"{"model": "linear", "solver": "sgd"}"#).contains("owlqn"));
+        assert!(message(r#"{"model": "logistic", "solver": "cholesky"}"#).contains("newton"));
+        assert!(message(r#"{"model": "logistic", "solver": "lbfgs", "l1": 1}"#).contains("owlqn"));
+        assert!(message(r#"{"model": "linear", "class-weight": "balanced"}"#).contains("class-weight"));
+        assert!(message(r#"{"model": "logistic", "class-weight": {"yes": -2}}"#).contains("'yes'"));
+        assert!(serde_json::from_str::<TrainRequest>(r#"{"l3": 1}"#).is_err());
+    }
+
+    #[test]
+    fn flags_lie_over_the_file() {
+        let flags = TrainRequest { seed: Some(1), ..TrainRequest::default() };
+        let file = TrainRequest { seed: Some(2), model: Some("linear".into()), ..TrainRequest::default() };
+        let plan = flags.over(file).resolve().expect("valid");
+        assert_eq!((plan.seed, plan.model.to_string().as_str()), (1, "linear"));
+    }
+}

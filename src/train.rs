@@ -1,0 +1,164 @@
+//! Training: from an opened dataset and a plan to fitted models (stages 4 to 8 of the way of the data).
+//!
+//! This page holds what goes in and what comes out; the loop itself is `engine::drive`.
+
+use gristmill_io::watch::Cancel;
+use mpi_launch::Communicator;
+use serde::{Deserialize, Serialize};
+
+use crate::plan::{Strengths, TrainPlan};
+
+/// Where training starts.
+#[derive(Clone, Debug, Default)]
+pub enum Start {
+    /// At the best intercept and no slope.
+    #[default]
+    Cold,
+    /// At a given point in stored space: one weight a parameter of the layout, and the intercept.
+    From {
+        /// Weights on stored values.
+        weights: Vec<f64>,
+        /// Intercept on stored values.
+        intercept: f64,
+    },
+    /// Where an interrupted training of the same plan and data stopped; the result has the same bits as if it had not.
+    Resume(Box<Checkpoint>),
+}
+
+/// What an interrupted training leaves behind.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Checkpoint {
+    /// Version of this structure.
+    pub format: u32,
+    /// The plan it was made under.
+    pub plan: TrainPlan,
+    /// Fingerprint of the dataset.
+    pub fingerprint: String,
+    /// Models of the path that are finished.
+    pub models: Vec<Fitted>,
+    /// State of the solver, as its own room defines it.
+    pub state: serde_json::Value,
+    /// Warnings so far.
+    pub warnings: Vec<String>,
+    /// Passes so far, full and sampled.
+    pub passes: u32,
+}
+
+/// How training ended when it did not fail.
+#[derive(Clone, Debug)]
+pub enum Ended {
+    /// With models.
+    Trained(Box<Trained>),
+    /// Because it was asked to stop; training resumes from here.
+    Interrupted(Box<Checkpoint>),
+}
+
+/// What training made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Trained {
+    /// One a configuration of the path, in the order of [`TrainPlan::path`].
+    pub models: Vec<Fitted>,
+    /// Names of the parameters, in layout order: `column`, `column=level`, `column[element]`.
+    pub names: Vec<String>,
+    /// The classes that stand for 0 and 1, for classifiers.
+    pub classes: Option<[String; 2]>,
+    /// The solver that was used.
+    pub solver: String,
+    /// The instruction set that was used.
+    pub tier: String,
+    /// What a user should know: collinear columns, separable data, limits reached. Full sentences.
+    pub warnings: Vec<String>,
+    /// Training rows of all ranks.
+    pub rows: u64,
+    /// Passes in all, full ones.
+    pub passes: u32,
+    /// Rows read over all passes and ranks.
+    pub rows_read: u64,
+    /// Bytes of features, label and weight read over all passes on this rank.
+    pub bytes_read: u64,
+    /// Seconds from the opened dataset to the models.
+    pub seconds: f64,
+}
+
+/// A fitted configuration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fitted {
+    /// Its penalty.
+    pub strengths: Strengths,
+    /// Weight of each parameter on stored values.
+    pub weights: Vec<f64>,
+    /// Intercept on stored values: margin = intercept + sum of weight * stored value.
+    pub intercept: f64,
+    /// Coefficient of each parameter in the units of the source columns.
+    pub coefficients: Vec<f64>,
+    /// Intercept that goes with `coefficients`.
+    pub real_intercept: f64,
+    /// Objective at the fitted point, penalty included.
+    pub objective: f64,
+    /// Weighted mean loss at the fitted point, without the penalty.
+    pub loss: f64,
+    /// Euclidean norm of the (sub)gradient of the objective in standardised coordinates at the fitted point.
+    pub gradient_norm: f64,
+    /// Passes over all rows.
+    pub passes: u32,
+    /// True when the stopping rule was met.
+    pub converged: bool,
+    /// Why it stopped, a short phrase: "estimated gap 3.1e-9 of the objective", "pass limit", "separable data".
+    pub reason: String,
+    /// Its passes in order.
+    pub history: Vec<PassReport>,
+}
+
+/// One pass, told while training runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PassReport {
+    /// Number of the configuration of the path, from 0.
+    pub configuration: usize,
+    /// Number of the pass over all configurations, from 1.
+    pub pass: u32,
+    /// Share of the rows that it read, 1 for a full pass.
+    pub share: f64,
+    /// What it collected: "gradient", "hessian", "gram".
+    pub collected: String,
+    /// Objective at the pass's point (of the sample, where `share` < 1).
+    pub objective: f64,
+    /// Euclidean norm of the (sub)gradient in standardised coordinates.
+    pub gradient_norm: f64,
+    /// Rows read, of all ranks.
+    pub rows: u64,
+    /// Bytes read on this rank.
+    pub bytes: u64,
+    /// Seconds. Not part of a checkpoint's promise of equal bits.
+    pub seconds: f64,
+}
+
+/// Who watches a training.
+pub trait TrainWatch: Sync {
+    /// A pass is done. Called on every rank, from the thread that called `train`.
+    fn pass(&self, report: &PassReport);
+
+    /// Part of a pass is done: rows read on this rank since the last call. Called from worker threads.
+    fn rows(&self, rows: u64);
+}
+
+/// A training that nobody watches.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Unwatched;
+
+impl TrainWatch for Unwatched {
+    fn pass(&self, _report: &PassReport) {}
+    fn rows(&self, _rows: u64) {}
+}
+
+/// Who is around a training.
+pub struct Company<'a> {
+    /// The ranks.
+    pub comm: &'a dyn Communicator,
+    /// Who is told of every pass.
+    pub watch: &'a dyn TrainWatch,
+    /// Who may ask to stop. On several ranks, rank 0's wish counts, between passes.
+    pub cancel: &'a Cancel,
+}
