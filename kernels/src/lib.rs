@@ -3,7 +3,26 @@
 //! A *tile* is a range of rows of a [`tile::Grain`]; its columns are slices of a mapped shard, in the narrowest type
 //! that holds them exactly. Every kernel is written once, generic over an instruction-set tier and over the storage
 //! type, and computes the same bits on every tier that has fused multiply-add.
+//!
+//! Contents: [`dtype`] storage types, [`tile`] the shape of a row, [`tier`] which instructions, [`isa`] the vector
+//! vocabulary and its tiers, [`math`] exp and friends, [`losses`], [`ops`] the loops, [`table`] the door to them,
+//! [`reference`] the same in plain `f64`: start reading there.
 #![warn(missing_docs)]
+#![deny(unsafe_code)]
 
 pub mod dtype;
+pub mod fixed;
+pub mod isa;
+pub mod losses;
+pub mod math;
+pub mod ops;
+pub mod reference;
+pub mod table;
+pub mod tier;
 pub mod tile;
+
+pub use isa::Real;
+pub use losses::{Link, Loss};
+pub use ops::loss::LossSums;
+pub use table::Kernels;
+pub use tier::{Tier, TierError};

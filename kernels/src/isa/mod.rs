@@ -1,0 +1,155 @@
+//! The vector vocabulary (stage 5): sixteen logical lanes of `f32` or `f64` on every tier.
+//!
+//! Contents: one file per tier ([`portable`], `avx2`, `avx512`, `neon`), the only files that name intrinsics.
+//! A tier is a zero-sized token that only detection creates ([`Isa::detect`]); vectors are made with a token, so a
+//! vector that exists proves that its instructions may run, and its operations are safe to call. They are all
+//! `#[inline(always)]`: an algorithm is written once as a [`Kernel`], generic over the tier, and [`Isa::enter`] is the
+//! one `#[target_feature]` function per tier into which it is compiled.
+//!
+//! Same bits: every operation here is one IEEE 754 operation per lane, rounded to nearest even, and [`Lanes::sum`]
+//! folds in one fixed tree, so that a kernel gives the same bits on every tier whose [`Lanes::fma`] is fused (all but
+//! [`portable`] on processors without FMA).
+
+mod element;
+#[cfg(target_arch = "x86_64")]
+mod elementwise;
+mod token;
+
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code)]
+pub mod avx2;
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code)]
+pub mod avx512;
+#[cfg(target_arch = "aarch64")]
+#[allow(unsafe_code)]
+pub mod neon;
+pub mod portable;
+
+pub use element::Load;
+pub use token::Token;
+
+use crate::dtype::Element;
+use crate::math::Constants;
+use std::ops::{Add, Div, Mul, Neg, Sub};
+
+/// Logical lanes of a vector, on every tier and for both arithmetic types.
+pub const LANES: usize = 16;
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for f32 {}
+    impl Sealed for f64 {}
+}
+
+/// The arithmetic type of a run: `f32` or `f64`.
+pub trait Real:
+    sealed::Sealed + Element + Load + Constants + PartialOrd + std::fmt::Debug + std::ops::AddAssign + Default
+{
+    /// Sixteen lanes of it under tier `T`.
+    type Lanes<T: Isa>: Lanes<T, Self>;
+    /// The nearest value to `value`.
+    fn from_f64(value: f64) -> Self;
+}
+
+impl Real for f32 {
+    type Lanes<T: Isa> = T::F32;
+    #[inline(always)]
+    fn from_f64(value: f64) -> f32 {
+        value as f32
+    }
+}
+
+impl Real for f64 {
+    type Lanes<T: Isa> = T::F64;
+    #[inline(always)]
+    fn from_f64(value: f64) -> f64 {
+        value
+    }
+}
+
+/// A tier: a token that proves that the processor has the instructions.
+pub trait Isa: Copy + Send + Sync + 'static {
+    /// Sixteen lanes of `f32`.
+    type F32: Lanes<Self, f32>;
+    /// Sixteen lanes of `f64`.
+    type F64: Lanes<Self, f64>;
+    /// Vector registers that the instruction set names: what a kernel may hold at a time.
+    const REGISTERS: usize;
+
+    /// The token, if this processor has the tier.
+    fn detect() -> Option<Self>;
+
+    /// Runs `kernel`, compiled with the instructions of the tier.
+    fn enter<K: Kernel>(self, kernel: K) -> K::Output;
+
+    /// Asks for the cache line of `values[index]` to be brought near; does nothing when there is none.
+    fn prefetch<E>(self, values: &[E], index: usize);
+}
+
+/// An algorithm written once for all tiers. Its `run` must be `#[inline(always)]`.
+pub trait Kernel {
+    /// What it returns.
+    type Output;
+    /// The algorithm.
+    fn run<T: Isa>(self, tier: T) -> Self::Output;
+}
+
+/// Sixteen lanes of `R` under tier `T`. Operators work lane by lane.
+pub trait Lanes<T: Isa, R: Real>:
+    Copy
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Div<Output = Self>
+    + Neg<Output = Self>
+{
+    /// One truth value per lane.
+    type Mask: Copy;
+
+    /// Machine registers that one vector fills.
+    const REGISTERS: usize;
+
+    /// `value` in every lane.
+    fn splat(tier: T, value: R) -> Self;
+    /// Loads `f64`, rounded to nearest.
+    fn load_f64(tier: T, values: &[f64; LANES]) -> Self;
+    /// Loads `f32`.
+    fn load_f32(tier: T, values: &[f32; LANES]) -> Self;
+    /// Loads `f16`, exactly.
+    fn load_f16(tier: T, values: &[crate::dtype::f16; LANES]) -> Self;
+    /// Loads `u16`, exactly.
+    fn load_u16(tier: T, values: &[u16; LANES]) -> Self;
+    /// Loads `u8`, exactly.
+    fn load_u8(tier: T, values: &[u8; LANES]) -> Self;
+    /// Stores the lanes.
+    fn store(self, values: &mut [R; LANES]);
+
+    /// `self * factor + addend` with one rounding (two on a portable tier without FMA).
+    fn fma(self, factor: Self, addend: Self) -> Self;
+    /// The lesser; `other` where either is NaN.
+    fn min(self, other: Self) -> Self;
+    /// The greater; `other` where either is NaN.
+    fn max(self, other: Self) -> Self;
+    /// The absolute value.
+    fn abs(self) -> Self;
+    /// `self < other`; false where either is NaN.
+    fn less(self, other: Self) -> Self::Mask;
+    /// `yes` where the mask holds, `no` elsewhere.
+    fn select(mask: Self::Mask, yes: Self, no: Self) -> Self;
+    /// The lane's bits shifted left by the width of the mantissa: moves a small integer that lies in the lowest bits
+    /// into the exponent (see [`crate::math::exp`]).
+    fn shift_into_exponent(self) -> Self;
+    /// The lanes as `f64`, exactly.
+    fn widen(self) -> T::F64;
+    /// The lanes of `wide`, rounded to nearest.
+    fn narrow(wide: T::F64) -> Self;
+    /// The sum of the lanes: lane `i` with `i + 8`, then with `i + 4`, `i + 2`, `i + 1`.
+    fn sum(self) -> R;
+
+    /// Zero in every lane.
+    #[inline(always)]
+    fn zero(tier: T) -> Self {
+        Self::splat(tier, R::default())
+    }
+}

@@ -1,0 +1,71 @@
+//! The switchboard: the one place where the tier, chosen at run time, becomes a type.
+//!
+//! A [`Token`] holds the token of a detected tier, so that it cannot name instructions that the processor lacks;
+//! [`Token::enter`] costs one predictable branch per kernel call.
+
+#[cfg(target_arch = "x86_64")]
+use super::{avx2::Avx2, avx512::Avx512};
+#[cfg(target_arch = "aarch64")]
+use super::neon::Neon;
+use super::{Isa, Kernel, portable::Portable};
+use crate::tier::Tier;
+
+/// The token of one detected tier.
+#[derive(Clone, Copy, Debug)]
+pub enum Token {
+    /// See [`Portable`].
+    Portable(Portable),
+    /// See [`Neon`].
+    #[cfg(target_arch = "aarch64")]
+    Neon(Neon),
+    /// See [`Avx2`].
+    #[cfg(target_arch = "x86_64")]
+    Avx2(Avx2),
+    /// See [`Avx512`].
+    #[cfg(target_arch = "x86_64")]
+    Avx512(Avx512),
+}
+
+impl Token {
+    /// The token of `tier`, if this processor has it.
+    pub fn detect(tier: Tier) -> Option<Token> {
+        match tier {
+            Tier::Portable => Portable::detect().map(Token::Portable),
+            #[cfg(target_arch = "aarch64")]
+            Tier::Neon => Neon::detect().map(Token::Neon),
+            #[cfg(target_arch = "x86_64")]
+            Tier::Avx2 => Avx2::detect().map(Token::Avx2),
+            #[cfg(target_arch = "x86_64")]
+            Tier::Avx512 => Avx512::detect().map(Token::Avx512),
+            #[allow(unreachable_patterns)] // which patterns are left depends on the target
+            _ => None,
+        }
+    }
+
+    /// The tier whose token this is.
+    pub fn tier(self) -> Tier {
+        match self {
+            Token::Portable(_) => Tier::Portable,
+            #[cfg(target_arch = "aarch64")]
+            Token::Neon(_) => Tier::Neon,
+            #[cfg(target_arch = "x86_64")]
+            Token::Avx2(_) => Tier::Avx2,
+            #[cfg(target_arch = "x86_64")]
+            Token::Avx512(_) => Tier::Avx512,
+        }
+    }
+
+    /// Runs `kernel` on the tier.
+    #[inline(always)]
+    pub fn enter<K: Kernel>(self, kernel: K) -> K::Output {
+        match self {
+            Token::Portable(token) => token.enter(kernel),
+            #[cfg(target_arch = "aarch64")]
+            Token::Neon(token) => token.enter(kernel),
+            #[cfg(target_arch = "x86_64")]
+            Token::Avx2(token) => token.enter(kernel),
+            #[cfg(target_arch = "x86_64")]
+            Token::Avx512(token) => token.enter(kernel),
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! Values of any storage type as numbers of the arithmetic type, and link functions over margins.
+
+use super::loss::store_tail;
+use crate::isa::{Isa, Kernel, LANES, Lanes, Load, Real};
+use crate::losses::Link;
+use crate::math;
+
+/// `out[i] = values[i]`.
+pub struct Convert<'a, E, R> {
+    /// Values of the tile's rows.
+    pub values: &'a [E],
+    /// As many numbers.
+    pub out: &'a mut [R],
+}
+
+impl<E: Load, R: Real> Kernel for Convert<'_, E, R> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<T: Isa>(self, tier: T) {
+        let ((from, from_tail), (to, to_tail)) = (self.values.as_chunks::<LANES>(), self.out.as_chunks_mut::<LANES>());
+        for (from, to) in from.iter().zip(to) {
+            E::load::<T, R>(tier, from).store(to);
+        }
+        store_tail::<T, R>(E::load_tail::<T, R>(tier, from_tail), to_tail);
+    }
+}
+
+/// Margins become predictions in place.
+pub struct Predict<'a, R> {
+    /// How.
+    pub link: Link,
+    /// Margins in, predictions out.
+    pub z: &'a mut [R],
+}
+
+impl<R: Real> Kernel for Predict<'_, R> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<T: Isa>(self, tier: T) {
+        match self.link {
+            Link::Identity => {}
+            Link::Sigmoid => {
+                let (whole, tail) = self.z.as_chunks_mut::<LANES>();
+                for z in whole {
+                    math::sigmoid::<T, R>(tier, R::load::<T, R>(tier, z)).store(z);
+                }
+                let last = R::load_tail::<T, R>(tier, tail);
+                store_tail::<T, R>(math::sigmoid::<T, R>(tier, last), tail);
+            }
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Margins of scalar columns: `z[i] += sum_j w[j] x[i][j]`.
+//!
+//! The margins of 64 rows stay in registers while all columns pass by; the next 64 rows of each column are asked for
+//! meanwhile. Each row is one chain of fused multiply-adds in column order, so that its bits do not depend on where it
+//! stands. Cost: 2 flops a value, each value read once.
+
+use crate::isa::{Isa, Kernel, LANES, Lanes, Load, Real};
+use std::ops::Range;
+
+/// Rows whose margins are held in registers.
+const ROWS: usize = 4 * LANES;
+
+/// The arguments: `w` has one weight a column, `z` one margin a row of `rows`.
+pub struct Margins<'a, E, R> {
+    /// Columns of the grain.
+    pub columns: &'a [&'a [E]],
+    /// Rows of the tile.
+    pub rows: Range<usize>,
+    /// Weights.
+    pub w: &'a [R],
+    /// Margins, added to.
+    pub z: &'a mut [R],
+}
+
+impl<E: Load, R: Real> Kernel for Margins<'_, E, R> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<T: Isa>(self, tier: T) {
+        let mut row = self.rows.start;
+        let (groups, tail) = self.z.as_chunks_mut::<ROWS>();
+        for z in groups {
+            many::<T, E, R>(tier, self.columns, row, self.w, z);
+            row += ROWS;
+        }
+        for z in tail.chunks_mut(LANES) {
+            few::<T, E, R>(tier, self.columns, row, self.w, z);
+            row += LANES;
+        }
+    }
+}
+
+/// 64 rows.
+#[inline(always)]
+fn many<T: Isa, E: Load, R: Real>(tier: T, columns: &[&[E]], row: usize, w: &[R], z: &mut [R; ROWS]) {
+    let (z, _) = z.as_chunks_mut::<LANES>();
+    let mut sums = [R::Lanes::<T>::zero(tier); ROWS / LANES];
+    for (sum, z) in sums.iter_mut().zip(&*z) {
+        *sum = R::load::<T, R>(tier, z);
+    }
+    for (column, &weight) in columns.iter().zip(w) {
+        let (x, _) = column[row..row + ROWS].as_chunks::<LANES>();
+        let weight = R::Lanes::<T>::splat(tier, weight);
+        for (sum, x) in sums.iter_mut().zip(x) {
+            *sum = weight.fma(E::load::<T, R>(tier, x), *sum);
+        }
+    }
+    for (sum, z) in sums.iter().zip(z) {
+        sum.store(z);
+    }
+}
+
+/// At most 16 rows.
+#[inline(always)]
+fn few<T: Isa, E: Load, R: Real>(tier: T, columns: &[&[E]], row: usize, w: &[R], z: &mut [R]) {
+    let mut sum = R::load_tail::<T, R>(tier, z);
+    for (column, &weight) in columns.iter().zip(w) {
+        let x = E::load_tail::<T, R>(tier, &column[row..row + z.len()]);
+        sum = R::Lanes::<T>::splat(tier, weight).fma(x, sum);
+    }
+    let mut whole = [R::default(); LANES];
+    sum.store(&mut whole);
+    z.copy_from_slice(&whole[..z.len()]);
+}

@@ -1,0 +1,115 @@
+//! Every kernel again in plain `f64`: the place to start reading, and what the battery holds each tier against.
+//!
+//! No vectors, no tiers, no tiles: one loop a formula, rows `rows` of a grain's block.
+
+use crate::losses::{Link, Loss, LossFunction, LossVisitor, Terms};
+use crate::ops::loss::LossSums;
+use crate::tile::{Block, Codes, Columns, Values};
+use std::ops::Range;
+
+/// Calls `visit(i, j, x)` for every stored entry of the block: row `rows.start + i` has the value `x` for parameter `j`.
+pub fn entries(block: &Block<'_>, rows: Range<usize>, mut visit: impl FnMut(usize, usize, f64)) {
+    for (i, row) in rows.enumerate() {
+        match block {
+            Block::Columns(columns) => {
+                for j in 0..columns.len() {
+                    visit(i, j, column_value(columns, j, row));
+                }
+            }
+            Block::Vectors { values, width } => {
+                for j in 0..*width {
+                    visit(i, j, value(values, row * width + j));
+                }
+            }
+            Block::Codes { codes, .. } => visit(i, code(codes, row), 1.0),
+            Block::Sparse { offsets, indices, values, .. } => {
+                for entry in offsets[row] as usize..offsets[row + 1] as usize {
+                    visit(i, indices[entry] as usize, f64::from(values[entry]));
+                }
+            }
+        }
+    }
+}
+
+/// `z[i] += sum_j w[j] x[i][j]`.
+pub fn margins(block: &Block<'_>, rows: Range<usize>, w: &[f64], z: &mut [f64]) {
+    entries(block, rows, |i, j, x| z[i] += w[j] * x);
+}
+
+/// `g[j] += sum_i r[i] x[i][j]`.
+pub fn gradient(block: &Block<'_>, rows: Range<usize>, r: &[f64], g: &mut [f64]) {
+    entries(block, rows, |i, j, x| g[j] += r[i] * x);
+}
+
+/// Margins become weighted residuals; curvatures are filled in; see [`crate::Kernels::loss`].
+pub fn loss(
+    loss: Loss,
+    z: &mut [f64],
+    y: &[f64],
+    weight: Option<&[f64]>,
+    mut curvature: Option<&mut [f64]>,
+) -> LossSums {
+    let mut sums = LossSums::default();
+    for (i, z) in z.iter_mut().enumerate() {
+        let weight = weight.map_or(1.0, |weight| weight[i]);
+        let row = terms(loss, *z, y[i]);
+        *z = weight * row.residual;
+        sums.loss += weight * row.loss;
+        sums.residual += *z;
+        sums.weight += weight;
+        if let Some(curvature) = &mut curvature {
+            curvature[i] = weight * row.curvature;
+            sums.curvature += curvature[i];
+        }
+    }
+    sums
+}
+
+/// Loss and derivatives of one row.
+pub fn terms(loss: Loss, z: f64, y: f64) -> Terms<f64> {
+    struct Visitor(f64, f64);
+    impl LossVisitor for Visitor {
+        type Output = Terms<f64>;
+        fn visit<L: LossFunction>(self, loss: L) -> Terms<f64> {
+            loss.reference(self.0, self.1)
+        }
+    }
+    loss.visit(Visitor(z, y))
+}
+
+/// A margin as a prediction.
+pub fn link(link: Link, z: f64) -> f64 {
+    match link {
+        Link::Identity => z,
+        Link::Sigmoid => 1.0 / (1.0 + (-z).exp()),
+    }
+}
+
+/// Value `index`.
+pub fn value(values: &Values<'_>, index: usize) -> f64 {
+    match values {
+        Values::F64(values) => values[index],
+        Values::F32(values) => f64::from(values[index]),
+        Values::F16(values) => f64::from(values[index]),
+        Values::U16(values) => f64::from(values[index]),
+        Values::U8(values) => f64::from(values[index]),
+    }
+}
+
+fn column_value(columns: &Columns<'_>, column: usize, row: usize) -> f64 {
+    match columns {
+        Columns::F64(columns) => columns[column][row],
+        Columns::F32(columns) => f64::from(columns[column][row]),
+        Columns::F16(columns) => f64::from(columns[column][row]),
+        Columns::U16(columns) => f64::from(columns[column][row]),
+        Columns::U8(columns) => f64::from(columns[column][row]),
+    }
+}
+
+fn code(codes: &Codes<'_>, row: usize) -> usize {
+    match codes {
+        Codes::U8(codes) => usize::from(codes[row]),
+        Codes::U16(codes) => usize::from(codes[row]),
+        Codes::U32(codes) => codes[row] as usize,
+    }
+}

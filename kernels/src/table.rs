@@ -1,0 +1,175 @@
+//! The door to the kernels: [`Kernels`], one method per operation, for one tier and one arithmetic type.
+//!
+//! Control flow (block kind, storage type, tier) is decided here, once per call; the loops are in [`crate::ops`].
+//! Nothing is allocated. Lengths are the caller's promise, checked in debug builds; slices are cut safely in any case.
+
+use crate::dtype::f16;
+use crate::isa::{Load, Real, Token, portable::Portable};
+use crate::losses::{Link, Loss, LossFunction, LossVisitor};
+use crate::ops::loss::{LossSums, Losses};
+use crate::ops::{codes, convert, gradient, margins, sparse, vectors};
+use crate::tier::Tier;
+use crate::tile::{Block, Codes, Columns, Values};
+use std::marker::PhantomData;
+use std::ops::Range;
+
+/// The kernels of one tier for the arithmetic type `R`.
+#[derive(Clone, Copy, Debug)]
+pub struct Kernels<R> {
+    token: Token,
+    real: PhantomData<fn(R) -> R>,
+}
+
+macro_rules! each_dtype {
+    ($enum:ident, $value:expr, $x:ident : $type:ident => $body:expr) => {
+        match $value {
+            $enum::F64($x) => {
+                type $type = f64;
+                $body
+            }
+            $enum::F32($x) => {
+                type $type = f32;
+                $body
+            }
+            $enum::F16($x) => {
+                type $type = f16;
+                $body
+            }
+            $enum::U16($x) => {
+                type $type = u16;
+                $body
+            }
+            $enum::U8($x) => {
+                type $type = u8;
+                $body
+            }
+        }
+    };
+}
+
+impl<R: Real> Kernels<R> {
+    /// The kernels of `tier`; those of [`Tier::Portable`] if this processor lacks it, which a tier from
+    /// [`Tier::chosen`], [`Tier::best`] or [`Tier::available`] never is.
+    pub fn new(tier: Tier) -> Kernels<R> {
+        let portable = Token::Portable(Portable::new());
+        Kernels { token: Token::detect(tier).unwrap_or(portable), real: PhantomData }
+    }
+
+    /// The tier in use.
+    pub fn tier(&self) -> Tier {
+        self.token.tier()
+    }
+
+    /// `z[i] += sum_j w[j] x[rows.start + i][j]`: `w` has the block's parameters, `z` a margin a row.
+    pub fn margins(&self, block: &Block<'_>, rows: Range<usize>, w: &[R], z: &mut [R]) {
+        debug_assert_eq!(w.len(), block.parameters(), "one weight a parameter");
+        debug_assert_eq!(z.len(), rows.len(), "one margin a row");
+        match block {
+            Block::Columns(columns) => each_dtype!(Columns, columns, columns: E => {
+                self.token.enter(margins::Margins::<E, R> { columns, rows, w, z })
+            }),
+            Block::Vectors { values, width } => each_dtype!(Values, values, values: E => {
+                let values = &values[rows.start * width..rows.end * width];
+                self.token.enter(vectors::Margins::<E, R> { values, w, z })
+            }),
+            Block::Codes { codes: Codes::U8(codes), .. } => {
+                self.token.enter(codes::Margins { codes: &codes[rows], w, z });
+            }
+            Block::Codes { codes: Codes::U16(codes), .. } => {
+                self.token.enter(codes::Margins { codes: &codes[rows], w, z });
+            }
+            Block::Codes { codes: Codes::U32(codes), .. } => {
+                self.token.enter(codes::Margins { codes: &codes[rows], w, z });
+            }
+            Block::Sparse { offsets, indices, values, .. } => {
+                let rows = sparse::Rows { offsets: &offsets[rows.start..=rows.end], indices, values };
+                self.token.enter(sparse::Margins { rows, w, z });
+            }
+        }
+    }
+
+    /// `g[j] += sum_i r[i] x[rows.start + i][j]` over the block's parameters, for blocks that are not scattered
+    /// ([`Block::is_scattered`]); a scattered block is left alone (see [`Kernels::scatter`]).
+    pub fn gradient(&self, block: &Block<'_>, rows: Range<usize>, r: &[R], g: &mut [f64]) {
+        debug_assert!(!block.is_scattered(), "the gradient of scattered blocks is scattered");
+        debug_assert_eq!(g.len(), block.parameters(), "one sum a parameter");
+        debug_assert_eq!(r.len(), rows.len(), "one residual a row");
+        match block {
+            Block::Columns(columns) => each_dtype!(Columns, columns, columns: E => {
+                self.token.enter(gradient::Gradient::<E, R> { columns, rows, r, g })
+            }),
+            Block::Vectors { values, width } => each_dtype!(Values, values, values: E => {
+                let values = &values[rows.start * width..rows.end * width];
+                self.token.enter(vectors::Gradient::<E, R> { values, r, g })
+            }),
+            Block::Codes { .. } | Block::Sparse { .. } => {}
+        }
+    }
+
+    /// `g[j] += round(r[i] x[rows.start + i][j] 2^exponent)` over the entries of a scattered block; other blocks are
+    /// left alone (see [`Kernels::gradient`]). The caller has proven that the sums fit.
+    pub fn scatter(&self, block: &Block<'_>, rows: Range<usize>, r: &[R], exponent: i32, g: &mut [i64]) {
+        debug_assert!(block.is_scattered(), "the gradient of dense blocks is not scattered");
+        debug_assert_eq!(g.len(), block.parameters(), "one sum a parameter");
+        debug_assert_eq!(r.len(), rows.len(), "one residual a row");
+        match block {
+            Block::Columns(_) | Block::Vectors { .. } => {}
+            Block::Codes { codes: Codes::U8(codes), .. } => {
+                self.token.enter(codes::Scatter { codes: &codes[rows], r, exponent, g });
+            }
+            Block::Codes { codes: Codes::U16(codes), .. } => {
+                self.token.enter(codes::Scatter { codes: &codes[rows], r, exponent, g });
+            }
+            Block::Codes { codes: Codes::U32(codes), .. } => {
+                self.token.enter(codes::Scatter { codes: &codes[rows], r, exponent, g });
+            }
+            Block::Sparse { offsets, indices, values, .. } => {
+                let rows = sparse::Rows { offsets: &offsets[rows.start..=rows.end], indices, values };
+                self.token.enter(sparse::Scatter { rows, r, exponent, g });
+            }
+        }
+    }
+
+    /// Replaces the margins `z` by the residuals `weight * dloss/dz`, fills `curvature` with `weight * d2loss/dz2`, and
+    /// sums; every slice has one number a row.
+    pub fn loss(
+        &self,
+        loss: Loss,
+        z: &mut [R],
+        y: &[R],
+        weight: Option<&[R]>,
+        curvature: Option<&mut [R]>,
+    ) -> LossSums {
+        debug_assert_eq!(y.len(), z.len(), "one target a row");
+        struct Visitor<'a, R> {
+            token: Token,
+            z: &'a mut [R],
+            y: &'a [R],
+            weight: Option<&'a [R]>,
+            curvature: Option<&'a mut [R]>,
+        }
+        impl<R: Real> LossVisitor for Visitor<'_, R> {
+            type Output = LossSums;
+            fn visit<L: LossFunction>(self, loss: L) -> LossSums {
+                let Visitor { token, z, y, weight, curvature } = self;
+                token.enter(Losses { loss, z, y, weight, curvature })
+            }
+        }
+        loss.visit(Visitor { token: self.token, z, y, weight, curvature })
+    }
+
+    /// `out[i] = values[rows.start + i]`, rounded to nearest.
+    pub fn convert(&self, values: &Values<'_>, rows: Range<usize>, out: &mut [R]) {
+        debug_assert_eq!(out.len(), rows.len(), "one number a row");
+        each_dtype!(Values, values, values: E => self.convert_slice::<E>(&values[rows], out));
+    }
+
+    fn convert_slice<E: Load>(&self, values: &[E], out: &mut [R]) {
+        self.token.enter(convert::Convert { values, out });
+    }
+
+    /// Turns margins into predictions.
+    pub fn link(&self, link: Link, z: &mut [R]) {
+        self.token.enter(convert::Predict { link, z });
+    }
+}
