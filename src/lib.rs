@@ -9,9 +9,13 @@
 //! | [`engine`] | how is a pass made, on all cores and ranks, with the same bits? |
 //! | [`machine`] | what can this machine do? |
 //! | [`metrics`] | how good is a model? |
+//! | [`run`] | what does a training leave behind? |
+//! | [`report`] | what is printed, and how? |
+//! | [`cli`] | what was typed? |
 //! | [`error`] | what went wrong, and which exit code is it? |
 #![forbid(unsafe_code)]
 
+pub mod cli;
 pub mod engine;
 pub mod error;
 pub mod machine;
@@ -19,6 +23,8 @@ pub mod metrics;
 pub mod models;
 pub mod optim;
 pub mod plan;
+pub mod report;
+pub mod run;
 pub mod train;
 
 pub use error::{Error, Result};

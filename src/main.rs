@@ -1,4 +1,6 @@
-//! The `gristmill` binary.
+//! The `gristmill` binary: everything is in the library, so that tests and other programs can use it.
 #![forbid(unsafe_code)]
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    gristmill::cli::main()
+}

@@ -1,0 +1,116 @@
+//! The command line: one table of flags makes the parser, help, completions and the keys of `--config` files.
+//!
+//! A file a command; groups of flags that commands share are in [`options`]. What was typed becomes typed requests
+//! here and nowhere else. Exit codes: 0 done, 1 failed, 2 the request makes no sense, 130 and 143 after SIGINT and
+//! SIGTERM.
+
+mod completions;
+mod config;
+mod options;
+mod session;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::error::{Error, Result};
+use crate::report::failure;
+
+pub use session::Session;
+
+/// Trains machine-learning models on data larger than memory, at the speed of the disk and of the memory bus.
+#[derive(Debug, Parser)]
+#[command(
+    name = "gristmill",
+    version,
+    max_term_width = 110,
+    disable_help_subcommand = false,
+    subcommand_value_name = "COMMAND",
+    subcommand_help_heading = "Commands",
+    after_help = "\
+The first minute:
+  gristmill quickstart                                       make data, train, evaluate, predict
+  gristmill train data.parquet --model logistic --label y -o run
+  gristmill predict run new.csv -o predictions.parquet
+
+`gristmill COMMAND --help` says more about each command. Exit codes: 0 done, 1 failed, 2 wrong request."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Every command, in the order of help.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print completions for a shell
+    Completions(completions::Arguments),
+}
+
+/// The program: parses the command line, runs the command, prints a failure, and gives the exit code.
+pub fn main() -> ExitCode {
+    failure::install_panic_hook();
+    // The panic hook has printed by the time this catches; what is left is the exit code.
+    let outcome = std::panic::catch_unwind(|| run(std::env::args_os().collect()));
+    match outcome {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) => {
+            failure::print(&error);
+            ExitCode::from(error.exit_code())
+        }
+        Err(_) => ExitCode::from(crate::error::EXIT_FAILURE),
+    }
+}
+
+/// Parse and run.
+fn run(arguments: Vec<OsString>) -> Result<()> {
+    let Some(matches) = parse(arguments)? else { return Ok(()) };
+    let cli = Cli::from_arg_matches(&matches).map_err(|error| usage(&error))?;
+    match &cli.command {
+        Command::Completions(arguments) => completions::run(arguments, &mut Cli::command()),
+    }
+}
+
+/// The matches of the command line with the `--config` file under it; none when help or the version was printed.
+fn parse(mut arguments: Vec<OsString>) -> Result<Option<clap::ArgMatches>> {
+    let command = Cli::command();
+    let matches = match command.clone().try_get_matches_from(&arguments) {
+        Ok(matches) => matches,
+        Err(error) => return refuse_or_help(&error).map(|()| None),
+    };
+    let more = config::arguments(&command, &matches)?;
+    if more.is_empty() {
+        return Ok(Some(matches));
+    }
+    arguments.extend(more);
+    command.try_get_matches_from(arguments).map(Some).map_err(|error| usage(&error))
+}
+
+/// Help and version are printed; everything else is a usage error.
+fn refuse_or_help(error: &clap::Error) -> Result<()> {
+    use clap::error::ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};
+    match error.kind() {
+        DisplayHelp | DisplayVersion => {
+            let text = error.render();
+            crate::report::Report::new(true, false).help(&text.to_string(), &text.ansi().to_string())
+        }
+        DisplayHelpOnMissingArgumentOrSubcommand => {
+            crate::report::Report::new(true, false).help_as_error(&error.render().to_string());
+            Err(Error::usage("no command given. Begin with `gristmill quickstart`, or see `gristmill --help`"))
+        }
+        _ => Err(usage(error)),
+    }
+}
+
+/// The parser's complaint as one line.
+fn usage(error: &clap::Error) -> Error {
+    let text = error.render().to_string();
+    let lines: Vec<&str> = text
+        .lines()
+        .map(|line| line.trim().trim_start_matches("error: "))
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
+        .filter(|line| !line.is_empty())
+        .collect();
+    Error::usage(lines.join(". ").replace(". tip:", "; tip:"))
+}

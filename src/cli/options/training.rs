@@ -1,0 +1,96 @@
+//! What to learn and how: the flags of `train` that a [`TrainRequest`] holds.
+
+use clap::Args;
+
+use super::MachineOptions;
+use crate::error::{Error, Result};
+use crate::plan::{ClassWeight, OneOrMany, TrainRequest};
+
+/// Flags of training.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Model")]
+pub struct TrainingOptions {
+    /// What to learn: linear or logistic
+    #[arg(long, value_name = "NAME")]
+    pub model: Option<String>,
+    /// Strength of the l1 penalty; several, separated by commas, make a path (one model each)
+    #[arg(long, value_name = "X", value_delimiter = ',')]
+    pub l1: Vec<f64>,
+    /// Strength of the l2 penalty; several, separated by commas, make a path (one model each)
+    #[arg(long, value_name = "X", value_delimiter = ',')]
+    pub l2: Vec<f64>,
+    /// Penalise the coefficients of standardised columns (glmnet, Spark) or of columns as they are (scikit-learn) [default: true]
+    #[arg(long, value_name = "true|false")]
+    pub standardize: Option<bool>,
+    /// Learn an intercept [default: true]
+    #[arg(long, value_name = "true|false")]
+    pub intercept: Option<bool>,
+    /// How to minimise: auto, cholesky, coordinate-descent, newton, lbfgs, owlqn, proximal-newton
+    #[arg(long, value_name = "NAME")]
+    pub solver: Option<String>,
+    /// Relative gap of the objective at which to stop [default: 1e-7]
+    #[arg(long, value_name = "X")]
+    pub tolerance: Option<f64>,
+    /// Most passes over the data [default: 1000]
+    #[arg(long, value_name = "N")]
+    pub max_passes: Option<u32>,
+    /// Weights of classes: none, balanced, or NAME=WEIGHT separated by commas
+    #[arg(long, value_name = "WEIGHTS", value_delimiter = ',')]
+    pub class_weight: Vec<String>,
+    /// Start from the coefficients of another run
+    #[arg(long, value_name = "RUN")]
+    pub warm_start: Option<std::path::PathBuf>,
+}
+
+impl TrainingOptions {
+    /// The request that these flags make.
+    ///
+    /// # Errors
+    /// When a class weight is not one.
+    pub fn request(&self, machine: &MachineOptions, seed: Option<u64>) -> Result<TrainRequest> {
+        machine.threads()?;
+        Ok(TrainRequest {
+            model: self.model.clone(),
+            l1: one_or_many(&self.l1),
+            l2: one_or_many(&self.l2),
+            standardize: self.standardize,
+            intercept: self.intercept,
+            solver: self.solver.clone(),
+            tolerance: self.tolerance,
+            max_passes: self.max_passes,
+            threads: machine.threads,
+            memory: machine.memory,
+            seed,
+            class_weight: class_weight(&self.class_weight)?,
+            tier: None,
+        })
+    }
+}
+
+fn one_or_many(values: &[f64]) -> Option<OneOrMany> {
+    match values {
+        [] => None,
+        [one] => Some(OneOrMany::One(*one)),
+        many => Some(OneOrMany::Many(many.to_vec())),
+    }
+}
+
+fn class_weight(given: &[String]) -> Result<Option<ClassWeight>> {
+    match given {
+        [] => return Ok(None),
+        [one] if one == "none" => return Ok(Some(ClassWeight::None)),
+        [one] if one == "balanced" => return Ok(Some(ClassWeight::Balanced)),
+        _ => {}
+    }
+    let weights = given.iter().map(|part| {
+        let (class, weight) = part.rsplit_once('=')?;
+        Some((class.to_string(), weight.parse().ok()?))
+    });
+    match weights.collect::<Option<_>>() {
+        Some(weights) => Ok(Some(ClassWeight::Map(weights))),
+        None => Err(Error::usage(format!(
+            "--class-weight is '{}'; none, balanced, or NAME=WEIGHT separated by commas was expected",
+            given.join(",")
+        ))),
+    }
+}

@@ -1,0 +1,50 @@
+//! How a failure looks: one line on standard error, `gristmill: error: ...`, with what to do; no backtrace.
+
+use std::panic::PanicHookInfo;
+
+use crate::error::Error;
+
+/// Where to report a fault of this program.
+const ISSUES: &str = "the project's issue tracker";
+
+/// Print a failure.
+pub fn print(error: &Error) {
+    let text = one_line(&error.to_string());
+    super::to_stderr(&format!("gristmill: error: {text}\n"));
+}
+
+/// Turn an internal panic into a message that says what to report; the program ends with exit code 1.
+pub fn install_panic_hook() {
+    std::panic::set_hook(Box::new(|info| super::to_stderr(&panic_text(info))));
+}
+
+fn panic_text(info: &PanicHookInfo<'_>) -> String {
+    let payload = info.payload();
+    let what = payload
+        .downcast_ref::<&str>()
+        .map(ToString::to_string)
+        .or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no message".to_string());
+    let place = info.location().map_or_else(String::new, |at| format!(" at {}:{}", at.file(), at.line()));
+    format!(
+        "gristmill: error: internal fault: {} ({}{place}). This is a defect of gristmill, not of your data: please \
+         report it at {ISSUES} with this line, the command, and the output of `gristmill doctor`\n",
+        one_line(&what),
+        concat!("version ", env!("CARGO_PKG_VERSION")),
+    )
+}
+
+/// The text on one line, so that logs and scripts keep it whole.
+fn one_line(text: &str) -> String {
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<&str>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_stays_on_one_line() {
+        assert_eq!(one_line("a\n  b\n\n"), "a b");
+    }
+}

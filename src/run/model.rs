@@ -1,0 +1,261 @@
+//! A trained model on disk: `model.json` beside `model.safetensors` and the dictionaries.
+//!
+//! The files hold what data, configuration and seed determine, and nothing else (no times, paths, threads or tiers):
+//! equal trainings write equal bytes. Reading trusts nothing: versions, lengths, checksums, shapes and names are
+//! checked, and faults are errors with the file's name.
+
+use std::path::{Path, PathBuf};
+
+use gristmill_io::manifest::{Column, FileEntry, Kind, Layout, Role};
+use gristmill_io::{checksum, durable};
+use serde::{Deserialize, Serialize};
+
+use super::weights::Weights;
+use crate::error::{Error, Result};
+use crate::metrics::Task;
+use crate::models::ModelName;
+use crate::plan::Strengths;
+
+/// The version of the model format that this build writes.
+pub const FORMAT_VERSION: u32 = 1;
+/// Name of the metadata file.
+pub const METADATA_FILE: &str = "model.json";
+/// Name of the file of numbers.
+pub const WEIGHTS_FILE: &str = "model.safetensors";
+/// A metadata file larger than this is not ours.
+const METADATA_BYTES_MAX: u64 = 1 << 30;
+
+/// `model.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Metadata {
+    /// Format version.
+    pub format: u32,
+    /// Program and version that wrote it.
+    pub created_by: String,
+    /// The model, by name.
+    pub model: ModelName,
+    /// What a margin means: `identity` (the value) or `logit` (log-odds of the second class).
+    pub link: String,
+    /// The classes that stand for 0 and 1, for classifiers.
+    pub classes: Option<[String; 2]>,
+    /// Weighted mean of the training labels (as 0 and 1 for classifiers).
+    pub label_mean: f64,
+    /// Stored columns with their encoders: features, and the label and weight that it was trained with.
+    pub columns: Vec<Column>,
+    /// Number of parameters, the intercept not counted.
+    pub parameters: usize,
+    /// The training.
+    pub fit: Fit,
+    /// Fingerprint of the dataset it was trained on.
+    pub dataset_fingerprint: String,
+    /// The numbers.
+    pub weights: FileEntry,
+}
+
+/// How a model was fitted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fit {
+    /// Its penalty.
+    pub strengths: Strengths,
+    /// Coefficients of standardised columns were penalised.
+    pub standardize: bool,
+    /// An intercept was learnt.
+    pub intercept: bool,
+    /// The solver.
+    pub solver: String,
+    /// Relative gap of the objective at which it was to stop.
+    pub tolerance: f64,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Objective at the model, penalty included.
+    pub objective: f64,
+    /// Weighted mean loss at the model.
+    pub loss: f64,
+    /// Norm of the (sub)gradient in standardised coordinates.
+    pub gradient_norm: f64,
+    /// Passes over all rows.
+    pub passes: u32,
+    /// The stopping rule was met.
+    pub converged: bool,
+    /// Why it stopped.
+    pub reason: String,
+    /// Training rows.
+    pub rows: u64,
+}
+
+/// A model in memory.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Model {
+    /// What it is.
+    pub metadata: Metadata,
+    /// Its numbers.
+    pub weights: Weights,
+    /// Where it was read from; its dictionaries are there.
+    pub folder: PathBuf,
+}
+
+impl Metadata {
+    /// What the model predicts.
+    pub fn task(&self) -> Task {
+        if self.model.model().is_classifier() { Task::Binary } else { Task::Regression }
+    }
+
+    /// The label's column.
+    pub fn label(&self) -> Option<&Column> {
+        self.columns.iter().find(|column| column.role == Role::Label)
+    }
+
+    /// Where the parameters of the features lie.
+    pub fn layout(&self) -> Layout {
+        Layout::of(&self.columns, |_| true)
+    }
+}
+
+impl Model {
+    /// Write the model into `folder`, with the dictionaries of its columns copied from `dataset`. `metadata.weights` is
+    /// filled in here.
+    ///
+    /// # Errors
+    /// When a file cannot be read or written.
+    pub fn write(mut metadata: Metadata, weights: &Weights, folder: &Path, dataset: &Path) -> Result<()> {
+        let path = folder.join(WEIGHTS_FILE);
+        let bytes = weights.to_bytes().map_err(|message| Error::File { path: path.clone(), message })?;
+        durable::write_bytes(&path, &bytes)?;
+        metadata.weights =
+            FileEntry { file: WEIGHTS_FILE.into(), bytes: bytes.len() as u64, xxh3: checksum::of_bytes(&bytes) };
+        for entry in dictionaries(&metadata.columns) {
+            let bytes = read_checked(dataset, entry)?;
+            durable::write_bytes(&folder.join(&entry.file), &bytes)?;
+        }
+        let path = folder.join(METADATA_FILE);
+        let mut text = serde_json::to_string_pretty(&metadata)
+            .map_err(|error| Error::File { path: path.clone(), message: error.to_string() })?;
+        text.push('\n');
+        Ok(durable::write_bytes(&path, text.as_bytes())?)
+    }
+
+    /// The model in `folder`.
+    ///
+    /// # Errors
+    /// When a file is missing, of another version, damaged, or does not fit the others.
+    pub fn read(folder: &Path) -> Result<Model> {
+        let path = folder.join(METADATA_FILE);
+        let metadata = read_metadata(&path)?;
+        let bytes = read_checked(folder, &metadata.weights)?;
+        let weights = Weights::from_bytes(&bytes, metadata.parameters)
+            .map_err(|message| Error::File { path: folder.join(&metadata.weights.file), message })?;
+        Ok(Model { metadata, weights, folder: folder.to_path_buf() })
+    }
+
+    /// True when `folder` holds a model.
+    pub fn is_at(folder: &Path) -> bool {
+        folder.join(METADATA_FILE).is_file()
+    }
+}
+
+fn read_metadata(path: &Path) -> Result<Metadata> {
+    let fault = |message: String| Error::File { path: path.to_path_buf(), message };
+    let length = std::fs::metadata(path).map_err(|e| gristmill_io::Error::io(path, "cannot read", e))?.len();
+    if length > METADATA_BYTES_MAX {
+        return Err(fault(format!("{length} bytes; the metadata of a model is never above {METADATA_BYTES_MAX}")));
+    }
+    let text = std::fs::read(path).map_err(|e| gristmill_io::Error::io(path, "cannot read", e))?;
+    check_version(&text).map_err(fault)?;
+    let metadata: Metadata =
+        serde_json::from_slice(&text).map_err(|error| fault(format!("no model metadata of gristmill: {error}")))?;
+    check_metadata(&metadata).map_err(fault)?;
+    Ok(metadata)
+}
+
+/// The version comes first, so that a file of a later version is named as such and not as a broken one.
+fn check_version(text: &[u8]) -> std::result::Result<(), String> {
+    #[derive(Deserialize)]
+    struct Version {
+        format: u32,
+    }
+    match serde_json::from_slice::<Version>(text) {
+        Ok(Version { format: FORMAT_VERSION }) => Ok(()),
+        Ok(Version { format }) => Err(format!(
+            "model format {format}; this build reads format {FORMAT_VERSION}. Use the version of gristmill that wrote it"
+        )),
+        Err(error) => Err(format!("no model metadata of gristmill: {error}")),
+    }
+}
+
+/// What later code relies on.
+fn check_metadata(metadata: &Metadata) -> std::result::Result<(), String> {
+    let mut parameters = 0usize;
+    for column in metadata.columns.iter().filter(|column| column.role == Role::Feature) {
+        parameters = parameters
+            .checked_add(column.kind.parameters())
+            .ok_or_else(|| format!("column '{}' has too many parameters", column.name))?;
+    }
+    if parameters != metadata.parameters {
+        let stated = metadata.parameters;
+        return Err(format!("states {stated} parameters, but its columns have {parameters}"));
+    }
+    if metadata.model.model().is_classifier() != metadata.classes.is_some() {
+        return Err(format!("classes do not fit a {} model", metadata.model));
+    }
+    for column in &metadata.columns {
+        check_kind(&column.kind).map_err(|what| format!("column '{}': {what}", column.name))?;
+    }
+    let files = dictionaries(&metadata.columns).chain([&metadata.weights]);
+    for entry in files {
+        let plain = Path::new(&entry.file).components().count() == 1 && !entry.file.starts_with('.');
+        if !plain || entry.file.contains(['/', '\\']) {
+            return Err(format!("names the file '{}'; files lie in the model's own folder", entry.file));
+        }
+    }
+    Ok(())
+}
+
+fn check_kind(kind: &Kind) -> std::result::Result<(), String> {
+    match kind {
+        Kind::Numeric { offset, scale, impute, .. } => {
+            let finite = offset.is_finite() && scale.is_finite() && impute.is_none_or(f64::is_finite);
+            if finite && *scale != 0.0 {
+                Ok(())
+            } else {
+                Err(format!("offset {offset} and scale {scale} make no sense"))
+            }
+        }
+        Kind::Categorical { code_bytes, levels, missing_code, unseen_code, .. } => {
+            let outside = |code: &Option<u32>| code.is_some_and(|code| code as usize >= *levels);
+            if !matches!(code_bytes, 1 | 2 | 4) || outside(missing_code) || outside(unseen_code) {
+                return Err(format!("{levels} levels, codes of {code_bytes} bytes and its special levels do not fit"));
+            }
+            Ok(())
+        }
+        Kind::Indicator { .. } | Kind::Vector { .. } | Kind::Sparse { .. } => Ok(()),
+    }
+}
+
+/// The dictionaries of the categorical columns.
+pub fn dictionaries(columns: &[Column]) -> impl Iterator<Item = &FileEntry> {
+    columns.iter().filter_map(|column| match &column.kind {
+        Kind::Categorical { dictionary, .. } => Some(dictionary),
+        _ => None,
+    })
+}
+
+/// The content of a file whose length and checksum are stated elsewhere.
+fn read_checked(folder: &Path, entry: &FileEntry) -> Result<Vec<u8>> {
+    let path = folder.join(&entry.file);
+    let bytes = std::fs::read(&path).map_err(|e| gristmill_io::Error::io(&path, "cannot read", e))?;
+    let (length, xxh3) = (bytes.len() as u64, checksum::of_bytes(&bytes));
+    if length != entry.bytes || xxh3 != entry.xxh3 {
+        let message = format!(
+            "{length} bytes with checksum {xxh3}; {} bytes with {} were written. The file was changed or damaged: \
+             restore it or train again",
+            entry.bytes, entry.xxh3
+        );
+        return Err(Error::File { path, message });
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests;

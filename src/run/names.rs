@@ -1,0 +1,38 @@
+//! Names of parameters: `column`, `column=level`, `column[element]`, in the order of the layout.
+//!
+//! The levels `missing` and `unseen` of a categorical column are named `column (missing)` and `column (unseen)`, so
+//! that they cannot be taken for a level that happens to be called that.
+
+use gristmill_io::manifest::{Column, Kind, Layout, Role};
+
+/// Levels of the categorical columns, by column number; empty for other columns.
+pub type Dictionaries = Vec<Vec<String>>;
+
+/// A parameter's name.
+pub fn name(columns: &[Column], dictionaries: &Dictionaries, column: usize, element: usize) -> String {
+    let Column { name, kind, .. } = &columns[column];
+    match kind {
+        Kind::Numeric { .. } | Kind::Indicator { .. } => name.clone(),
+        Kind::Vector { .. } => format!("{name}[{element}]"),
+        Kind::Sparse { one_based, .. } => format!("{name}[{}]", element + usize::from(*one_based)),
+        Kind::Categorical { missing_code, unseen_code, .. } => {
+            let code = Some(element as u32);
+            match dictionaries.get(column).and_then(|levels| levels.get(element)) {
+                Some(level) => format!("{name}={level}"),
+                None if *missing_code == code => format!("{name} (missing)"),
+                None if *unseen_code == code => format!("{name} (unseen)"),
+                None => format!("{name}={element}"),
+            }
+        }
+    }
+}
+
+/// Every parameter's column and element, in layout order.
+pub fn places(columns: &[Column]) -> Vec<(usize, usize)> {
+    let layout = Layout::of(columns, |column| column.role == Role::Feature);
+    let mut places = Vec::with_capacity(layout.parameters);
+    for column in layout.blocks.iter().flat_map(|block| &block.columns) {
+        places.extend((0..columns[*column].kind.parameters()).map(|element| (*column, element)));
+    }
+    places
+}

@@ -1,0 +1,82 @@
+//! How the other modules run the binary.
+#![allow(dead_code)]
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// What a command printed and how it ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Exit code; none after a signal.
+    pub code: Option<i32>,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+/// The binary, in `folder`, with a clean environment as far as gristmill looks at it.
+pub fn command(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gristmill"));
+    command.current_dir(folder).env_remove("GRISTMILL_TIER").env("NO_COLOR", "1");
+    command
+}
+
+/// Run with these arguments.
+pub fn run<I: AsRef<OsStr>>(folder: &Path, arguments: impl IntoIterator<Item = I>) -> Outcome {
+    outcome(command(folder).args(arguments).output().expect("the binary starts"))
+}
+
+/// Run a line of words without quotes.
+pub fn line(folder: &Path, words: &str) -> Outcome {
+    run(folder, words.split_whitespace())
+}
+
+/// Run a line that must succeed; its standard output.
+pub fn ok(folder: &Path, words: &str) -> String {
+    let outcome = line(folder, words);
+    assert_eq!(outcome.code, Some(0), "`gristmill {words}` failed: {}", outcome.stderr);
+    outcome.stdout
+}
+
+/// Run a line that must fail with this exit code; its one line of error.
+pub fn fails(folder: &Path, words: &str, code: i32) -> String {
+    let outcome = line(folder, words);
+    assert_eq!(outcome.code, Some(code), "`gristmill {words}`: {}{}", outcome.stdout, outcome.stderr);
+    error_line(&outcome)
+}
+
+/// The one line that says what went wrong.
+pub fn error_line(outcome: &Outcome) -> String {
+    let lines: Vec<&str> = outcome.stderr.lines().filter(|line| line.starts_with("gristmill: error: ")).collect();
+    assert_eq!(lines.len(), 1, "one line of error was expected: {}", outcome.stderr);
+    assert!(!outcome.stderr.contains("panicked"), "{}", outcome.stderr);
+    lines[0].to_string()
+}
+
+/// The output of a finished process.
+pub fn outcome(output: Output) -> Outcome {
+    Outcome {
+        code: output.status.code(),
+        stdout: String::from_utf8(output.stdout).expect("output in UTF-8"),
+        stderr: String::from_utf8(output.stderr).expect("errors in UTF-8"),
+    }
+}
+
+/// Every file below a folder with its content, to show that nothing changed.
+pub fn tree(folder: &Path) -> std::collections::BTreeMap<String, Vec<u8>> {
+    let mut files = std::collections::BTreeMap::new();
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(next) = folders.pop() {
+        for entry in std::fs::read_dir(&next).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                files.insert(path.display().to_string(), std::fs::read(&path).expect("a file"));
+            }
+        }
+    }
+    files
+}
