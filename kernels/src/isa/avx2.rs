@@ -15,9 +15,8 @@ impl Isa for Avx2 {
     const REGISTERS: usize = 16;
 
     fn detect() -> Option<Avx2> {
-        let found = is_x86_feature_detected!("avx2")
-            && is_x86_feature_detected!("fma")
-            && is_x86_feature_detected!("f16c");
+        let found =
+            is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c");
         found.then_some(Avx2(()))
     }
 
@@ -94,13 +93,17 @@ impl Lanes<Avx2, f32> for F32 {
     fn load_u16(_: Avx2, values: &[u16; LANES]) -> F32 {
         let (parts, _) = values.as_chunks::<8>();
         // SAFETY: the token proves the instructions; each part holds the 16 bytes read, at any alignment.
-        F32(unsafe { each!(I in 2 => _mm256_cvtepi32_ps(_mm256_cvtepu16_epi32(_mm_loadu_si128(parts[I].as_ptr().cast())))) })
+        F32(unsafe {
+            each!(I in 2 => _mm256_cvtepi32_ps(_mm256_cvtepu16_epi32(_mm_loadu_si128(parts[I].as_ptr().cast()))))
+        })
     }
     #[inline(always)]
     fn load_u8(_: Avx2, values: &[u8; LANES]) -> F32 {
         let (parts, _) = values.as_chunks::<8>();
         // SAFETY: the token proves the instructions; each part holds the 8 bytes read, at any alignment.
-        F32(unsafe { each!(I in 2 => _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(parts[I].as_ptr().cast())))) })
+        F32(unsafe {
+            each!(I in 2 => _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(parts[I].as_ptr().cast()))))
+        })
     }
     #[inline(always)]
     fn store(self, values: &mut [f32; LANES]) {
@@ -201,7 +204,9 @@ impl Lanes<Avx2, f64> for F64 {
     fn load_u16(_: Avx2, values: &[u16; LANES]) -> F64 {
         let (parts, _) = values.as_chunks::<4>();
         // SAFETY: the token proves the instructions; each part holds the 8 bytes read, at any alignment.
-        F64(unsafe { each!(I in 4 => _mm256_cvtepi32_pd(_mm_cvtepu16_epi32(_mm_loadl_epi64(parts[I].as_ptr().cast())))) })
+        F64(unsafe {
+            each!(I in 4 => _mm256_cvtepi32_pd(_mm_cvtepu16_epi32(_mm_loadl_epi64(parts[I].as_ptr().cast()))))
+        })
     }
     #[inline(always)]
     fn load_u8(_: Avx2, values: &[u8; LANES]) -> F64 {

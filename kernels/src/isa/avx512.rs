@@ -233,10 +233,7 @@ impl Lanes<Avx512, f64> for F64 {
     fn select(mask: [__mmask8; 2], yes: F64, no: F64) -> F64 {
         // SAFETY: `yes` proves the instructions.
         F64(unsafe {
-            [
-                _mm512_mask_blend_pd(mask[0], no.0[0], yes.0[0]),
-                _mm512_mask_blend_pd(mask[1], no.0[1], yes.0[1]),
-            ]
+            [_mm512_mask_blend_pd(mask[0], no.0[0], yes.0[0]), _mm512_mask_blend_pd(mask[1], no.0[1], yes.0[1])]
         })
     }
     #[inline(always)]

@@ -11,7 +11,7 @@
 //! [`portable`] on processors without FMA).
 
 mod element;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod elementwise;
 mod token;
 
@@ -97,12 +97,7 @@ pub trait Kernel {
 
 /// Sixteen lanes of `R` under tier `T`. Operators work lane by lane.
 pub trait Lanes<T: Isa, R: Real>:
-    Copy
-    + Add<Output = Self>
-    + Sub<Output = Self>
-    + Mul<Output = Self>
-    + Div<Output = Self>
-    + Neg<Output = Self>
+    Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Div<Output = Self> + Neg<Output = Self>
 {
     /// One truth value per lane.
     type Mask: Copy;

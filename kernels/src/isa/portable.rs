@@ -294,7 +294,10 @@ mod tests {
         for bits in 0..=u16::MAX {
             let value = f16::from_bits(bits);
             let (got, want) = (f16_to_f32(value), value.to_f32());
-            assert!(got.to_bits() == want.to_bits() || (got.is_nan() && want.is_nan()), "{bits:#06x}: {got} for {want}");
+            assert!(
+                got.to_bits() == want.to_bits() || (got.is_nan() && want.is_nan()),
+                "{bits:#06x}: {got} for {want}"
+            );
         }
     }
 }

@@ -3,11 +3,11 @@
 //! A [`Token`] holds the token of a detected tier, so that it cannot name instructions that the processor lacks;
 //! [`Token::enter`] costs one predictable branch per kernel call.
 
-#[cfg(target_arch = "x86_64")]
-use super::{avx2::Avx2, avx512::Avx512};
 #[cfg(target_arch = "aarch64")]
 use super::neon::Neon;
 use super::{Isa, Kernel, portable::Portable};
+#[cfg(target_arch = "x86_64")]
+use super::{avx2::Avx2, avx512::Avx512};
 use crate::tier::Tier;
 
 /// The token of one detected tier.

@@ -121,11 +121,7 @@ fn sweep<T: Isa, L: LossFunction, R: Real, const CURVATURE: bool>(
 
 #[inline(always)]
 fn weighted<T: Isa, R: Real>(terms: Terms<R::Lanes<T>>, weight: R::Lanes<T>) -> Terms<R::Lanes<T>> {
-    Terms {
-        loss: terms.loss * weight,
-        residual: terms.residual * weight,
-        curvature: terms.curvature * weight,
-    }
+    Terms { loss: terms.loss * weight, residual: terms.residual * weight, curvature: terms.curvature * weight }
 }
 
 #[inline(always)]
