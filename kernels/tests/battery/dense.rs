@@ -1,0 +1,154 @@
+//! Margins, gradient and conversion of dense blocks.
+
+use super::data::{Numbers, Random};
+use super::{Arithmetic, LENGTHS, SameBits, assert_close, gamma, kernels};
+use gristmill_kernels::Kernels;
+use gristmill_kernels::dtype::DType;
+use gristmill_kernels::reference;
+use gristmill_kernels::tile::Block;
+
+/// Calls `test` with scalar columns and row-major vectors of every storage type and many shapes; the tile starts at
+/// row 3 of the grain and ends two rows before its end.
+fn each_block(mut test: impl FnMut(&Block<'_>, std::ops::Range<usize>, usize, &mut Random, &str)) {
+    let mut random = Random(7);
+    for dtype in DType::ALL {
+        for (at, rows) in LENGTHS.into_iter().enumerate() {
+            let tile = 3..3 + rows;
+            let grain = rows + 5;
+            for width in [0, 1, 3, 4, 9, 28] {
+                let numbers = Numbers::random(dtype, 1 + (grain + 1) * width, &mut random);
+                let block = Block::Columns(numbers.columns(at % 2, grain, grain + 1, width));
+                let what = format!("{rows} rows of {width} {} columns", dtype.name());
+                test(&block, tile.clone(), width, &mut random, &what);
+            }
+            for width in [0, 1, 15, 16, 17, 33, 64, 70, 130, 200] {
+                if rows * width > 70_000 {
+                    continue;
+                }
+                let numbers = Numbers::random(dtype, 1 + grain * width, &mut random);
+                let block = Block::Vectors { values: numbers.values(at % 2), width };
+                let what = format!("{rows} vectors of {width} {}", dtype.name());
+                test(&block, tile.clone(), width, &mut random, &what);
+            }
+        }
+    }
+}
+
+fn to_f64<R: Arithmetic>(values: &[R]) -> Vec<f64> {
+    values.iter().map(|value| value.to_f64()).collect()
+}
+
+fn margins_agree<R: Arithmetic>() {
+    let all: Vec<Kernels<R>> = kernels();
+    each_block(|block, rows, width, random, what| {
+        let (w, start) = (random.reals::<R>(width), random.reals::<R>(rows.len()));
+        let mut want = to_f64(&start);
+        reference::margins(block, rows.clone(), &to_f64(&w), &mut want);
+        let mut magnitude = vec![0.0; rows.len()];
+        reference::entries(block, rows.clone(), |i, j, x| magnitude[i] += (w[j].to_f64() * x).abs());
+        // Two roundings a product without FMA, one of each `f64` value to `f32`, one more for the start of the sum,
+        // and the reference's own.
+        let bound: Vec<f64> = magnitude
+            .iter()
+            .zip(&start)
+            .map(|(sum, z)| gamma(2 * width + 20, R::UNIT) * (sum + z.to_f64().abs()) * 1.000_001)
+            .collect();
+        let mut same = SameBits::default();
+        for kernels in &all {
+            let what = format!("margins, {}, {what}", kernels.tier());
+            let mut z = start.clone();
+            kernels.margins(block, rows.clone(), &w, &mut z);
+            assert_close(&to_f64(&z), &want, &bound, &what);
+            same.check(kernels.tier(), z.into_iter().map(R::bits).collect(), &what);
+        }
+    });
+}
+
+#[test]
+fn margins_in_f32() {
+    margins_agree::<f32>();
+}
+
+#[test]
+fn margins_in_f64() {
+    margins_agree::<f64>();
+}
+
+fn gradients_agree<R: Arithmetic>() {
+    let all: Vec<Kernels<R>> = kernels();
+    each_block(|block, rows, width, random, what| {
+        let (r, start) = (random.reals::<R>(rows.len()), random.reals::<f64>(width));
+        let mut want = start.clone();
+        reference::gradient(block, rows.clone(), &to_f64(&r), &mut want);
+        let mut magnitude = vec![0.0; width];
+        reference::entries(block, rows.clone(), |i, j, x| magnitude[j] += (r[i].to_f64() * x).abs());
+        let bound: Vec<f64> = magnitude
+            .iter()
+            .zip(&start)
+            .map(|(sum, g)| gamma(2 * rows.len() + 20, R::UNIT) * sum + gamma(rows.len() + 20, f64::UNIT) * g.abs())
+            .collect();
+        let mut same = SameBits::default();
+        for kernels in &all {
+            let what = format!("gradient, {}, {what}", kernels.tier());
+            let mut g = start.clone();
+            kernels.gradient(block, rows.clone(), &r, &mut g);
+            assert_close(&g, &want, &bound, &what);
+            same.check(kernels.tier(), g.into_iter().map(f64::to_bits).collect(), &what);
+        }
+    });
+}
+
+#[test]
+fn gradients_in_f32() {
+    gradients_agree::<f32>();
+}
+
+#[test]
+fn gradients_in_f64() {
+    gradients_agree::<f64>();
+}
+
+/// A row's margin does not depend on where the row stands in the tile, so that prediction and training agree and tiles
+/// may be cut anywhere.
+#[test]
+fn a_row_has_the_same_margin_in_every_tile() {
+    for kernels in kernels::<f32>() {
+        each_block(|block, rows, width, random, what| {
+            let w = random.reals::<f32>(width);
+            let mut whole = vec![0.0; rows.len()];
+            kernels.margins(block, rows.clone(), &w, &mut whole);
+            for (i, row) in rows.enumerate().step_by(13) {
+                let mut alone = [0.0];
+                kernels.margins(block, row..row + 1, &w, &mut alone);
+                assert_eq!(alone[0].to_bits(), whole[i].to_bits(), "{}, {what}, row {i}", kernels.tier());
+            }
+        });
+    }
+}
+
+fn conversion_is_exact<R: Arithmetic>() {
+    let mut random = Random(11);
+    for kernels in kernels::<R>() {
+        for dtype in DType::ALL {
+            for rows in LENGTHS {
+                let numbers = Numbers::random(dtype, rows + 4, &mut random);
+                let mut out = vec![R::default(); rows];
+                kernels.convert(&numbers.values(1), 2..2 + rows, &mut out);
+                for (i, got) in out.into_iter().enumerate() {
+                    let want = R::from_f64(reference::value(&numbers.values(1), 2 + i));
+                    assert_eq!(got.bits(), want.bits(), "{} {} of {rows} {}", kernels.tier(), i, dtype.name());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn conversion_to_f32_is_correctly_rounded() {
+    conversion_is_exact::<f32>();
+}
+
+#[test]
+fn conversion_to_f64_is_exact() {
+    conversion_is_exact::<f64>();
+}

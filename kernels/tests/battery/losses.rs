@@ -1,0 +1,144 @@
+//! Every loss of the registry: residuals, curvatures and sums; link functions.
+
+use super::data::Random;
+use super::{Arithmetic, LENGTHS, SameBits, assert_close, kernels};
+use gristmill_kernels::reference;
+use gristmill_kernels::{Link, Loss, LossSums};
+
+/// Margins from gentle to far out, targets that every loss takes (0, 1 and between).
+fn rows<R: Arithmetic>(count: usize, random: &mut Random) -> (Vec<R>, Vec<R>, Vec<R>) {
+    let margin = |random: &mut Random, i: usize| R::from_f64(random.signed() * [1.0, 8.0, 60.0][i % 3]);
+    let z = (0..count).map(|i| margin(random, i)).collect();
+    let y = (0..count).map(|i| R::from_f64([0.0, 1.0, random.signed().abs()][i % 3])).collect();
+    let weight = (0..count).map(|i| R::from_f64([1.0, 0.0, random.signed().abs() * 5.0][i % 3])).collect();
+    (z, y, weight)
+}
+
+fn to_f64<R: Arithmetic>(values: &[R]) -> Vec<f64> {
+    values.iter().map(|value| value.to_f64()).collect()
+}
+
+fn sum_bits(sums: &LossSums) -> [u64; 4] {
+    [sums.loss.to_bits(), sums.residual.to_bits(), sums.curvature.to_bits(), sums.weight.to_bits()]
+}
+
+fn losses_agree<R: Arithmetic>() {
+    let mut random = Random(23);
+    for loss in Loss::ALL {
+        for count in LENGTHS {
+            let (z, y, weight) = rows::<R>(count, &mut random);
+            for (weighted, curved) in [(false, false), (true, false), (false, true), (true, true)] {
+                let weight = weighted.then_some(&weight[..]);
+                let what = format!("{}, {count} rows, weights {weighted}, curvature {curved}", loss.name());
+                let mut residual = to_f64(&z);
+                let mut curvature = vec![0.0; count];
+                let sums = reference::loss(
+                    loss,
+                    &mut residual,
+                    &to_f64(&y),
+                    weight.map(to_f64).as_deref(),
+                    curved.then_some(&mut curvature[..]),
+                );
+                // About ten operations on numbers of the size of z and y (z^2 for the squared loss), and the few units
+                // in the last place of exp and log1p: 32 half units of the greatest of them.
+                let unit = 32.0 * R::UNIT;
+                let size = |i: usize| {
+                    let weight = weight.map_or(1.0, |weight| weight[i].to_f64());
+                    weight * (1.0 + z[i].to_f64().abs() + y[i].to_f64().abs())
+                };
+                let bound: Vec<f64> = (0..count).map(|i| unit * size(i)).collect();
+                let loss_bound: f64 = (0..count).map(|i| unit * size(i) * (1.0 + z[i].to_f64().abs())).sum();
+                let mut same = SameBits::default();
+                for kernels in kernels::<R>() {
+                    let what = format!("{} {what}", kernels.tier());
+                    let (mut got, mut got_curvature) = (z.clone(), vec![R::default(); count]);
+                    let curvature_out = curved.then_some(&mut got_curvature[..]);
+                    let got_sums = kernels.loss(loss, &mut got, &y, weight, curvature_out);
+                    assert_close(&to_f64(&got), &residual, &bound, &what);
+                    assert_close(&to_f64(&got_curvature), &curvature, &bound, &what);
+                    let total: f64 = bound.iter().sum();
+                    assert_close(
+                        &[got_sums.loss, got_sums.residual, got_sums.curvature, got_sums.weight],
+                        &[sums.loss, sums.residual, sums.curvature, sums.weight],
+                        &[loss_bound, total, total, total],
+                        &what,
+                    );
+                    let mut bits: Vec<u64> = got.into_iter().chain(got_curvature).map(R::bits).collect();
+                    bits.extend(sum_bits(&got_sums));
+                    same.check(kernels.tier(), bits, &what);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn losses_in_f32() {
+    losses_agree::<f32>();
+}
+
+#[test]
+fn losses_in_f64() {
+    losses_agree::<f64>();
+}
+
+/// The derivatives in the reference are those of its loss: central differences.
+#[test]
+fn reference_derivatives_match_differences() {
+    for loss in Loss::ALL {
+        for (z, y) in [(-3.0, 0.0), (-0.5, 1.0), (0.25, 0.3), (2.0, 1.0), (4.0, 0.0)] {
+            let h = 1e-5;
+            let at = |z: f64| reference::terms(loss, z, y);
+            let slope = (at(z + h).loss - at(z - h).loss) / (2.0 * h);
+            let bend = (at(z + h).residual - at(z - h).residual) / (2.0 * h);
+            // The truncation error is h^2 / 6 times a third derivative below 1, rounding about 1e-16 / h.
+            assert!((slope - at(z).residual).abs() < 1e-9, "{} at {z}, {y}", loss.name());
+            assert!((bend - at(z).curvature).abs() < 1e-9, "{} at {z}, {y}", loss.name());
+        }
+    }
+}
+
+/// Margins that are not numbers or infinite show up in the sums, where the engine looks for them.
+#[test]
+fn a_margin_that_is_not_finite_is_not_hidden() {
+    for kernels in kernels::<f32>() {
+        for loss in Loss::ALL {
+            for bad in [f32::NAN, f32::INFINITY] {
+                let mut z = vec![0.5; 100];
+                z[37] = bad;
+                let sums = kernels.loss(loss, &mut z, &[0.0; 100], None, None);
+                assert!(!sums.loss.is_finite(), "{} {} {bad}", kernels.tier(), loss.name());
+            }
+        }
+    }
+}
+
+fn links_agree<R: Arithmetic>() {
+    let mut random = Random(5);
+    for link in [Link::Identity, Link::Sigmoid] {
+        for count in LENGTHS {
+            let (z, ..) = rows::<R>(count, &mut random);
+            let want: Vec<f64> = z.iter().map(|z| reference::link(link, z.to_f64())).collect();
+            // Sigmoid is right to three units in the last place: see math.rs.
+            let bound: Vec<f64> = want.iter().map(|want| 8.0 * R::UNIT * want.abs()).collect();
+            let mut same = SameBits::default();
+            for kernels in kernels::<R>() {
+                let what = format!("{link:?} {} {count} rows", kernels.tier());
+                let mut got = z.clone();
+                kernels.link(link, &mut got);
+                assert_close(&to_f64(&got), &want, &bound, &what);
+                same.check(kernels.tier(), got.into_iter().map(R::bits).collect(), &what);
+            }
+        }
+    }
+}
+
+#[test]
+fn links_in_f32() {
+    links_agree::<f32>();
+}
+
+#[test]
+fn links_in_f64() {
+    links_agree::<f64>();
+}
