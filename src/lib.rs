@@ -10,6 +10,7 @@
 //! | [`machine`] | what can this machine do? |
 //! | [`metrics`] | how good is a model? |
 //! | [`run`] | what does a training leave behind? |
+//! | [`predict`] | what does a model say of new rows? |
 //! | [`report`] | what is printed, and how? |
 //! | [`cli`] | what was typed? |
 //! | [`error`] | what went wrong, and which exit code is it? |
@@ -23,6 +24,7 @@ pub mod metrics;
 pub mod models;
 pub mod optim;
 pub mod plan;
+pub mod predict;
 pub mod report;
 pub mod run;
 pub mod train;

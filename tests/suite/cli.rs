@@ -17,4 +17,3 @@ fn a_reader_that_goes_away_is_no_error() {
     let outcome = crate::harness::outcome(child.wait_with_output().expect("ends"));
     assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""));
 }
-
