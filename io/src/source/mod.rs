@@ -3,11 +3,111 @@
 //! Reading is split in two, so that every format is decoded by all cores: [`Source::next`] hands out chunks in file
 //! order and is cheap (a row group's number, a run of whole lines); [`Source::decode`] does the work and may run on
 //! many threads at once.
+//!
+//! | module | the question it answers |
+//! |---|---|
+//! | [`options`] | what may the user say about reading? |
+//! | [`files`] | which files are meant? |
+//! | [`detect`] | which format have they? |
+//! | [`flatten`] | how do nested columns become plain ones? |
+//! | [`guard`] | what happens when a decoder panics? |
+//! | [`text`] | how is text decompressed and cut into chunks? |
+//! | [`csv`], [`parquet`] | one format each |
+
+pub mod csv;
+pub mod detect;
+pub mod files;
+pub mod flatten;
+pub mod guard;
+pub mod options;
+pub mod parquet;
+pub mod text;
+
+use std::path::PathBuf;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
-use crate::error::Result;
+use crate::error::{Error, Place, Result};
+
+pub use files::{SourceFile, list};
+pub use options::{SourceOptions, TextType};
+
+/// A format: what it is called, how it is recognised, how it is opened.
+pub struct Format {
+    /// What `--format` calls it.
+    pub name: &'static str,
+    /// What messages call it.
+    pub title: &'static str,
+    /// Extensions of its files, in lower case.
+    pub extensions: &'static [&'static str],
+    /// First bytes of its files.
+    pub magic: &'static [&'static [u8]],
+    /// True for text, which may be compressed as a whole.
+    pub is_text: bool,
+    /// Opens files of it; there is at least one, and none is empty.
+    pub open: fn(Vec<SourceFile>, &SourceOptions) -> Result<Box<dyn Source>>,
+}
+
+/// The registry. To add a format, write its file and add its line.
+pub const FORMATS: &[Format] = &[
+    Format {
+        name: "parquet",
+        title: "a Parquet file",
+        extensions: &["parquet", "pq", "parq"],
+        magic: &[b"PAR1", b"PARE"],
+        is_text: false,
+        open: parquet::open,
+    },
+    Format {
+        name: "csv",
+        title: "a CSV file",
+        extensions: &["csv", "tsv", "tab"],
+        magic: &[],
+        is_text: true,
+        open: csv::open,
+    },
+];
+
+/// Open what `specs` stand for (see [`list`]).
+///
+/// # Errors
+/// [`Error`] when files cannot be read, are of several formats or schemas, or hold no rows.
+pub fn open(specs: &[String], options: &SourceOptions) -> Result<Box<dyn Source>> {
+    open_files(&list(specs, options)?, options)
+}
+
+/// Open files that were listed before; may be called again, to read them again.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_files(files: &[SourceFile], options: &SourceOptions) -> Result<Box<dyn Source>> {
+    if let Some(empty) = files.iter().find(|file| file.bytes == 0) {
+        return Err(Error::data(&empty.path, "the file is empty").help("Remove it, or leave it out"));
+    }
+    let format = detect::format_of(files, options)?;
+    (format.open)(files.to_vec(), options)
+}
+
+/// An error when `options` name a column that is not among `names`.
+pub(crate) fn check_names(options: &SourceOptions, names: &[String]) -> Result<()> {
+    let given = options.columns.iter().flatten().chain(&options.ignore).chain(options.types.keys());
+    for name in given {
+        if names.iter().any(|known| known == name || known.starts_with(&format!("{name}."))) {
+            continue;
+        }
+        let nearest =
+            names.iter().max_by(|a, b| strsim::jaro_winkler(a, name).total_cmp(&strsim::jaro_winkler(b, name)));
+        let nearest = nearest.map(|nearest| format!(", is '{nearest}' meant?")).unwrap_or_default();
+        return Err(Error::Usage(format!("there is no column '{name}'{nearest}")));
+    }
+    Ok(())
+}
+
+/// What a source answers to a chunk that another source made.
+pub(crate) fn foreign_chunk() -> Error {
+    Error::Usage("this chunk comes from a source of another format".into())
+}
 
 /// A piece of a source that can be decoded on its own.
 #[derive(Debug)]
@@ -46,7 +146,7 @@ pub enum Content {
 /// The door of the sources: one or more files of one format and one schema.
 pub trait Source: Send + Sync {
     /// Names and types of the columns as they come, before any encoding. A sparse row is
-    /// `List<Struct<index: UInt32, value: Float32>>` with indices from 0, strictly increasing.
+    /// `List<Struct<index: UInt32, value: Float32>>`, strictly increasing.
     fn schema(&self) -> SchemaRef;
 
     /// Bytes to read in all, where known.
@@ -68,5 +168,5 @@ pub trait Source: Send + Sync {
     fn decode(&self, chunk: Chunk) -> Result<Vec<RecordBatch>>;
 
     /// Where row `row` (from 0) of chunk `number` came from, for messages about a value found later on.
-    fn place(&self, number: u64, row: u64) -> (std::path::PathBuf, crate::error::Place);
+    fn place(&self, number: u64, row: u64) -> (PathBuf, Place);
 }

@@ -1,0 +1,127 @@
+//! What the head of a CSV file tells (stage 1): the delimiter, and the names of the columns.
+//!
+//! The delimiter is the one of comma, tab, semicolon and bar that splits the first records into the same number of fields, at
+//! least two (the most, where several do); comma where none does.
+
+use super::fields::record;
+use crate::error::{Error, Place, Result};
+
+/// Delimiters that are looked for.
+const CANDIDATES: [u8; 4] = [b',', b'\t', b';', b'|'];
+/// Records that a delimiter must split evenly.
+const RECORDS: usize = 50;
+
+/// The delimiter that fits `head`, the first bytes of a file.
+pub fn delimiter(head: &[u8]) -> u8 {
+    let mut best = (1, b',');
+    for candidate in CANDIDATES {
+        let width = even_width(head, candidate).unwrap_or(0);
+        if width > best.0 {
+            best = (width, candidate);
+        }
+    }
+    best.1
+}
+
+/// Number of fields of the first records, when it is the same for all of them.
+fn even_width(head: &[u8], delimiter: u8) -> Option<usize> {
+    // The last record of the head may be cut short, unless it is the only one.
+    let (mut widths, mut at) = (Vec::new(), 0);
+    while widths.len() <= RECORDS {
+        match record(head, at, delimiter) {
+            Ok(Some((fields, next))) => {
+                widths.push(fields.len());
+                at = next;
+            }
+            _ => break,
+        }
+    }
+    if widths.len() > 1 && at >= head.len() && !head.ends_with(b"\n") {
+        widths.pop();
+    }
+    let first = *widths.first()?;
+    widths.iter().all(|&width| width == first).then_some(first)
+}
+
+/// The names in a header record.
+///
+/// # Errors
+/// For names that are empty, stand twice, or are no UTF-8, and for a line of numbers where `may_be_data`.
+pub fn names(path: &std::path::Path, header: &[u8], delimiter: u8, may_be_data: bool) -> Result<Vec<String>> {
+    let fault = |message: String| Error::data(path, message).at(Place::Line(1));
+    let fields = match record(header, 0, delimiter) {
+        Ok(Some((fields, _))) => fields,
+        Ok(None) => return Err(fault("the header line is empty".into()).help("Pass --no-header when there is none")),
+        Err((reason, _)) => {
+            let (message, help) = reason.message();
+            return Err(fault(message.into()).help(help));
+        }
+    };
+    let mut names: Vec<String> = Vec::with_capacity(fields.len());
+    for (number, field) in fields.iter().enumerate() {
+        let name = String::from_utf8(field.unescaped().into_owned())
+            .map_err(|_| fault(format!("the name of column {} is not UTF-8", number + 1)))?;
+        names.push(if field.quoted { name } else { name.trim().to_owned() });
+    }
+    if may_be_data && looks_like_data(&names) {
+        return Err(fault(format!("the first line holds numbers ({}), expected column names", names.join(", ")))
+            .help("Pass --no-header when it is a row, --header when these are the names"));
+    }
+    if let Some(number) = names.iter().position(String::is_empty) {
+        return Err(fault(format!("column {} has no name", number + 1)).help("Name it, or pass --no-header"));
+    }
+    let mut sorted: Vec<&String> = names.iter().collect();
+    sorted.sort();
+    if let Some(pair) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(fault("two columns have this name".into())
+            .column(pair[0].clone())
+            .help("Rename one, or pass --no-header"));
+    }
+    Ok(names)
+}
+
+/// True for a line of nothing but numbers, other than a count from 0 or 1 (which some writers put for want of names).
+fn looks_like_data(names: &[String]) -> bool {
+    let all_numbers = names.iter().all(|name| fast_float2::parse::<f64, _>(name).is_ok());
+    let counts_from =
+        |first: usize| names.iter().enumerate().all(|(number, name)| *name == (number + first).to_string());
+    all_numbers && !(names.len() > 1 && (counts_from(0) || counts_from(1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::path::Path;
+
+    fn names_of(header: &str) -> std::result::Result<Vec<String>, String> {
+        names(Path::new("x.csv"), header.as_bytes(), b',', true).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_delimiter_is_the_one_that_splits_evenly() {
+        assert_eq!(delimiter(b"a,b\n1,2\n"), b',');
+        assert_eq!(delimiter(b"a;b;c\n1,5;2,5;x\n1,5;2;x\n"), b';');
+        assert_eq!(delimiter(b"a\tb\n1\t\"x,y\tz\"\n"), b'\t');
+        assert_eq!(delimiter(b"a|b|c\n1|2|3\n4|5"), b'|');
+        assert_eq!(delimiter(b"only\none\n"), b',');
+        assert_eq!(delimiter(b""), b',');
+    }
+
+    #[test]
+    fn bad_headers_are_named() {
+        assert!(names_of("a,b,a\n").unwrap_err().contains("column 'a': two columns have this name"));
+        assert!(names_of("a,,b\n").unwrap_err().contains("column 2 has no name"));
+        assert!(names_of("1.5,2,3\n").unwrap_err().contains("--no-header"));
+        assert_eq!(names_of("0,1,2\n").unwrap(), ["0", "1", "2"]);
+        assert_eq!(names_of(" a , \"b c\"\r\n").unwrap(), ["a", "\"b c\""]);
+        assert_eq!(names_of("a,\" b\"\r\n").unwrap(), ["a", " b"]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_head_gives_a_candidate(head in "[a;,|\t\"\n]{0,60}") {
+            prop_assert!(CANDIDATES.contains(&delimiter(head.as_bytes())));
+        }
+    }
+}

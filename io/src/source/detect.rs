@@ -1,0 +1,126 @@
+//! Which format a file has (stage 1): what the user says, else its extension, else its first bytes.
+//!
+//! A compressing extension (`.gz`, `.zst`) is looked through. A file whose first bytes are those of a binary format is
+//! never read as text, whatever its name says.
+
+use std::path::Path;
+
+use super::files::SourceFile;
+use super::text::stream::{Compression, plain_head};
+use super::{FORMATS, Format, SourceOptions};
+use crate::error::{Error, Result};
+
+/// Bytes looked at to tell a format by its content.
+const HEAD_BYTES: usize = 64 << 10;
+
+/// The format that a name stands for in the registry.
+///
+/// # Errors
+/// [`Error::Usage`] with the names that exist.
+pub fn by_name(name: &str) -> Result<&'static Format> {
+    FORMATS.iter().find(|format| format.name == name || format.extensions.contains(&name)).ok_or_else(|| {
+        let names: Vec<&str> = FORMATS.iter().map(|format| format.name).collect();
+        Error::Usage(format!("unknown format '{name}': expected one of {}", names.join(", ")))
+    })
+}
+
+/// The format that an extension stands for, a compressing extension looked through.
+pub fn by_extension(path: &Path) -> Option<&'static Format> {
+    let name = path.file_name()?.to_string_lossy().to_ascii_lowercase();
+    let name = [".gz", ".zst", ".zstd"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(&name);
+    let extension = name.rsplit_once('.')?.1;
+    FORMATS.iter().find(|format| format.extensions.contains(&extension))
+}
+
+/// The one format of all `files`.
+///
+/// # Errors
+/// [`Error`] when a format cannot be told, or two files differ in it.
+pub fn format_of(files: &[SourceFile], options: &SourceOptions) -> Result<&'static Format> {
+    if let Some(name) = &options.format {
+        return by_name(name);
+    }
+    let mut first: Option<(&SourceFile, &'static Format)> = None;
+    for file in files {
+        let format = of_file(file)?;
+        match first {
+            None => first = Some((file, format)),
+            Some((other, expected)) if expected.name != format.name => {
+                return Err(Error::data(
+                    &file.path,
+                    format!("is {}, but {} is {}", format.title, other.path.display(), expected.title),
+                )
+                .help("Give files of one format at a time, for example by a pattern such as 'folder/*.csv'"));
+            }
+            Some(_) => {}
+        }
+    }
+    first.map(|(_, format)| format).ok_or_else(|| Error::Usage("no source file given".into()))
+}
+
+fn of_file(file: &SourceFile) -> Result<&'static Format> {
+    let head = file.head(HEAD_BYTES as u64)?;
+    let named = by_extension(&file.path);
+    let magic = by_magic(&head);
+    match (named, magic) {
+        (Some(named), Some(magic)) if named.is_text && !magic.is_text => {
+            Err(Error::data(&file.path, format!("is named as {}, but its content is {}", named.title, magic.title))
+                .help(format!("Rename it, or pass --format {}", magic.name)))
+        }
+        (Some(named), _) => Ok(named),
+        (None, Some(magic)) => Ok(magic),
+        (None, None) => {
+            let head =
+                plain_head(&head, HEAD_BYTES).map_err(|error| Error::io(&file.path, "cannot decompress", error))?;
+            by_content(&head).ok_or_else(|| {
+                let names: Vec<&str> = FORMATS.iter().map(|format| format.name).collect();
+                Error::data(&file.path, "the format can be told neither by the extension nor by the content")
+                    .help(format!("Pass --format with one of {}", names.join(", ")))
+            })
+        }
+    }
+}
+
+/// A binary format by the first bytes of a file.
+pub fn by_magic(head: &[u8]) -> Option<&'static Format> {
+    FORMATS.iter().find(|format| format.magic.iter().any(|magic| head.starts_with(magic)))
+}
+
+/// A text format by the first bytes of a file.
+pub fn by_content(head: &[u8]) -> Option<&'static Format> {
+    if Compression::of(head).is_some() || head.contains(&0) {
+        return None;
+    }
+    let line =
+        head.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii).find(|line| !line.is_empty() && line[0] != b'#')?;
+    let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
+    let name = if line.starts_with(b"{") {
+        "ndjson"
+    } else if is_libsvm(line) {
+        "libsvm"
+    } else {
+        "csv"
+    };
+    FORMATS.iter().find(|format| format.name == name)
+}
+
+/// True for `label index:value ...` with at least one pair and nothing else before a comment.
+fn is_libsvm(line: &[u8]) -> bool {
+    let is_number = |text: &[u8]| fast_float2::parse::<f64, _>(text).is_ok();
+    let mut words = line
+        .split(|&byte| byte == b'#')
+        .next()
+        .unwrap_or_default()
+        .split(u8::is_ascii_whitespace)
+        .filter(|word| !word.is_empty());
+    let Some(label) = words.next() else { return false };
+    let mut pairs = 0;
+    let all = words.all(|word| {
+        pairs += 1;
+        let mut parts = word.splitn(2, |&byte| byte == b':');
+        let index = parts.next().unwrap_or_default();
+        let value = parts.next().unwrap_or_default();
+        (index == b"qid" || (!index.is_empty() && index.iter().all(u8::is_ascii_digit))) && is_number(value)
+    });
+    is_number(label) && all && pairs > 0
+}

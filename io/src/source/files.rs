@@ -1,0 +1,309 @@
+//! Which files a source is made of (stage 1): files, folders, patterns and the standard input become one sorted list.
+//!
+//! A folder is read recursively, in the order of the paths; hidden files, and the bookkeeping files that other systems leave
+//! (`_SUCCESS`, `_metadata`, `.crc`, ...) are skipped, and so are files with a foreign extension where some file has a
+//! known one. The standard input is copied to an unnamed file once, because ingest reads every source twice.
+//!
+//! All reads of a file go through [`Positioned`], which never moves a shared seek position, so threads may read one open
+//! file at once.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::SourceOptions;
+use super::detect;
+use crate::error::{Error, Result};
+
+/// Folders nested deeper than this are an error (a link that leads back to its parent looks like that).
+const DEPTH_MAX: usize = 64;
+
+/// A file that rows come from.
+#[derive(Clone, Debug)]
+pub struct SourceFile {
+    /// Where it is; `-` for the standard input.
+    pub path: PathBuf,
+    /// Its length when it was listed.
+    pub bytes: u64,
+    /// The copy of the standard input.
+    spool: Option<Arc<File>>,
+}
+
+impl SourceFile {
+    /// The file at `path`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when there is none, or it is no regular file.
+    pub fn at(path: &Path) -> Result<SourceFile> {
+        let metadata = std::fs::metadata(path).map_err(|error| Error::io(path, "cannot open", error))?;
+        if !metadata.is_file() {
+            return Err(Error::data(path, "is neither a regular file nor a folder")
+                .help("Pipe it in instead and write '-' for the standard input"));
+        }
+        Ok(SourceFile { path: path.to_path_buf(), bytes: metadata.len(), spool: None })
+    }
+
+    /// Open it for reading at any position.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be opened (any more).
+    pub fn open(&self) -> Result<Positioned> {
+        let file = match &self.spool {
+            Some(file) => Arc::clone(file),
+            None => Arc::new(File::open(&self.path).map_err(|error| Error::io(&self.path, "cannot open", error))?),
+        };
+        let length = file.metadata().map_err(|error| Error::io(&self.path, "cannot read the length of", error))?.len();
+        Ok(Positioned { file, position: 0, length })
+    }
+
+    /// Its first `count` bytes, or all of them.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn head(&self, count: u64) -> Result<Vec<u8>> {
+        let mut head = Vec::new();
+        self.open()?.take(count).read_to_end(&mut head).map_err(|error| Error::io(&self.path, "cannot read", error))?;
+        Ok(head)
+    }
+}
+
+/// An open file with a position of its own.
+#[derive(Clone, Debug)]
+pub struct Positioned {
+    file: Arc<File>,
+    position: u64,
+    length: u64,
+}
+
+impl Positioned {
+    /// The length when it was opened.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// The same file from `position` on.
+    pub fn from(&self, position: u64) -> Positioned {
+        Positioned { file: Arc::clone(&self.file), position, length: self.length }
+    }
+
+    /// Fill `to` with what stands at `position`.
+    ///
+    /// # Errors
+    /// The system's, or an unexpected end of file.
+    pub fn read_exact_at(&self, to: &mut [u8], position: u64) -> std::io::Result<()> {
+        self.file.read_exact_at(to, position)
+    }
+}
+
+impl Read for Positioned {
+    fn read(&mut self, to: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.file.read_at(to, self.position)?;
+        self.position += count as u64;
+        Ok(count)
+    }
+}
+
+impl Seek for Positioned {
+    fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
+        let target = match to {
+            SeekFrom::Start(position) => Some(position),
+            SeekFrom::End(delta) => self.length.checked_add_signed(delta),
+            SeekFrom::Current(delta) => self.position.checked_add_signed(delta),
+        };
+        self.position = target.ok_or(std::io::ErrorKind::InvalidInput)?;
+        Ok(self.position)
+    }
+}
+
+/// The files that `specs` (files, folders, patterns, `-`) stand for, in the order given; those of a folder or pattern
+/// sorted by path.
+///
+/// # Errors
+/// [`Error::Usage`] for no or senseless specs, [`Error`] when something cannot be read or holds no data file.
+pub fn list(specs: &[String], options: &SourceOptions) -> Result<Vec<SourceFile>> {
+    if specs.is_empty() {
+        return Err(Error::Usage(
+            "no source given: name files, folders, patterns, or '-' for the standard input".into(),
+        ));
+    }
+    if specs.iter().filter(|spec| *spec == "-").count() > 1 {
+        return Err(Error::Usage("the standard input ('-') is given more than once".into()));
+    }
+    let mut files = Vec::new();
+    for spec in specs {
+        let path = Path::new(spec);
+        if spec == "-" {
+            files.push(spool(&mut std::io::stdin().lock(), &options.scratch)?);
+        } else if path.is_dir() {
+            files.extend(folder(path)?);
+        } else if path.exists() || !spec.contains(['*', '?', '[']) {
+            files.push(SourceFile::at(path)?);
+        } else {
+            files.extend(pattern(spec)?);
+        }
+    }
+    Ok(files)
+}
+
+/// Copy a stream to a file that has no name, so that nothing is left behind however the program ends.
+fn spool(from: &mut dyn Read, scratch: &Path) -> Result<SourceFile> {
+    let name = format!(".gristmill-stdin-{}", std::process::id());
+    let path = scratch.join(name);
+    let mut file = File::options()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .open(&path)
+        .map_err(|error| Error::io(&path, "cannot create a copy of the standard input", error))?;
+    std::fs::remove_file(&path).map_err(|error| Error::io(&path, "cannot unlink", error))?;
+    let bytes =
+        std::io::copy(from, &mut file).map_err(|error| Error::io("-", "cannot copy the standard input", error))?;
+    if bytes == 0 {
+        return Err(Error::data("-", "the standard input is empty").help("Pipe data in, or name files"));
+    }
+    Ok(SourceFile { path: PathBuf::from("-"), bytes, spool: Some(Arc::new(file)) })
+}
+
+fn pattern(spec: &str) -> Result<Vec<SourceFile>> {
+    let matches = glob::glob(spec).map_err(|error| Error::Usage(format!("pattern '{spec}': {error}")))?;
+    let mut files = Vec::new();
+    for path in matches {
+        let path = path.map_err(|error| Error::io(error.path().to_path_buf(), "cannot read", error.into()))?;
+        if path.is_dir() {
+            files.extend(folder(&path)?);
+        } else if !is_bookkeeping(&path) {
+            files.push(SourceFile::at(&path)?);
+        }
+    }
+    if files.is_empty() {
+        return Err(Error::data(spec, "no file matches this pattern"));
+    }
+    Ok(files)
+}
+
+fn folder(path: &Path) -> Result<Vec<SourceFile>> {
+    let mut paths = Vec::new();
+    walk(path, 0, &mut paths)?;
+    paths.sort();
+    if paths.iter().any(|path| detect::by_extension(path).is_some()) {
+        paths.retain(|path| detect::by_extension(path).is_some());
+    }
+    if paths.is_empty() {
+        return Err(Error::data(path, "the folder holds no data file")
+            .help("Hidden files and files whose names begin with '_' are skipped; name them one by one to read them"));
+    }
+    paths.iter().map(|path| SourceFile::at(path)).collect()
+}
+
+fn walk(folder: &Path, depth: usize, paths: &mut Vec<PathBuf>) -> Result<()> {
+    if depth > DEPTH_MAX {
+        return Err(Error::data(folder, format!("folders are nested deeper than {DEPTH_MAX}"))
+            .help("A link probably leads back to a folder above it"));
+    }
+    let entries = std::fs::read_dir(folder).map_err(|error| Error::io(folder, "cannot list", error))?;
+    for entry in entries {
+        let path = entry.map_err(|error| Error::io(folder, "cannot list", error))?.path();
+        if is_bookkeeping(&path) {
+            continue;
+        }
+        if path.is_dir() {
+            walk(&path, depth + 1, paths)?;
+        } else {
+            paths.push(path);
+        }
+    }
+    Ok(())
+}
+
+fn is_bookkeeping(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.starts_with(['.', '_']) || name.ends_with(".crc")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(files: &[SourceFile], below: &Path) -> Vec<String> {
+        files.iter().map(|file| file.path.strip_prefix(below).unwrap().display().to_string()).collect()
+    }
+
+    fn specs(paths: &[&Path]) -> Vec<String> {
+        paths.iter().map(|path| path.display().to_string()).collect()
+    }
+
+    fn touch(folder: &Path, names: &[&str]) {
+        for name in names {
+            let path = folder.join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "x\n1\n").unwrap();
+        }
+    }
+
+    #[test]
+    fn a_folder_is_read_recursively_sorted_and_without_bookkeeping() {
+        let folder = tempfile::tempdir().unwrap();
+        touch(
+            folder.path(),
+            &["b/2.csv", "b/1.csv", "a.csv", "_SUCCESS", ".hidden.csv", "a.csv.crc", ".git/x.csv", "readme.md"],
+        );
+        let files = list(&specs(&[folder.path()]), &SourceOptions::default()).unwrap();
+        assert_eq!(names(&files, folder.path()), ["a.csv", "b/1.csv", "b/2.csv"]);
+        assert_eq!(files[0].bytes, 4);
+    }
+
+    #[test]
+    fn files_without_extension_count_when_no_other_has_a_known_one() {
+        let folder = tempfile::tempdir().unwrap();
+        touch(folder.path(), &["part-00001", "part-00000", "_temporary/part-00009"]);
+        let files = list(&specs(&[folder.path()]), &SourceOptions::default()).unwrap();
+        assert_eq!(names(&files, folder.path()), ["part-00000", "part-00001"]);
+    }
+
+    #[test]
+    fn patterns_are_expanded_and_must_match() {
+        let folder = tempfile::tempdir().unwrap();
+        touch(folder.path(), &["1.csv", "2.csv", "3.parquet"]);
+        let files = list(&specs(&[&folder.path().join("*.csv")]), &SourceOptions::default()).unwrap();
+        assert_eq!(names(&files, folder.path()), ["1.csv", "2.csv"]);
+        let error = list(&specs(&[&folder.path().join("*.txt")]), &SourceOptions::default()).unwrap_err().to_string();
+        assert!(error.contains("*.txt: no file matches this pattern"), "{error}");
+    }
+
+    #[test]
+    fn what_is_not_there_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let error =
+            list(&specs(&[&folder.path().join("gone.csv")]), &SourceOptions::default()).unwrap_err().to_string();
+        assert!(error.contains("gone.csv: cannot open: No such file"), "{error}");
+        let error = list(&specs(&[folder.path()]), &SourceOptions::default()).unwrap_err().to_string();
+        assert!(error.contains("holds no data file"), "{error}");
+        assert!(matches!(list(&[], &SourceOptions::default()), Err(Error::Usage(_))));
+        assert!(matches!(list(&["-".into(), "-".into()], &SourceOptions::default()), Err(Error::Usage(_))));
+    }
+
+    #[test]
+    fn a_link_to_a_folder_above_is_an_error_and_no_hang() {
+        let folder = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(folder.path(), folder.path().join("loop")).unwrap();
+        let error = list(&specs(&[folder.path()]), &SourceOptions::default()).unwrap_err().to_string();
+        assert!(
+            error.contains("nested deeper than") || error.contains("symbolic links") || error.contains("holds no data"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_spooled_stream_can_be_opened_again_and_leaves_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = spool(&mut &b"a,b\n1,2\n"[..], folder.path()).unwrap();
+        for _ in 0..2 {
+            assert_eq!(file.head(100).unwrap(), b"a,b\n1,2\n");
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        let error = spool(&mut &b""[..], folder.path()).unwrap_err().to_string();
+        assert!(error.contains("the standard input is empty"), "{error}");
+    }
+}

@@ -1,0 +1,333 @@
+//! Nested columns become plain ones (stage 1): a field `b` of a struct `a` is the column `a.b`, missing where `a` is.
+//!
+//! Lists of numbers stay lists (vector columns later on), and so does a sparse vector,
+//! `List<Struct<index: UInt32, value: Float32>>`. Any other nesting is an error, unless the column is not read.
+//! Rare types are turned into common ones on the way: binary text and string views into strings, columns without a type
+//! into numbers that are all missing.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, make_array};
+use arrow::buffer::NullBuffer;
+use arrow::compute::{CastOptions, cast_with_options};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+
+use super::{SourceOptions, check_names};
+use crate::error::{Error, Result};
+
+/// Structs nested deeper than this are an error.
+const DEPTH_MAX: usize = 32;
+
+/// A column after flattening.
+#[derive(Clone, Debug)]
+struct Column {
+    name: String,
+    /// Child numbers from the root to it.
+    path: Vec<usize>,
+    /// Primitive leaves below it, counted through the whole schema (Parquet counts so).
+    leaves: Range<usize>,
+    from: DataType,
+    to: Option<DataType>,
+}
+
+/// How the batches of a schema become flat.
+#[derive(Clone, Debug)]
+pub struct Flat {
+    /// The schema of flat batches.
+    pub schema: SchemaRef,
+    columns: Vec<Column>,
+}
+
+impl Flat {
+    /// For the columns of `schema` that `options` want.
+    ///
+    /// # Errors
+    /// For a nesting or type that cannot be read, two columns of one name, or no column left.
+    pub fn plan(path: &Path, schema: &Schema, options: &SourceOptions) -> Result<Flat> {
+        let mut all = Vec::new();
+        let mut leaf = 0;
+        for (number, field) in schema.fields().iter().enumerate() {
+            collect(field, field.name(), &[number], &mut leaf, &mut all)
+                .map_err(|message| Error::data(path, message).column(field.name()))?;
+        }
+        let mut names = BTreeSet::new();
+        for column in &all {
+            if !names.insert(&column.name) {
+                return Err(Error::data(path, "two columns have this name")
+                    .column(&column.name)
+                    .help("Rename one of them"));
+            }
+        }
+        check_names(options, &all.iter().map(|column| column.name.clone()).collect::<Vec<_>>())?;
+        let wanted: Vec<Column> = all.into_iter().filter(|column| wanted(options, &column.name)).collect();
+        let fields: Vec<Field> = wanted
+            .iter()
+            .map(|column| match &column.to {
+                Some(to) => Ok(Field::new(&column.name, to.clone(), true)),
+                None => {
+                    Err(Error::data(path, format!("the type {} cannot be read as numbers or categories", column.from))
+                        .column(&column.name)
+                        .help(format!("Leave the column out with --ignore {}", column.name)))
+                }
+            })
+            .collect::<Result<_>>()?;
+        if fields.is_empty() {
+            return Err(Error::data(path, "no column is left to read").help("Check --columns and --ignore"));
+        }
+        Ok(Flat { schema: Arc::new(Schema::new(fields)), columns: wanted })
+    }
+
+    /// Numbers of the primitive leaves that are read.
+    pub fn leaves(&self) -> impl Iterator<Item = usize> + '_ {
+        self.columns.iter().flat_map(|column| column.leaves.clone())
+    }
+
+    /// Numbers of the root columns that are read, each once.
+    pub fn roots(&self) -> Vec<usize> {
+        let roots: BTreeSet<usize> = self.columns.iter().map(|column| column.path[0]).collect();
+        roots.into_iter().collect()
+    }
+
+    /// A batch of the schema that this was planned for, flat.
+    ///
+    /// # Errors
+    /// For values that are not text where text is expected.
+    pub fn flatten(&self, path: &Path, batch: &RecordBatch) -> Result<RecordBatch> {
+        let columns = self.columns.iter().zip(self.schema.fields()).map(|(column, field)| {
+            let array = descend(batch, &column.path)
+                .map_err(|error| Error::data(path, error.to_string()).column(&column.name))?;
+            if array.data_type() == field.data_type() {
+                return Ok(array);
+            }
+            let strict = CastOptions { safe: false, ..CastOptions::default() };
+            cast_with_options(&array, field.data_type(), &strict).map_err(|error| {
+                Error::data(path, format!("{} cannot be read as {}: {error}", array.data_type(), field.data_type()))
+                    .column(&column.name)
+                    .help(format!("Leave the column out with --ignore {}", column.name))
+            })
+        });
+        let columns = columns.collect::<Result<Vec<ArrayRef>>>()?;
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)
+            .map_err(|error| Error::data(path, error.to_string()))
+    }
+
+    /// An error when another file of the source has other columns than the first.
+    ///
+    /// # Errors
+    /// With both files, the column and both types.
+    pub fn same_as(&self, path: &Path, first: &Flat, first_path: &Path) -> Result<()> {
+        let help = "All files of a source need the same columns; leave out those that differ with --ignore";
+        for field in first.schema.fields() {
+            match self.schema.field_with_name(field.name()) {
+                Err(_) => {
+                    let message = format!("the column is missing, but {} has it", first_path.display());
+                    return Err(Error::data(path, message).column(field.name()).help(help));
+                }
+                Ok(found) if found.data_type() != field.data_type() => {
+                    let message = format!(
+                        "the type is {}, but in {} it is {}",
+                        found.data_type(),
+                        first_path.display(),
+                        field.data_type()
+                    );
+                    return Err(Error::data(path, message).column(field.name()).help(help));
+                }
+                Ok(_) => {}
+            }
+        }
+        let strange = self.schema.fields().iter().find(|field| first.schema.field_with_name(field.name()).is_err());
+        if let Some(field) = strange {
+            let message = format!("the column is not in {}", first_path.display());
+            return Err(Error::data(path, message).column(field.name()).help(help));
+        }
+        Ok(())
+    }
+
+    /// The same plan with its columns in the order of `first`, which has the same columns.
+    #[must_use]
+    pub fn in_order_of(mut self, first: &Flat) -> Flat {
+        let position = |column: &Column| first.columns.iter().position(|other| other.name == column.name);
+        self.columns.sort_by_key(position);
+        self.schema = Arc::clone(&first.schema);
+        self
+    }
+}
+
+/// A struct's name given by the user stands for all of its fields.
+fn wanted(options: &SourceOptions, name: &str) -> bool {
+    let covers =
+        |given: &String| name == given || name.strip_prefix(given.as_str()).is_some_and(|rest| rest.starts_with('.'));
+    !options.ignore.iter().any(covers) && options.columns.as_ref().is_none_or(|columns| columns.iter().any(covers))
+}
+
+fn collect(
+    field: &FieldRef,
+    name: &str,
+    path: &[usize],
+    leaf: &mut usize,
+    into: &mut Vec<Column>,
+) -> std::result::Result<(), String> {
+    if let DataType::Struct(children) = field.data_type()
+        && !children.is_empty()
+    {
+        if path.len() > DEPTH_MAX {
+            return Err(format!("structs are nested deeper than {DEPTH_MAX}"));
+        }
+        for (number, child) in children.iter().enumerate() {
+            let path = [path, &[number]].concat();
+            collect(child, &format!("{name}.{}", child.name()), &path, leaf, into)?;
+        }
+        return Ok(());
+    }
+    let first = *leaf;
+    *leaf += leaf_count(field.data_type());
+    into.push(Column {
+        name: name.to_owned(),
+        path: path.to_vec(),
+        leaves: first..*leaf,
+        from: field.data_type().clone(),
+        to: readable(field.data_type()),
+    });
+    Ok(())
+}
+
+fn leaf_count(data_type: &DataType) -> usize {
+    match data_type {
+        DataType::Struct(children) => children.iter().map(|child| leaf_count(child.data_type())).sum(),
+        DataType::List(child)
+        | DataType::LargeList(child)
+        | DataType::FixedSizeList(child, _)
+        | DataType::ListView(child)
+        | DataType::LargeListView(child)
+        | DataType::Map(child, _) => leaf_count(child.data_type()),
+        _ => 1,
+    }
+}
+
+/// The type that a column of `data_type` is handed on with; none when it cannot be read.
+fn readable(data_type: &DataType) -> Option<DataType> {
+    use DataType as T;
+    match data_type {
+        T::Null => Some(T::Float64),
+        T::Binary | T::BinaryView | T::Utf8View => Some(T::Utf8),
+        T::LargeBinary => Some(T::LargeUtf8),
+        T::Utf8 | T::LargeUtf8 | T::Boolean => Some(data_type.clone()),
+        T::Date32 | T::Date64 | T::Timestamp(..) | T::Time32(_) | T::Time64(_) | T::Duration(_) => {
+            Some(data_type.clone())
+        }
+        T::Dictionary(key, value) => match readable(value)? {
+            value if value.is_nested() => None,
+            value => Some(T::Dictionary(key.clone(), Box::new(value))),
+        },
+        T::List(child) | T::LargeList(child) | T::FixedSizeList(child, _) => {
+            (is_number(child.data_type()) || is_sparse(data_type)).then(|| data_type.clone())
+        }
+        _ if is_number(data_type) => Some(data_type.clone()),
+        _ => None,
+    }
+}
+
+fn is_number(data_type: &DataType) -> bool {
+    data_type.is_numeric() || *data_type == DataType::Boolean
+}
+
+/// True for `List<Struct<index: UInt32, value: Float32>>`.
+fn is_sparse(data_type: &DataType) -> bool {
+    let DataType::List(child) = data_type else { return false };
+    let DataType::Struct(fields) = child.data_type() else { return false };
+    let found: Vec<(&str, &DataType)> = fields.iter().map(|field| (field.name().as_str(), field.data_type())).collect();
+    found == [("index", &DataType::UInt32), ("value", &DataType::Float32)]
+}
+
+/// The array at `path`, missing where a struct around it is.
+fn descend(batch: &RecordBatch, path: &[usize]) -> std::result::Result<ArrayRef, arrow::error::ArrowError> {
+    let mut array = Arc::clone(batch.column(path[0]));
+    let mut nulls: Option<NullBuffer> = None;
+    for &child in &path[1..] {
+        nulls = NullBuffer::union(nulls.as_ref(), array.nulls());
+        array = Arc::clone(array.as_struct().column(child));
+    }
+    match nulls {
+        Some(outer) if outer.null_count() > 0 && *array.data_type() != DataType::Null => {
+            let all = NullBuffer::union(Some(&outer), array.nulls());
+            array.to_data().into_builder().nulls(all).build().map(make_array)
+        }
+        _ => Ok(array),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{BinaryArray, Float32Array, Int32Array, NullArray, StructArray};
+    use arrow::datatypes::{Float64Type, Int32Type};
+
+    fn nested() -> RecordBatch {
+        let b: ArrayRef = Arc::new(Int32Array::from(vec![Some(1), None, Some(3)]));
+        let c: ArrayRef = Arc::new(Float32Array::from(vec![1.5, 2.5, 3.5]));
+        let fields: Vec<Field> =
+            vec![Field::new("b", DataType::Int32, true), Field::new("c", DataType::Float32, false)];
+        let a = StructArray::new(fields.into(), vec![b, c], Some(NullBuffer::from(vec![true, true, false])));
+        let d: ArrayRef = Arc::new(BinaryArray::from(vec![&b"x"[..], b"y", b"z"]));
+        let e: ArrayRef = Arc::new(NullArray::new(3));
+        RecordBatch::try_from_iter([("a", Arc::new(a) as ArrayRef), ("d", d), ("e", e)]).unwrap()
+    }
+
+    fn plan(batch: &RecordBatch, options: &SourceOptions) -> Result<Flat> {
+        Flat::plan(Path::new("x"), &batch.schema(), options)
+    }
+
+    #[test]
+    fn struct_fields_become_columns_missing_where_the_struct_is() {
+        let batch = nested();
+        let flat = plan(&batch, &SourceOptions::default()).unwrap();
+        let out = flat.flatten(Path::new("x"), &batch).unwrap();
+        let names: Vec<String> = out.schema().fields().iter().map(|field| field.name().clone()).collect();
+        assert_eq!(names, ["a.b", "a.c", "d", "e"]);
+        let b: Vec<Option<i32>> = out.column(0).as_primitive::<Int32Type>().iter().collect();
+        assert_eq!(b, [Some(1), None, None]);
+        assert!(out.column(1).is_null(2) && out.column(1).is_valid(1));
+        assert_eq!(out.column(2).as_string::<i32>().value(1), "y");
+        assert_eq!(out.column(3).as_primitive::<Float64Type>().null_count(), 3);
+        assert_eq!(flat.leaves().collect::<Vec<_>>(), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn columns_are_projected_by_flat_name_or_struct() {
+        let batch = nested();
+        let options = SourceOptions { ignore: vec!["a.b".into(), "d".into()], ..SourceOptions::default() };
+        let flat = plan(&batch, &options).unwrap();
+        assert_eq!((flat.leaves().collect::<Vec<_>>(), flat.roots()), (vec![1, 3], vec![0, 2]));
+        let options = SourceOptions { columns: Some(vec!["a".into()]), ..SourceOptions::default() };
+        assert_eq!(plan(&batch, &options).unwrap().schema.fields().len(), 2);
+        let options = SourceOptions { columns: Some(vec!["a.x".into()]), ..SourceOptions::default() };
+        assert!(plan(&batch, &options).unwrap_err().to_string().contains("there is no column 'a.x'"));
+    }
+
+    #[test]
+    fn an_unreadable_type_is_an_error_unless_ignored() {
+        let inner = Field::new("item", DataType::List(Arc::new(Field::new("item", DataType::Int8, true))), true);
+        let schema = Schema::new(vec![
+            Field::new("deep", DataType::List(Arc::new(inner)), true),
+            Field::new("x", DataType::Int8, true),
+        ]);
+        let error = Flat::plan(Path::new("f"), &schema, &SourceOptions::default()).unwrap_err().to_string();
+        assert!(error.starts_with("f, column 'deep': the type") && error.contains("--ignore deep"), "{error}");
+        let options = SourceOptions { ignore: vec!["deep".into()], ..SourceOptions::default() };
+        assert!(Flat::plan(Path::new("f"), &schema, &options).is_ok());
+    }
+
+    #[test]
+    fn two_columns_of_one_name_are_an_error() {
+        let schema = Schema::new(vec![
+            Field::new("a.b", DataType::Int8, true),
+            Field::new("a", DataType::Struct(vec![Field::new("b", DataType::Int8, true)].into()), true),
+        ]);
+        let error = Flat::plan(Path::new("f"), &schema, &SourceOptions::default()).unwrap_err().to_string();
+        assert!(error.contains("column 'a.b': two columns have this name"), "{error}");
+    }
+}

@@ -1,0 +1,95 @@
+//! What the user may say about how sources are read (stage 1). Everything has a default that fits common files.
+
+use std::collections::BTreeMap;
+
+/// Texts that stand for a missing value in an unquoted field, unless others are given.
+pub const NULL_MARKERS: &[&str] = &[
+    "", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "-nan", "-NaN", "NULL", "Null", "null", "None", "none", "?", "<NA>",
+];
+
+/// The type of a column of a text format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TextType {
+    /// `true` or `false`, in lower, upper or title case.
+    Boolean,
+    /// A whole number that fits 64 bits.
+    Integer,
+    /// A decimal number, with or without exponent.
+    Float,
+    /// ISO 8601 date, `YYYY-MM-DD`.
+    Date,
+    /// ISO 8601 date and time, `YYYY-MM-DD hh:mm:ss[.fraction][zone]`.
+    Timestamp,
+    /// Anything.
+    Text,
+}
+
+impl TextType {
+    /// What a value of this type looks like, for messages.
+    pub fn expected(self) -> &'static str {
+        match self {
+            TextType::Boolean => "true or false",
+            TextType::Integer => "an integer",
+            TextType::Float => "a number",
+            TextType::Date => "a date (YYYY-MM-DD)",
+            TextType::Timestamp => "a timestamp (YYYY-MM-DD hh:mm:ss)",
+            TextType::Text => "text in UTF-8",
+        }
+    }
+}
+
+/// How sources are read.
+#[derive(Clone, Debug)]
+pub struct SourceOptions {
+    /// Name of the format ([`super::FORMATS`]); none: by extension, else by content.
+    pub format: Option<String>,
+    /// The only columns to read (flattened names); none: all of them.
+    pub columns: Option<Vec<String>>,
+    /// Columns not to read; a column of an unsupported type is no error when it stands here.
+    pub ignore: Vec<String>,
+    /// CSV: what separates fields; none: tab for `.tsv` and `.tab`, else the one that fits the first lines.
+    pub delimiter: Option<u8>,
+    /// CSV: whether the first line holds the names; none: it does, and a line of numbers there is an error.
+    pub header: Option<bool>,
+    /// CSV: texts that stand for a missing value.
+    pub null_values: Vec<String>,
+    /// CSV and NDJSON: types by column name; the others are inferred from a sample.
+    pub types: BTreeMap<String, TextType>,
+    /// Text formats: bytes of a chunk.
+    pub chunk_bytes: usize,
+    /// Binary formats: decoded bytes of a chunk, about; larger row groups are split.
+    pub part_bytes: usize,
+    /// Text formats: bytes at the head of the first file that types are inferred from.
+    pub sample_bytes: usize,
+    /// libsvm and CSV: a record longer than this is an error (bounds memory when a quote is never closed).
+    pub record_bytes_max: usize,
+    /// Folder for a copy of the standard input, for formats that need to seek or to be read twice.
+    pub scratch: std::path::PathBuf,
+}
+
+impl Default for SourceOptions {
+    fn default() -> SourceOptions {
+        SourceOptions {
+            format: None,
+            columns: None,
+            ignore: Vec::new(),
+            delimiter: None,
+            header: None,
+            null_values: NULL_MARKERS.iter().map(|&marker| marker.to_owned()).collect(),
+            types: BTreeMap::new(),
+            chunk_bytes: 2 << 20,
+            part_bytes: 64 << 20,
+            sample_bytes: 4 << 20,
+            record_bytes_max: 64 << 20,
+            scratch: std::env::temp_dir(),
+        }
+    }
+}
+
+impl SourceOptions {
+    /// True when the column is to be read.
+    pub fn wants(&self, name: &str) -> bool {
+        !self.ignore.iter().any(|ignored| ignored == name)
+            && self.columns.as_ref().is_none_or(|columns| columns.iter().any(|column| column == name))
+    }
+}

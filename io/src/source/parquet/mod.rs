@@ -1,0 +1,329 @@
+//! Parquet (stage 1): every encoding, codec and nesting depth that the `parquet` crate reads.
+//!
+//! A chunk is a row group, or a range of its rows where it holds more than `part_bytes` decoded, so that all cores have work
+//! and memory stays bounded. Pages before a range are skipped without being decompressed.
+//! Footers are read once when the source is opened; only row counts are kept of them, and the footers of the files
+//! read last.
+
+use std::collections::VecDeque;
+use std::io::{BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, SchemaRef};
+use bytes::Bytes;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::RowGroupMetaData;
+use parquet::file::reader::{ChunkReader, Length};
+
+use super::files::{Positioned, SourceFile};
+use super::flatten::Flat;
+use super::{Chunk, Content, Source, SourceOptions, foreign_chunk, guard};
+use crate::error::{Error, Place, Result};
+
+/// Footers kept at hand.
+const FOOTERS_MAX: usize = 8;
+/// Decoded bytes of a batch.
+const BATCH_BYTES: u64 = 4 << 20;
+/// Rows of a batch at most.
+const BATCH_ROWS_MAX: u64 = 1 << 16;
+
+/// Parquet files with the same columns.
+struct ParquetSource {
+    files: Vec<SourceFile>,
+    options: SourceOptions,
+    first: Flat,
+    row_groups: Vec<RowGroup>,
+    rows: u64,
+    state: Mutex<State>,
+}
+
+/// A row group of any of the files.
+#[derive(Clone, Copy, Debug)]
+struct RowGroup {
+    file: u32,
+    number: u32,
+    /// Rows of the file before it.
+    rows_before: u64,
+    rows: u64,
+    /// Compressed bytes of the columns that are read.
+    bytes: u64,
+    /// Rows of a part.
+    part_rows: u64,
+    batch_rows: u32,
+}
+
+/// Rows of a row group that are decoded together.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    row_group: usize,
+    first_row: u64,
+    rows: u64,
+}
+
+struct State {
+    row_group: usize,
+    next_row: u64,
+    /// The parts handed out, by number.
+    parts: Vec<Part>,
+    footers: VecDeque<(usize, Footer)>,
+}
+
+/// What is needed to read a file.
+#[derive(Clone)]
+struct Footer {
+    file: Positioned,
+    metadata: ArrowReaderMetadata,
+    mask: ProjectionMask,
+    flat: Flat,
+}
+
+/// Open Parquet files.
+///
+/// # Errors
+/// For files that are damaged, differ in their columns, or hold no row.
+pub fn open(files: Vec<SourceFile>, options: &SourceOptions) -> Result<Box<dyn Source>> {
+    let mut first: Option<Flat> = None;
+    let mut row_groups = Vec::new();
+    let mut footers = VecDeque::new();
+    for (number, file) in files.iter().enumerate() {
+        let (mut footer, full) = Footer::read(file, options)?;
+        match &first {
+            None => first = Some(full),
+            Some(first) => {
+                full.same_as(&file.path, first, &files[0].path)?;
+                footer.flat = footer.flat.in_order_of(first);
+            }
+        }
+        add_row_groups(number, file, &footer, options, &mut row_groups)?;
+        footers.push_back((number, footer));
+        footers.truncate(FOOTERS_MAX);
+    }
+    let rows = row_groups.iter().map(|group: &RowGroup| group.rows).sum();
+    let (Some(first), true) = (first, rows > 0) else {
+        return Err(Error::data(&files[0].path, "holds no rows").help("Nothing can be learnt from no rows"));
+    };
+    let state = Mutex::new(State { row_group: 0, next_row: 0, parts: Vec::new(), footers });
+    Ok(Box::new(ParquetSource { files, options: options.clone(), first, row_groups, rows, state }))
+}
+
+impl Footer {
+    /// Of `file`, with the plan of its whole schema.
+    fn read(file: &SourceFile, options: &SourceOptions) -> Result<(Footer, Flat)> {
+        guard::decoding(&file.path, || {
+            let positioned = file.open()?;
+            let failed = |error| decode_error(&file.path, &error);
+            let metadata =
+                ArrowReaderMetadata::load(&Chunks(positioned.clone()), ArrowReaderOptions::new()).map_err(failed)?;
+            let full = Flat::plan(&file.path, metadata.schema(), options)?;
+            let mask = ProjectionMask::leaves(metadata.parquet_schema(), full.leaves());
+            let builder =
+                ParquetRecordBatchReaderBuilder::new_with_metadata(Chunks(positioned.clone()), metadata.clone());
+            let reader = builder.with_projection(mask.clone()).with_row_groups(Vec::new()).build().map_err(failed)?;
+            let projected = arrow::array::RecordBatchReader::schema(&reader);
+            let flat = Flat::plan(&file.path, &projected, &SourceOptions::default())?;
+            flat.same_as(&file.path, &full, &file.path)?;
+            Ok((Footer { file: positioned, metadata, mask, flat }, full))
+        })
+    }
+}
+
+fn add_row_groups(
+    number: usize,
+    file: &SourceFile,
+    footer: &Footer,
+    options: &SourceOptions,
+    into: &mut Vec<RowGroup>,
+) -> Result<()> {
+    let mut rows_before: u64 = 0;
+    for (at, group) in footer.metadata.metadata().row_groups().iter().enumerate() {
+        let damaged = || Error::data(&file.path, format!("row group {at} has impossible sizes")).help(guard::DAMAGED);
+        let rows = u64::try_from(group.num_rows()).map_err(|_| damaged())?;
+        let (bytes, row_bytes) =
+            sizes(group, footer, rows).filter(|(bytes, _)| *bytes <= file.bytes).ok_or_else(damaged)?;
+        let part_rows = (options.part_bytes as u64 / row_bytes).max(1024);
+        into.push(RowGroup {
+            file: number as u32,
+            number: at as u32,
+            rows_before,
+            rows,
+            bytes,
+            // Parts of one row group are of equal size.
+            part_rows: rows.div_ceil(rows.div_ceil(part_rows).max(1)),
+            batch_rows: (BATCH_BYTES / row_bytes).clamp(256, BATCH_ROWS_MAX) as u32,
+        });
+        rows_before = rows_before.checked_add(rows).ok_or_else(damaged)?;
+    }
+    Ok(())
+}
+
+/// Compressed bytes of the columns read, and an estimate of the decoded bytes of a row.
+fn sizes(group: &RowGroupMetaData, footer: &Footer, rows: u64) -> Option<(u64, u64)> {
+    let (mut compressed, mut plain) = (0_u64, 0_u64);
+    for (leaf, column) in group.columns().iter().enumerate() {
+        if footer.mask.leaf_included(leaf) {
+            compressed = compressed.checked_add(u64::try_from(column.compressed_size()).ok()?)?;
+            plain = plain.checked_add(u64::try_from(column.uncompressed_size()).ok()?)?;
+        }
+    }
+    let widths: u64 = footer.flat.schema.fields().iter().map(|field| width(field.data_type())).sum();
+    Some((compressed, (plain / rows.max(1)).max(widths).max(1)))
+}
+
+/// Bytes of a decoded value, at least.
+fn width(data_type: &DataType) -> u64 {
+    match data_type {
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => 16,
+        DataType::FixedSizeList(child, count) => width(child.data_type()) * u64::try_from(*count).unwrap_or(1),
+        other => other.primitive_width().unwrap_or(8) as u64,
+    }
+}
+
+impl ParquetSource {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No panic can happen while the state is half changed: every change is a single assignment or push.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn footer(&self, file: usize) -> Result<Footer> {
+        if let Some((_, footer)) = self.lock().footers.iter().find(|(number, _)| *number == file) {
+            return Ok(footer.clone());
+        }
+        let (mut footer, full) = Footer::read(&self.files[file], &self.options)?;
+        full.same_as(&self.files[file].path, &self.first, &self.files[0].path)?;
+        footer.flat = footer.flat.in_order_of(&self.first);
+        let mut state = self.lock();
+        if state.footers.len() >= FOOTERS_MAX {
+            state.footers.pop_front();
+        }
+        state.footers.push_back((file, footer.clone()));
+        Ok(footer)
+    }
+
+    fn read(&self, part: Part) -> Result<Vec<RecordBatch>> {
+        let group = self.row_groups[part.row_group];
+        let path = &self.files[group.file as usize].path;
+        let footer = self.footer(group.file as usize)?;
+        if footer.metadata.metadata().row_groups().get(group.number as usize).map(RowGroupMetaData::num_rows)
+            != i64::try_from(group.rows).ok()
+        {
+            return Err(Error::data(path, "the file has changed while it was being read"));
+        }
+        let failed =
+            |error: &ParquetError| decode_error(path, error).at(Place::Row(group.rows_before + part.first_row + 1));
+        let reader =
+            ParquetRecordBatchReaderBuilder::new_with_metadata(Chunks(footer.file.clone()), footer.metadata.clone())
+                .with_projection(footer.mask.clone())
+                .with_row_groups(vec![group.number as usize])
+                .with_offset(part.first_row as usize)
+                .with_limit(part.rows as usize)
+                .with_batch_size(group.batch_rows as usize)
+                .build()
+                .map_err(|error| failed(&error))?;
+        let mut batches = Vec::new();
+        for batch in reader {
+            let batch = batch.map_err(|error| failed(&ParquetError::General(error.to_string())))?;
+            batches.push(footer.flat.flatten(path, &batch)?);
+        }
+        let found: u64 = batches.iter().map(|batch| batch.num_rows() as u64).sum();
+        if found != part.rows {
+            let message = format!("row group {} holds {found} rows of the {} promised", group.number, part.rows);
+            return Err(Error::data(path, message).help(guard::DAMAGED));
+        }
+        Ok(batches)
+    }
+}
+
+impl Source for ParquetSource {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.first.schema)
+    }
+
+    fn bytes(&self) -> Option<u64> {
+        Some(self.row_groups.iter().map(|group| group.bytes).sum())
+    }
+
+    fn rows(&self) -> Option<u64> {
+        Some(self.rows)
+    }
+
+    fn next(&self) -> Result<Option<Chunk>> {
+        let mut state = self.lock();
+        while let Some(group) = self.row_groups.get(state.row_group) {
+            let first_row = state.next_row;
+            let rows = group.part_rows.min(group.rows - first_row);
+            if rows == 0 {
+                (state.row_group, state.next_row) = (state.row_group + 1, 0);
+                continue;
+            }
+            let part = state.parts.len();
+            let row_group = state.row_group;
+            state.parts.push(Part { row_group, first_row, rows });
+            state.next_row += rows;
+            // Shares of the group's bytes that add up to all of them.
+            let share = |row: u64| (u128::from(group.bytes) * u128::from(row) / u128::from(group.rows)) as u64;
+            let bytes = share(first_row + rows) - share(first_row);
+            return Ok(Some(Chunk {
+                number: part as u64,
+                bytes,
+                content: Content::Part { file: group.file as usize, part },
+            }));
+        }
+        Ok(None)
+    }
+
+    fn decode(&self, chunk: Chunk) -> Result<Vec<RecordBatch>> {
+        let Content::Part { part, .. } = chunk.content else { return Err(foreign_chunk()) };
+        let part = self.lock().parts.get(part).copied().ok_or_else(foreign_chunk)?;
+        let file = self.row_groups[part.row_group].file as usize;
+        guard::decoding(&self.files[file].path, || self.read(part))
+    }
+
+    fn place(&self, number: u64, row: u64) -> (PathBuf, Place) {
+        let Some(part) = self.lock().parts.get(number as usize).copied() else { return (PathBuf::new(), Place::File) };
+        let group = self.row_groups[part.row_group];
+        (self.files[group.file as usize].path.clone(), Place::Row(group.rows_before + part.first_row + row + 1))
+    }
+}
+
+fn decode_error(path: &Path, error: &ParquetError) -> Error {
+    Error::data(path, format!("not a readable Parquet file: {error}")).help(guard::DAMAGED)
+}
+
+/// The parquet crate's door to a file. (Its own, for `File`, shares one seek position between threads.)
+struct Chunks(Positioned);
+
+impl Length for Chunks {
+    fn len(&self) -> u64 {
+        self.0.length()
+    }
+}
+
+impl ChunkReader for Chunks {
+    type T = BufReader<Positioned>;
+
+    fn get_read(&self, start: u64) -> parquet::errors::Result<Self::T> {
+        Ok(BufReader::new(self.0.from(start)))
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> parquet::errors::Result<Bytes> {
+        let end = start.checked_add(length as u64).filter(|end| *end <= self.0.length());
+        if end.is_none() {
+            let message =
+                format!("bytes {start} to {start}+{length} lie outside the file of {} bytes", self.0.length());
+            return Err(ParquetError::EOF(message));
+        }
+        let mut bytes = Vec::with_capacity(length);
+        self.0.from(start).take(length as u64).read_to_end(&mut bytes)?;
+        if bytes.len() != length {
+            return Err(ParquetError::EOF("the file was cut short while it was being read".into()));
+        }
+        Ok(bytes.into())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,206 @@
+//! The promises of the Parquet reader, over files written here with the `parquet` crate.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, Float32Array, Int32Array, ListArray, RecordBatch, StringArray, StructArray,
+};
+use arrow::compute::concat_batches;
+use arrow::datatypes::{DataType, Field, Float32Type};
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, Encoding};
+use parquet::file::properties::WriterProperties;
+
+use crate::error::{Place, Result};
+use crate::source::{Source, SourceOptions, open};
+
+fn table(rows: i32) -> RecordBatch {
+    let numbers: ArrayRef =
+        Arc::new(Float32Array::from_iter((0..rows).map(|row| (row % 7 != 3).then_some(row as f32 / 3.0))));
+    let labels: ArrayRef = Arc::new(Int32Array::from_iter_values((0..rows).map(|row| row % 2)));
+    let words: ArrayRef = Arc::new(StringArray::from_iter_values((0..rows).map(|row| format!("w{}", row % 5))));
+    RecordBatch::try_from_iter([("x", numbers), ("y", labels), ("s", words)]).unwrap()
+}
+
+fn write(path: &Path, batch: &RecordBatch, properties: WriterProperties) {
+    let file = std::fs::File::create(path).unwrap();
+    let mut writer = ArrowWriter::try_new(file, batch.schema(), Some(properties)).unwrap();
+    writer.write(batch).unwrap();
+    writer.close().unwrap();
+}
+
+fn read_all(source: &dyn Source) -> Result<RecordBatch> {
+    let mut batches = Vec::new();
+    while let Some(chunk) = source.next()? {
+        batches.extend(source.decode(chunk)?);
+    }
+    Ok(concat_batches(&source.schema(), &batches).unwrap())
+}
+
+fn read(path: &Path, options: &SourceOptions) -> Result<RecordBatch> {
+    read_all(open(&[path.display().to_string()], options)?.as_ref())
+}
+
+/// The same values, whatever the schemas say about nullability.
+fn assert_same(found: &RecordBatch, expected: &RecordBatch) {
+    assert_eq!(found.num_columns(), expected.num_columns());
+    for (at, column) in expected.columns().iter().enumerate() {
+        assert_eq!(found.column(at), column, "column {at}");
+    }
+}
+
+fn scratch() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.parquet");
+    (folder, path)
+}
+
+#[test]
+fn every_codec_and_encoding_is_read() {
+    let (_folder, path) = scratch();
+    let codecs = [
+        Compression::UNCOMPRESSED,
+        Compression::SNAPPY,
+        Compression::GZIP(Default::default()),
+        Compression::BROTLI(Default::default()),
+        Compression::LZ4,
+        Compression::LZ4_RAW,
+        Compression::ZSTD(Default::default()),
+    ];
+    let expected = table(3000);
+    for codec in codecs {
+        write(&path, &expected, WriterProperties::builder().set_compression(codec).build());
+        assert_same(&read(&path, &SourceOptions::default()).unwrap(), &expected);
+    }
+    for (number, text) in [
+        (Encoding::PLAIN, Encoding::PLAIN),
+        (Encoding::BYTE_STREAM_SPLIT, Encoding::DELTA_BYTE_ARRAY),
+        (Encoding::PLAIN, Encoding::DELTA_LENGTH_BYTE_ARRAY),
+    ] {
+        for version in [
+            parquet::file::properties::WriterVersion::PARQUET_1_0,
+            parquet::file::properties::WriterVersion::PARQUET_2_0,
+        ] {
+            let properties = WriterProperties::builder()
+                .set_writer_version(version)
+                .set_dictionary_enabled(false)
+                .set_column_encoding("x".into(), number)
+                .set_column_encoding("y".into(), Encoding::DELTA_BINARY_PACKED)
+                .set_column_encoding("s".into(), text)
+                .build();
+            write(&path, &expected, properties);
+            assert_same(&read(&path, &SourceOptions::default()).unwrap(), &expected);
+        }
+    }
+}
+
+#[test]
+fn large_row_groups_are_split_into_parts_with_true_places() {
+    let (_folder, path) = scratch();
+    let expected = table(10_000);
+    let properties =
+        WriterProperties::builder().set_max_row_group_row_count(Some(6000)).set_data_page_row_count_limit(500).build();
+    write(&path, &expected, properties);
+    let options = SourceOptions { part_bytes: 1024, ..SourceOptions::default() };
+    let source = open(&[path.display().to_string()], &options).unwrap();
+    assert_eq!(source.rows(), Some(10_000));
+    let (mut batches, mut row, mut bytes, mut chunks) = (Vec::new(), 0, 0, Vec::new());
+    while let Some(chunk) = source.next().unwrap() {
+        chunks.push(chunk);
+    }
+    assert_eq!(chunks.len(), 6 + 4);
+    for chunk in chunks {
+        bytes += chunk.bytes;
+        assert_eq!(source.place(chunk.number, 2), (path.clone(), Place::Row(row + 3)));
+        let decoded = source.decode(chunk).unwrap();
+        row += decoded.iter().map(|batch| batch.num_rows() as u64).sum::<u64>();
+        batches.extend(decoded);
+    }
+    assert_same(&concat_batches(&source.schema(), &batches).unwrap(), &expected);
+    assert_eq!(Some(bytes), source.bytes());
+}
+
+#[test]
+fn structs_are_flattened_and_lists_of_numbers_stay() {
+    let (_folder, path) = scratch();
+    let list = ListArray::from_iter_primitive::<Float32Type, _, _>(vec![
+        Some(vec![Some(1.0), Some(2.0)]),
+        None,
+        Some(vec![Some(3.0), Some(4.0)]),
+    ]);
+    let strange = ListArray::from_iter_primitive::<Float32Type, _, _>(vec![Some(vec![Some(1.0)]); 3]);
+    let strange = {
+        let field = Arc::new(Field::new("item", strange.data_type().clone(), true));
+        ListArray::new(field, arrow::buffer::OffsetBuffer::from_lengths([1, 1, 1]), Arc::new(strange), None)
+    };
+    let number: ArrayRef = Arc::new(Int32Array::from(vec![1, 2, 3]));
+    let inner = StructArray::from(vec![
+        (Arc::new(Field::new("deep", strange.data_type().clone(), true)), Arc::new(strange) as ArrayRef),
+        (Arc::new(Field::new("b", DataType::Int32, true)), Arc::clone(&number)),
+    ]);
+    let batch = RecordBatch::try_from_iter([
+        ("v", Arc::new(list) as ArrayRef),
+        ("a", Arc::new(inner) as ArrayRef),
+        ("z", number),
+    ])
+    .unwrap();
+    write(&path, &batch, WriterProperties::default());
+    let error = read(&path, &SourceOptions::default()).unwrap_err().to_string();
+    assert!(error.contains("column 'a.deep': the type List") && error.contains("--ignore a.deep"), "{error}");
+    let options = SourceOptions { ignore: vec!["a.deep".into()], ..SourceOptions::default() };
+    let found = read(&path, &options).unwrap();
+    let names: Vec<String> = found.schema().fields().iter().map(|field| field.name().clone()).collect();
+    assert_eq!(names, ["v", "a.b", "z"]);
+    assert_eq!(found.column(0).as_list::<i32>().value(2).as_primitive::<Float32Type>().values().as_ref(), [3.0, 4.0]);
+    assert!(found.column(0).is_null(1));
+}
+
+#[test]
+fn several_files_need_the_same_columns_in_any_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = folder.path().display().to_string();
+    let first = table(10);
+    write(&folder.path().join("1.parquet"), &first, WriterProperties::default());
+    write(&folder.path().join("2.parquet"), &first.project(&[2, 0, 1]).unwrap(), WriterProperties::default());
+    let source = open(std::slice::from_ref(&spec), &SourceOptions::default()).unwrap();
+    assert_same(&read_all(source.as_ref()).unwrap(), &concat_batches(&first.schema(), [&first, &first]).unwrap());
+    let other: ArrayRef = Arc::new(StringArray::from(vec!["a"]));
+    let one = table(1);
+    let wrong =
+        RecordBatch::try_from_iter([("x", Arc::clone(one.column(0))), ("y", other), ("s", Arc::clone(one.column(2)))])
+            .unwrap();
+    write(&folder.path().join("3.parquet"), &wrong, WriterProperties::default());
+    let error = open(&[spec.clone()], &SourceOptions::default()).err().unwrap().to_string();
+    assert!(
+        error.contains("3.parquet, column 'y': the type is Utf8, but in") && error.contains("it is Int32"),
+        "{error}"
+    );
+    std::fs::write(folder.path().join("3.parquet"), "").unwrap();
+    let error = open(&[spec.clone()], &SourceOptions::default()).err().unwrap().to_string();
+    assert!(error.contains("3.parquet: the file is empty"), "{error}");
+    std::fs::remove_file(folder.path().join("3.parquet")).unwrap();
+    std::fs::write(folder.path().join("3.csv"), "a,b\n1,2\n").unwrap();
+    let error = open(&[spec], &SourceOptions::default()).err().unwrap().to_string();
+    assert!(error.contains("3.csv: is a CSV file, but") && error.contains("1.parquet is a Parquet file"), "{error}");
+}
+
+#[test]
+fn damaged_files_are_errors() {
+    let (folder, path) = scratch();
+    write(&path, &table(500), WriterProperties::default());
+    let good = std::fs::read(&path).unwrap();
+    let fails = |bytes: &[u8]| {
+        std::fs::write(&path, bytes).unwrap();
+        read(&path, &SourceOptions::default()).unwrap_err().to_string()
+    };
+    assert!(fails(&good[..good.len() - 5]).contains("not a readable Parquet file"));
+    assert!(fails(&good[..3]).contains("not a readable Parquet file"));
+    assert!(fails(b"a,b\n1,2\n").contains("not a readable Parquet file"));
+    write(&path, &table(0), WriterProperties::default());
+    assert!(read(&path, &SourceOptions::default()).unwrap_err().to_string().contains("holds no rows"));
+    let misnamed = folder.path().join("y.csv");
+    std::fs::write(&misnamed, &good).unwrap();
+    let error = read(&misnamed, &SourceOptions::default()).unwrap_err().to_string();
+    assert!(error.contains("is named as a CSV file, but its content is a Parquet file"), "{error}");
+}
