@@ -9,11 +9,23 @@
 #![warn(missing_docs)]
 
 pub mod checksum;
+pub mod dataset;
+pub mod dataset_writer;
+pub mod dictionary;
 pub mod durable;
 pub mod error;
 pub mod manifest;
+mod manifest_check;
 pub mod mmap;
+pub mod shard;
 pub mod source;
+pub mod statistics;
+pub mod testing;
+pub mod tiles;
 pub mod watch;
 
+pub use dataset::{Dataset, GrainEntry};
+pub use dataset_writer::{DatasetWriter, Description};
+pub use dictionary::Dictionary;
 pub use error::{Error, Result};
+pub use statistics::{LabelStatistics, Statistics};

@@ -1,0 +1,108 @@
+//! A dataset folder in the making: shards, dictionaries and statistics go into a staging folder; the manifest with all
+//! checksums comes last, and then the folder gets its name ([`crate::durable`]).
+
+use std::path::Path;
+
+use crate::dataset::MANIFEST;
+use crate::dictionary::Dictionary;
+use crate::durable::{self, Staging};
+use crate::error::{Error, Result};
+use crate::manifest::{Column, FORMAT_VERSION, FileEntry, Manifest, ShardEntry, SourceEntry, Split};
+use crate::shard::ShardWriter;
+use crate::statistics::Statistics;
+
+/// A dataset folder in the making. Shards may be written by many threads at once.
+#[derive(Debug)]
+pub struct DatasetWriter {
+    staging: Staging,
+}
+
+/// What a manifest says beside its files.
+#[derive(Clone, Debug, Default)]
+pub struct Description {
+    /// Program and version.
+    pub created_by: String,
+    /// Seed of the split and of the shuffle.
+    pub seed: u64,
+    /// True when the rows lie in random order.
+    pub shuffled: bool,
+    /// The files it was made from.
+    pub sources: Vec<SourceEntry>,
+    /// Rows of every grain but the last of a split.
+    pub grain_rows: usize,
+    /// Stored columns, their dictionaries' entries filled in.
+    pub columns: Vec<Column>,
+    /// Columns of the source that were left out.
+    pub ignored: Vec<String>,
+}
+
+impl DatasetWriter {
+    /// Start a dataset that will be `output`, which must not exist unless `force`.
+    ///
+    /// # Errors
+    /// As [`Staging::create`].
+    pub fn create(output: &Path, force: bool) -> Result<DatasetWriter> {
+        Ok(DatasetWriter { staging: Staging::create(output, force)? })
+    }
+
+    /// The staging folder; scratch files may be put there, and must be gone before [`DatasetWriter::finish`].
+    pub fn folder(&self) -> &Path {
+        self.staging.folder()
+    }
+
+    /// Start shard number `number` of a split.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be written.
+    pub fn shard(&self, split: Split, number: usize, columns: &[Column]) -> Result<ShardWriter> {
+        ShardWriter::create(&self.folder().join(shard_file(split, number)), columns, split)
+    }
+
+    /// Write the dictionary of column number `column`.
+    ///
+    /// # Errors
+    /// As [`Dictionary::write`].
+    pub fn dictionary(&self, column: usize, dictionary: &Dictionary) -> Result<FileEntry> {
+        dictionary.write(&self.folder().join(format!("dictionary-{column}.arrow")))
+    }
+
+    /// Write statistics and manifest and put the folder in its place. `shards` in any order.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when the parts do not fit together, [`Error::Io`] when they cannot be written.
+    pub fn finish(self, about: Description, mut shards: Vec<ShardEntry>, statistics: &Statistics) -> Result<Manifest> {
+        let statistics = statistics.write(&self.folder().join("statistics.arrow"))?;
+        shards.sort_by_key(|shard| (shard.split == Split::Test, shard.file.file.len(), shard.file.file.clone()));
+        let mut manifest = Manifest {
+            format: FORMAT_VERSION,
+            created_by: about.created_by,
+            seed: about.seed,
+            shuffled: about.shuffled,
+            sources: about.sources,
+            grain_rows: about.grain_rows,
+            columns: about.columns,
+            ignored: about.ignored,
+            shards,
+            statistics,
+            fingerprint: String::new(),
+        };
+        manifest.fingerprint = manifest.fingerprint_of_content();
+        let path = self.folder().join(MANIFEST);
+        let unfit =
+            |message: String| Error::data(self.staging.output(), format!("the dataset cannot be finished: {message}"));
+        manifest.check().map_err(unfit)?;
+        let mut json = serde_json::to_vec_pretty(&manifest).map_err(|e| unfit(e.to_string()))?;
+        json.push(b'\n');
+        durable::write_bytes(&path, &json)?;
+        self.staging.commit()?;
+        Ok(manifest)
+    }
+}
+
+/// File name of a shard.
+pub fn shard_file(split: Split, number: usize) -> String {
+    match split {
+        Split::Train => format!("train-{number:05}.arrow"),
+        Split::Test => format!("test-{number:05}.arrow"),
+    }
+}

@@ -1,0 +1,174 @@
+//! A shard of a dataset, opened: its footer is checked, its grains are read one at a time and only where asked.
+//!
+//! No file stays open: maps outlive their descriptor, and a dataset may have more shards than a process has descriptors.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use arrow::buffer::Buffer;
+use arrow::datatypes::SchemaRef;
+
+use super::footer::{self, BatchPlace};
+use super::message::{self, BatchLayout, Piece};
+use super::stored::{Fault, Stored};
+use crate::error::{Error, Place, Result};
+use crate::manifest::{Column, ShardEntry};
+use crate::mmap::{Identity, Map};
+
+/// A shard, open for reading.
+#[derive(Debug)]
+pub struct Shard {
+    path: PathBuf,
+    schema: SchemaRef,
+    columns: Arc<[Column]>,
+    identity: Identity,
+    rows: u64,
+    grain_rows: usize,
+    batches: Vec<BatchPlace>,
+    map: OnceLock<Arc<Map>>,
+}
+
+impl Shard {
+    /// Open the shard `entry` of the dataset in `folder`.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when it is not what the manifest says, [`Error::Io`] when it is missing or cannot be read.
+    pub fn open(
+        folder: &Path,
+        entry: &ShardEntry,
+        columns: &Arc<[Column]>,
+        schema: &SchemaRef,
+        grain_rows: usize,
+    ) -> Result<Shard> {
+        let path = folder.join(&entry.file.file);
+        let file = open(&path)?;
+        let identity = Identity::of(&file).map_err(|e| Error::io(&path, "cannot look at", e))?;
+        check_length(&path, identity.bytes, entry.file.bytes)?;
+        let footer = footer::read(&path, &file, identity.bytes, schema)?;
+        if footer.batches.len() != entry.grains {
+            let message = format!("{} grains were expected, found {}", entry.grains, footer.batches.len());
+            return Err(Error::data(&path, message).help("Manifest and shard do not belong together"));
+        }
+        let shard = Shard {
+            path,
+            schema: Arc::clone(schema),
+            columns: Arc::clone(columns),
+            identity,
+            rows: entry.rows,
+            grain_rows,
+            batches: footer.batches,
+            map: OnceLock::new(),
+        };
+        Ok(shard)
+    }
+
+    /// Its file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where its grains lie.
+    pub fn batches(&self) -> &[BatchPlace] {
+        &self.batches
+    }
+
+    /// First row and number of rows of a grain.
+    pub fn grain_rows(&self, grain: usize) -> (u64, usize) {
+        let first = grain as u64 * self.grain_rows as u64;
+        (first, self.rows.saturating_sub(first).min(self.grain_rows as u64) as usize)
+    }
+
+    /// An error unless the file is as it was when it was opened.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when it changed, [`Error::Io`] when it vanished.
+    pub fn check_unchanged(&self) -> Result<()> {
+        self.identity.check(&self.path)
+    }
+
+    /// Where the columns of a grain lie in the file.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when the grain is damaged, [`Error::Io`] when it cannot be read.
+    pub fn layout(&self, grain: usize) -> Result<BatchLayout> {
+        let Some(&place) = self.batches.get(grain) else {
+            return Err(Error::data(&self.path, format!("there is no grain {grain}")));
+        };
+        message::read(&self.path, &open(&self.path)?, place, &self.schema, Some(self.grain_rows(grain).1))
+    }
+
+    /// The whole file, mapped (once).
+    ///
+    /// # Errors
+    /// [`Error::Data`] when it changed since it was opened, [`Error::Io`] when it cannot be mapped.
+    pub fn map(&self) -> Result<&Arc<Map>> {
+        if let Some(map) = self.map.get() {
+            return Ok(map);
+        }
+        let file = open(&self.path)?;
+        self.check_unchanged()?;
+        let map = Arc::new(Map::new(&self.path, &file)?);
+        // The ranges of footer and messages were checked against this length.
+        check_length(&self.path, map.len() as u64, self.identity.bytes)?;
+        Ok(self.map.get_or_init(|| map))
+    }
+
+    /// View column number `column` of `grain`, whose pieces are at hand, and check what kernels rely on.
+    ///
+    /// # Errors
+    /// [`Error::Data`] with row and column for a value that is not allowed.
+    pub fn view(
+        &self,
+        grain: usize,
+        column: usize,
+        pieces: &[Piece],
+        check: Check,
+        find: impl Fn(&Piece) -> Option<Buffer>,
+    ) -> Result<Stored> {
+        let Some(spec) = self.columns.get(column) else {
+            return Err(Error::data(&self.path, format!("there is no column number {column}")));
+        };
+        let Some(stored) = Stored::view(&spec.kind, pieces, find) else {
+            let message = format!("grain {grain} is damaged: its buffers are missing or not aligned");
+            return Err(Error::data(&self.path, message).column(&spec.name));
+        };
+        let checked = match check {
+            Check::Kernels => stored.check(spec),
+            Check::All => stored.check(spec).and_then(|()| stored.check_numbers(spec.role)),
+        };
+        checked.map_err(|fault| self.fault(grain, spec, &fault))?;
+        Ok(stored)
+    }
+
+    fn fault(&self, grain: usize, column: &Column, fault: &Fault) -> Error {
+        let row = self.grain_rows(grain).0 + fault.row as u64 + 1;
+        Error::data(&self.path, format!("the stored data are damaged: {}", fault.message))
+            .at(Place::Row(row))
+            .column(&column.name)
+            .help("Run 'gristmill ingest' again to make the dataset anew")
+    }
+}
+
+/// Which checks a view gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Check {
+    /// What kernels rely on.
+    Kernels,
+    /// That, and every number finite.
+    All,
+}
+
+/// Open for reading.
+pub(crate) fn open(path: &Path) -> Result<File> {
+    File::open(path).map_err(|e| Error::io(path, "cannot open", e))
+}
+
+/// A file's length must be what the manifest says.
+pub(crate) fn check_length(path: &Path, found: u64, expected: u64) -> Result<()> {
+    if found == expected {
+        return Ok(());
+    }
+    let message = format!("the file has {found} bytes, the manifest says {expected}");
+    Err(Error::data(path, message).help("It was truncated or replaced; copy it again or run 'gristmill ingest' again"))
+}
