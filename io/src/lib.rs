@@ -3,6 +3,9 @@
 //! | module | the question it answers |
 //! |---|---|
 //! | [`source`] | how do foreign files become record batches? |
+//! | [`roles`] | what is each column for? |
+//! | [`encode`] | how does a value become a stored number? |
+//! | [`rng`] | how are random numbers drawn, whatever the thread? |
 //! | [`manifest`] | what is in a dataset folder? |
 //! | [`error`] | what went wrong, where, and what to do? |
 //! | [`watch`] | how do long jobs report progress and stop when asked? |
@@ -13,16 +16,19 @@ pub mod dataset;
 pub mod dataset_writer;
 pub mod dictionary;
 pub mod durable;
+pub mod encode;
 pub mod error;
 pub mod manifest;
-mod manifest_check;
 pub mod mmap;
+pub mod rng;
+pub mod roles;
 pub mod shard;
 pub mod source;
 pub mod statistics;
 pub mod testing;
 pub mod tiles;
 pub mod watch;
+mod manifest_check;
 
 pub use dataset::{Dataset, GrainEntry};
 pub use dataset_writer::{DatasetWriter, Description};

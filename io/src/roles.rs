@@ -1,0 +1,439 @@
+//! Roles: what each column of the source is for, as inferred and as the user says (stage 2).
+//!
+//! Inferred: numbers, booleans, decimals, dates and times are numeric; strings and dictionaries are categorical; lists
+//! of numbers are vectors; lists of (index, value) pairs are sparse vectors. The label, when none is named, is the column
+//! called `label`, `target` or `y` (the first of these that exists, in any case); libsvm's first field is called
+//! `label`. Names may be patterns with `*` and `?`.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use arrow::datatypes::{DataType, Schema};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::manifest::Role;
+
+/// Roles given by the user; a name stands in at most one place.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Roles {
+    /// The target; none: inferred by name.
+    pub label: Option<String>,
+    /// The sample weight.
+    pub weight: Option<String>,
+    /// Columns to leave out.
+    pub ignore: Vec<String>,
+    /// Columns to read as numbers.
+    pub numeric: Vec<String>,
+    /// Columns to read as categories.
+    pub categorical: Vec<String>,
+    /// List columns to read as vectors.
+    pub vector: Vec<String>,
+}
+
+/// What kind of values a column holds, before it is known how they will be stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// One number a row.
+    Numeric,
+    /// One level a row.
+    Categorical,
+    /// The same number of numbers in every row.
+    Vector,
+    /// (index, value) pairs.
+    Sparse,
+}
+
+/// A column of the source that is kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Planned {
+    /// Its name.
+    pub name: String,
+    /// Its number in the schema of the source.
+    pub index: usize,
+    /// What it is for.
+    pub role: Role,
+    /// What it holds.
+    pub shape: Shape,
+    /// Its type in the source.
+    pub source_type: DataType,
+}
+
+/// Roles of every column of one schema.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Resolved {
+    /// Columns that are kept, in the order of the source.
+    pub columns: Vec<Planned>,
+    /// Names of those that are not.
+    pub ignored: Vec<String>,
+    /// Number in the schema of the column that says which rows are held out.
+    pub split: Option<usize>,
+}
+
+impl Roles {
+    /// Roles from a TOML file.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is not TOML, or has an unknown key.
+    pub fn read(path: &Path) -> Result<Roles> {
+        let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, "cannot read", e))?;
+        toml::from_str(&text).map_err(|e| {
+            Error::Usage(format!(
+                "{}: {}. Keys are label, weight, ignore, numeric, categorical, vector",
+                path.display(),
+                e.to_string().trim_end()
+            ))
+        })
+    }
+
+    /// The role of every column of `schema`; `split_column` is kept out of the features.
+    ///
+    /// # Errors
+    /// Duplicate column names, unknown names, contradictory roles, types that have no meaning as numbers.
+    pub fn resolve(&self, schema: &Schema, split_column: Option<&str>) -> Result<Resolved> {
+        let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+        refuse_duplicates(&names)?;
+        let label = match &self.label {
+            Some(name) => Some(find(&names, name, "label")?),
+            None => self.inferred_label(&names, split_column),
+        };
+        let weight = self.weight.as_deref().map(|name| find(&names, name, "weight")).transpose()?;
+        let split = split_column.map(|name| find(&names, name, "split-column")).transpose()?;
+        let ignore = find_all(&names, &self.ignore, "ignore")?;
+        let forced = [
+            (Shape::Numeric, "numeric", find_all(&names, &self.numeric, "numeric")?),
+            (Shape::Categorical, "categorical", find_all(&names, &self.categorical, "categorical")?),
+            (Shape::Vector, "vector", find_all(&names, &self.vector, "vector")?),
+        ];
+        refuse_contradictions(&names, label, weight, split, &ignore, &forced)?;
+
+        let mut resolved = Resolved { columns: Vec::new(), ignored: Vec::new(), split };
+        for (index, field) in schema.fields().iter().enumerate() {
+            if ignore.contains(&index) || Some(index) == split {
+                resolved.ignored.push(field.name().clone());
+                continue;
+            }
+            let role = match index {
+                _ if Some(index) == label => Role::Label,
+                _ if Some(index) == weight => Role::Weight,
+                _ => Role::Feature,
+            };
+            let wanted = forced.iter().find(|(_, _, columns)| columns.contains(&index)).map(|&(shape, ..)| shape);
+            let shape = shape(field.name(), field.data_type(), role, wanted)?;
+            let source_type = field.data_type().clone();
+            resolved.columns.push(Planned { name: field.name().clone(), index, role, shape, source_type });
+        }
+        if !resolved.columns.iter().any(|column| column.role == Role::Feature) {
+            return Err(Error::Usage(format!(
+                "no column is left to learn from: the source has {}. Name fewer under --ignore",
+                listed(&names)
+            )));
+        }
+        Ok(resolved)
+    }
+
+    fn inferred_label(&self, names: &[&str], split_column: Option<&str>) -> Option<usize> {
+        let taken = |name: &str| {
+            self.weight.as_deref() == Some(name)
+                || split_column == Some(name)
+                || self.ignore.iter().chain(&self.vector).any(|pattern| matches(pattern, name))
+        };
+        ["label", "target", "y"]
+            .iter()
+            .find_map(|usual| names.iter().position(|name| name.eq_ignore_ascii_case(usual) && !taken(name)))
+    }
+}
+
+/// What a column of that type holds when nobody says otherwise; none: it has no meaning as a number.
+pub fn inferred(source_type: &DataType) -> Option<Shape> {
+    match source_type {
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Dictionary(..) => {
+            Some(Shape::Categorical)
+        }
+        DataType::RunEndEncoded(_, values) => inferred(values.data_type()),
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => match item.data_type() {
+            DataType::Struct(fields)
+                if fields.len() == 2
+                    && fields[0].data_type().is_integer()
+                    && is_number(fields[1].data_type())
+                    && !matches!(source_type, DataType::FixedSizeList(..)) =>
+            {
+                Some(Shape::Sparse)
+            }
+            item if is_number(item) => Some(Shape::Vector),
+            _ => None,
+        },
+        other if is_number(other) => Some(Shape::Numeric),
+        _ => None,
+    }
+}
+
+/// True for types whose values are read as one number.
+pub fn is_number(data_type: &DataType) -> bool {
+    data_type.is_numeric()
+        || matches!(
+            data_type,
+            DataType::Null
+                | DataType::Boolean
+                | DataType::Date32
+                | DataType::Date64
+                | DataType::Timestamp(..)
+                | DataType::Time32(_)
+                | DataType::Time64(_)
+                | DataType::Duration(_)
+        )
+}
+
+fn is_text(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => true,
+        DataType::Dictionary(_, values) => is_text(values),
+        DataType::RunEndEncoded(_, values) => is_text(values.data_type()),
+        _ => false,
+    }
+}
+
+/// The innermost value type of encoded columns.
+fn value_type(data_type: &DataType) -> &DataType {
+    match data_type {
+        DataType::Dictionary(_, values) => value_type(values),
+        DataType::RunEndEncoded(_, values) => value_type(values.data_type()),
+        other => other,
+    }
+}
+
+fn shape(name: &str, source_type: &DataType, role: Role, wanted: Option<Shape>) -> Result<Shape> {
+    let refuse = |message: String| Err(Error::Usage(format!("column '{name}': {message}")));
+    let plain = value_type(source_type);
+    let shape = match wanted {
+        Some(Shape::Numeric) if !(is_number(plain) || is_text(plain)) => {
+            return refuse(format!("cannot be read as a number, its type is {source_type}"));
+        }
+        Some(Shape::Categorical)
+            if !(is_number(plain) || is_text(plain) || matches!(plain, DataType::Binary | DataType::LargeBinary)) =>
+        {
+            return refuse(format!("cannot be read as categories, its type is {source_type}"));
+        }
+        Some(Shape::Vector) if !matches!(inferred(source_type), Some(Shape::Vector | Shape::Sparse)) => {
+            return refuse(format!("is not a list of numbers, its type is {source_type}"));
+        }
+        Some(Shape::Vector) | None => match inferred(source_type) {
+            Some(shape) => shape,
+            None => {
+                return refuse(format!(
+                    "type {source_type} has no meaning as a number or category. Leave it out with --ignore {name}"
+                ));
+            }
+        },
+        Some(shape) => shape,
+    };
+    match (role, shape) {
+        (Role::Label, Shape::Vector | Shape::Sparse) => {
+            refuse(format!("a label is one number or one class a row, the type of this column is {source_type}"))
+        }
+        (Role::Weight, Shape::Categorical) if wanted.is_none() && is_number(plain) => Ok(Shape::Numeric),
+        (Role::Weight, Shape::Categorical | Shape::Vector | Shape::Sparse) => {
+            refuse(format!("a weight is one number a row, the type of this column is {source_type}"))
+        }
+        _ => Ok(shape),
+    }
+}
+
+fn refuse_duplicates(names: &[&str]) -> Result<()> {
+    let mut seen = HashSet::new();
+    match names.iter().find(|name| !seen.insert(**name)) {
+        None => Ok(()),
+        Some(name) => {
+            let places: Vec<String> =
+                (0..names.len()).filter(|&i| names[i] == *name).map(|i| (i + 1).to_string()).collect();
+            Err(Error::Usage(format!(
+                "the source has more than one column named '{name}' (columns {}). Rename them: a column is known by its name",
+                places.join(", ")
+            )))
+        }
+    }
+}
+
+fn refuse_contradictions(
+    names: &[&str],
+    label: Option<usize>,
+    weight: Option<usize>,
+    split: Option<usize>,
+    ignore: &HashSet<usize>,
+    forced: &[(Shape, &'static str, HashSet<usize>); 3],
+) -> Result<()> {
+    for (index, name) in names.iter().enumerate() {
+        let mut said = Vec::new();
+        said.extend((label == Some(index)).then_some("label"));
+        said.extend((weight == Some(index)).then_some("weight"));
+        said.extend((split == Some(index)).then_some("split-column"));
+        said.extend(ignore.contains(&index).then_some("ignore"));
+        if let [first, second, ..] = said[..] {
+            return Err(Error::Usage(format!("column '{name}' is given as {first} and as {second}. Choose one")));
+        }
+        let shapes: Vec<&str> =
+            forced.iter().filter(|(_, _, all)| all.contains(&index)).map(|&(_, flag, _)| flag).collect();
+        if let [first, second, ..] = shapes[..] {
+            return Err(Error::Usage(format!("column '{name}' is given as {first} and as {second}. Choose one")));
+        }
+    }
+    Ok(())
+}
+
+fn matches(pattern: &str, name: &str) -> bool {
+    pattern == name
+        || (pattern.contains(['*', '?']) && glob::Pattern::new(pattern).is_ok_and(|pattern| pattern.matches(name)))
+}
+
+fn find(names: &[&str], wanted: &str, flag: &str) -> Result<usize> {
+    names.iter().position(|name| *name == wanted).ok_or_else(|| unknown(names, wanted, flag))
+}
+
+fn find_all(names: &[&str], wanted: &[String], flag: &str) -> Result<HashSet<usize>> {
+    let mut found = HashSet::new();
+    for pattern in wanted {
+        let before = found.len();
+        found.extend((0..names.len()).filter(|&i| matches(pattern, names[i])));
+        if found.len() == before && !names.iter().any(|name| matches(pattern, name)) {
+            return Err(unknown(names, pattern, flag));
+        }
+    }
+    Ok(found)
+}
+
+/// The error for a column that is not there, with the nearest name.
+pub fn unknown(names: &[&str], wanted: &str, flag: &str) -> Error {
+    let nearest = names
+        .iter()
+        .map(|name| (strsim::jaro_winkler(&name.to_lowercase(), &wanted.to_lowercase()), name))
+        .filter(|(likeness, _)| *likeness > 0.7)
+        .max_by(|a, b| a.0.total_cmp(&b.0));
+    let hint = match nearest {
+        Some((_, name)) => format!("did you mean '{name}'?"),
+        None => format!("the source has {}", listed(names)),
+    };
+    Error::Usage(format!("--{flag}: the source has no column '{wanted}'; {hint}"))
+}
+
+fn listed(names: &[&str]) -> String {
+    let shown: Vec<String> = names.iter().take(20).map(|name| format!("'{name}'")).collect();
+    let more = if names.len() > 20 { format!(" and {} more", names.len() - 20) } else { String::new() };
+    format!("{}{more}", shown.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::datatypes::Field;
+
+    fn schema(columns: &[(&str, DataType)]) -> Schema {
+        Schema::new(columns.iter().map(|(name, kind)| Field::new(*name, kind.clone(), true)).collect::<Vec<_>>())
+    }
+
+    fn plain() -> Schema {
+        schema(&[
+            ("age", DataType::Int32),
+            ("city", DataType::Utf8),
+            ("Target", DataType::Float64),
+            ("pixels", DataType::new_list(DataType::Float32, true)),
+            (
+                "words",
+                DataType::new_list(
+                    DataType::Struct(
+                        vec![
+                            Field::new("index", DataType::UInt32, false),
+                            Field::new("value", DataType::Float32, false),
+                        ]
+                        .into(),
+                    ),
+                    false,
+                ),
+            ),
+        ])
+    }
+
+    fn usage(result: Result<Resolved>) -> String {
+        match result {
+            Err(Error::Usage(message)) => message,
+            other => panic!("a usage error was expected, not {other:?}"),
+        }
+    }
+
+    #[test]
+    fn roles_are_inferred_from_types_and_the_label_from_its_name() {
+        let found = Roles::default().resolve(&plain(), None).unwrap();
+        let shapes: Vec<_> = found.columns.iter().map(|c| (c.name.as_str(), c.role, c.shape)).collect();
+        assert_eq!(
+            shapes,
+            [
+                ("age", Role::Feature, Shape::Numeric),
+                ("city", Role::Feature, Shape::Categorical),
+                ("Target", Role::Label, Shape::Numeric),
+                ("pixels", Role::Feature, Shape::Vector),
+                ("words", Role::Feature, Shape::Sparse),
+            ]
+        );
+    }
+
+    #[test]
+    fn the_user_overrules_with_names_and_patterns() {
+        let roles = Roles {
+            label: Some("city".into()),
+            weight: Some("Target".into()),
+            ignore: vec!["p*".into()],
+            categorical: vec!["a?e".into()],
+            ..Roles::default()
+        };
+        let found = roles.resolve(&plain(), Some("words")).unwrap();
+        assert_eq!(found.ignored, ["pixels", "words"]);
+        assert_eq!(found.split, Some(4));
+        let shapes: Vec<_> = found.columns.iter().map(|c| (c.name.as_str(), c.role, c.shape)).collect();
+        assert_eq!(
+            shapes,
+            [
+                ("age", Role::Feature, Shape::Categorical),
+                ("city", Role::Label, Shape::Categorical),
+                ("Target", Role::Weight, Shape::Numeric),
+            ]
+        );
+    }
+
+    #[test]
+    fn an_unknown_name_gets_the_nearest_one() {
+        let roles = Roles { label: Some("taget".into()), ..Roles::default() };
+        assert_eq!(
+            usage(roles.resolve(&plain(), None)),
+            "--label: the source has no column 'taget'; did you mean 'Target'?"
+        );
+        let roles = Roles { ignore: vec!["zzz".into()], ..Roles::default() };
+        assert!(usage(roles.resolve(&plain(), None)).contains("'age', 'city', 'Target'"));
+    }
+
+    #[test]
+    fn duplicates_contradictions_and_meaningless_types_are_refused() {
+        let twice = schema(&[("a", DataType::Int8), ("b", DataType::Int8), ("a", DataType::Int8)]);
+        assert!(usage(Roles::default().resolve(&twice, None)).contains("columns 1, 3"));
+        let roles = Roles { label: Some("age".into()), ignore: vec!["a*".into()], ..Roles::default() };
+        assert!(usage(roles.resolve(&plain(), None)).contains("'age' is given as label and as ignore"));
+        let roles = Roles { numeric: vec!["age".into()], categorical: vec!["age".into()], ..Roles::default() };
+        assert!(usage(roles.resolve(&plain(), None)).contains("numeric and as categorical"));
+        let odd = schema(&[("a", DataType::Int8), ("b", DataType::Binary)]);
+        assert!(usage(Roles::default().resolve(&odd, None)).contains("--ignore b"));
+        let roles = Roles { vector: vec!["age".into()], ..Roles::default() };
+        assert!(usage(roles.resolve(&plain(), None)).contains("not a list of numbers"));
+        let roles = Roles { ignore: vec!["*".into()], ..Roles::default() };
+        assert!(usage(roles.resolve(&plain(), None)).contains("no column is left"));
+    }
+
+    #[test]
+    fn a_toml_file_with_an_unknown_key_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("roles.toml");
+        std::fs::write(&path, "label = \"y\"\nignore = [\"id\"]\n").unwrap();
+        assert_eq!(Roles::read(&path).unwrap().ignore, ["id"]);
+        std::fs::write(&path, "lable = \"y\"\n").unwrap();
+        let message = Roles::read(&path).unwrap_err().to_string();
+        assert!(message.contains("lable") && message.contains("Keys are label"), "{message}");
+    }
+}
