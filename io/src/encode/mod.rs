@@ -3,7 +3,23 @@
 //! | module | the question it answers |
 //! |---|---|
 //! | [`raw`] | what number does a value of any source type stand for? |
+//! | [`summary`] | what must be known of a column before its type is chosen? |
+//! | [`affine`] | in which type, around which offset? |
+//! | [`store`] | the loops that write stored numbers |
+//! | [`column`] | how do raw columns become stored columns and blocks? |
+//! | [`levels`] | which code has a level? |
+//! | [`row`], [`grain`] | rows to predict, as kernels see them |
 //! | [`intern`] | how does text become a small number? |
 
+pub mod affine;
+pub mod column;
+pub mod grain;
 pub mod intern;
+pub mod levels;
 pub mod raw;
+pub mod row;
+pub mod store;
+pub mod summary;
+
+pub use grain::EncodedGrain;
+pub use row::RowEncoder;

@@ -19,7 +19,7 @@ use arrow::array::types::{
     ArrowPrimitiveType, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type,
     UInt16Type, UInt32Type, UInt64Type,
 };
-use arrow::array::{Array, ArrayRef, AsArray, Float64Array, PrimitiveArray, UInt8Array, new_null_array};
+use arrow::array::{Array, ArrayRef, AsArray, Float64Array, ListArray, PrimitiveArray, UInt8Array, new_null_array};
 use arrow::buffer::{BooleanBuffer, NullBuffer, ScalarBuffer};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, TimeUnit};
@@ -267,7 +267,7 @@ pub fn ragged(row: usize, found: usize, expected: usize) -> Fault {
     )
 }
 
-fn plain_lists(array: &ArrayRef) -> Result<arrow::array::ListArray, Fault> {
+fn plain_lists(array: &ArrayRef) -> Result<ListArray, Fault> {
     let item = match array.data_type() {
         DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => Arc::clone(item),
         other => return Err(Fault::whole(format!("type {other} is not a list of numbers"), "")),
@@ -284,6 +284,24 @@ pub struct SparseRows {
     pub indices: ScalarBuffer<u32>,
     /// Their values.
     pub values: ScalarBuffer<f32>,
+}
+
+/// The parts of lists of (u32, f32) pairs that are known to be well-formed.
+///
+/// # Errors
+/// [`Fault`] for lists of other types.
+pub fn sparse_parts(lists: &ListArray) -> Result<SparseRows, Fault> {
+    let other = || Fault::whole("expected lists of (index, value) pairs", "");
+    let first = lists.offsets()[0];
+    let entries = (lists.offsets()[lists.len()] - first) as usize;
+    let items = lists.values().as_struct_opt().filter(|items| items.num_columns() == 2).ok_or_else(other)?;
+    let indices = items.column(0).as_primitive_opt::<UInt32Type>().ok_or_else(other)?.values();
+    let values = items.column(1).as_primitive_opt::<Float32Type>().ok_or_else(other)?.values();
+    Ok(SparseRows {
+        offsets: lists.offsets().iter().map(|&offset| offset - first).collect(),
+        indices: indices.slice(first as usize, entries),
+        values: values.slice(first as usize, entries),
+    })
 }
 
 /// The raw sparse column of a source column of (index, value) lists.

@@ -1,0 +1,296 @@
+//! Rows to predict or evaluate: record batches of any source, encoded as training encoded them (stage 2 of prediction).
+//!
+//! Numbers are stored as `f32` (`f64` where training stored `f64`) around the same offset and scale, never in the narrow
+//! integer types of a shard: a value beyond the range that training saw must not saturate. Where training stored a value
+//! exactly, the stored number is the same.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::DataType;
+use gristmill_kernels::dtype::DType;
+
+use super::affine::Affine;
+use super::column::{Encoder, Raw};
+use super::grain::EncodedGrain;
+use super::intern::Interner;
+use super::levels;
+use super::raw::{self, Fault};
+use crate::error::{Error, Place, Result};
+use crate::manifest::{Column, Kind, Layout, Role};
+
+/// Encodes record batches as training did.
+#[derive(Debug)]
+pub struct RowEncoder {
+    columns: Vec<Column>,
+    layout: Layout,
+    parts: Vec<Part>,
+    label: Option<usize>,
+    weight: Option<usize>,
+}
+
+/// What is needed for one manifest column.
+#[derive(Debug)]
+struct Part {
+    number: usize,
+    source: String,
+    encoder: Encoder,
+    table: Option<Interner>,
+}
+
+impl RowEncoder {
+    /// An encoder of the features in `layout`; `dictionaries` holds the levels of categorical columns by column number.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when a dictionary is missing.
+    pub fn new(columns: &[Column], dictionaries: &[Option<Vec<String>>], layout: &Layout) -> Result<RowEncoder> {
+        let mut encoder = RowEncoder {
+            columns: columns.to_vec(),
+            layout: layout.clone(),
+            parts: Vec::new(),
+            label: None,
+            weight: None,
+        };
+        for number in layout.blocks.iter().flat_map(|block| block.columns.iter().copied()) {
+            encoder.add(number, dictionaries)?;
+        }
+        Ok(encoder)
+    }
+
+    /// The same encoder that also takes the label (needed to evaluate) and, where training had one, the weight.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when there is no label, or a dictionary is missing.
+    pub fn with_targets(mut self, dictionaries: &[Option<Vec<String>>]) -> Result<RowEncoder> {
+        let find = |role: Role| self.columns.iter().position(|column| column.role == role);
+        let (label, weight) = (find(Role::Label), find(Role::Weight));
+        if label.is_none() {
+            return Err(Error::Usage("the model was trained without a label".into()));
+        }
+        for number in label.into_iter().chain(weight) {
+            self.add(number, dictionaries)?;
+        }
+        (self.label, self.weight) = (label, weight);
+        Ok(self)
+    }
+
+    /// Names of the source columns that are read.
+    pub fn names(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = self.parts.iter().map(|part| part.source.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// The rows of a batch; `place` says where a row of it came from. Columns that training did not use are ignored.
+    ///
+    /// # Errors
+    /// [`Error::Data`] for missing columns and for values that have no stored form, with file, row and column.
+    pub fn encode(&self, batch: &RecordBatch, place: &dyn Fn(usize) -> (PathBuf, Place)) -> Result<EncodedGrain> {
+        let mut columns = vec![None; self.columns.len()];
+        for part in &self.parts {
+            let located = |fault: Fault| located(fault, &part.source, place);
+            let array = self.column(batch, &part.source, place)?;
+            let raw = part.raw(array, &self.columns[part.number]).map_err(located)?;
+            let mut stored = part.encoder.start(batch.num_rows());
+            part.encoder.append(&raw, &mut stored).map_err(located)?;
+            columns[part.number] = Some(stored);
+        }
+        Ok(EncodedGrain {
+            rows: batch.num_rows(),
+            columns,
+            layout: self.layout.clone(),
+            label: self.label,
+            weight: self.weight,
+        })
+    }
+
+    fn column<'a>(
+        &self,
+        batch: &'a RecordBatch,
+        name: &str,
+        place: &dyn Fn(usize) -> (PathBuf, Place),
+    ) -> Result<&'a ArrayRef> {
+        batch.column_by_name(name).ok_or_else(|| {
+            let has: Vec<String> =
+                batch.schema().fields().iter().take(20).map(|field| format!("'{}'", field.name())).collect();
+            Error::data(place(0).0, "the column is not there, and the model needs it")
+                .column(name)
+                .help(format!("The file has {}", has.join(", ")))
+        })
+    }
+
+    fn add(&mut self, number: usize, dictionaries: &[Option<Vec<String>>]) -> Result<()> {
+        let column = &self.columns[number];
+        let mut table = None;
+        let encoder = match &column.kind {
+            Kind::Numeric { dtype, offset, scale, impute, .. } => {
+                let affine = Affine { dtype: wide(*dtype), offset: *offset, scale: *scale, exact: true };
+                Encoder::Numeric { affine, impute: *impute }
+            }
+            Kind::Indicator { .. } => Encoder::Indicator(DType::F32),
+            Kind::Vector { dtype, width } => {
+                Encoder::Vector { affine: Affine::plain(wide(*dtype), true), width: *width }
+            }
+            Kind::Sparse { width, .. } => Encoder::Sparse { width: *width },
+            Kind::Categorical { code_bytes, missing_code, unseen_code, .. } => {
+                let listed = dictionaries
+                    .get(number)
+                    .and_then(Option::as_ref)
+                    .ok_or_else(|| Error::Usage(format!("the dictionary of column '{}' is missing", column.name)))?;
+                let mut levels = Interner::new();
+                listed.iter().for_each(|level| {
+                    levels.insert(level.as_bytes());
+                });
+                let codes: Arc<[u32]> = (0..levels.len() as u32).collect();
+                table = Some(levels);
+                Encoder::Codes { bytes: *code_bytes, codes, missing: *missing_code, unseen: *unseen_code }
+            }
+        };
+        let source = match &column.kind {
+            Kind::Indicator { of } => of.clone(),
+            _ => column.name.clone(),
+        };
+        self.parts.push(Part { number, source, encoder, table });
+        Ok(())
+    }
+}
+
+impl Part {
+    fn raw(&self, array: &ArrayRef, column: &Column) -> std::result::Result<Raw, Fault> {
+        Ok(match &self.encoder {
+            Encoder::Numeric { .. } | Encoder::Indicator(_) => Raw::Numbers(raw::numbers(array)?),
+            Encoder::Vector { .. } => {
+                let (values, width) = raw::vectors(array)?;
+                Raw::Vectors(values, width)
+            }
+            Encoder::Sparse { .. } => Raw::Sparse(raw::sparse(array)?),
+            Encoder::Codes { .. } => {
+                let table = self.table.as_ref().ok_or_else(|| Fault::whole("its dictionary is missing", ""))?;
+                let texts = raw::texts(&as_trained(array, &column.source_type)?)?;
+                Raw::Ids(levels::ids(&texts, |text| table.find(text))?.into())
+            }
+        })
+    }
+}
+
+/// Numbers that serve as categories are written as text: 3 and 3.0 must not become two levels because one file has
+/// integers and the other has floats.
+fn as_trained(array: &ArrayRef, source_type: &str) -> std::result::Result<ArrayRef, Fault> {
+    let Ok(trained) = source_type.parse::<DataType>() else { return Ok(Arc::clone(array)) };
+    let found = array.data_type();
+    if !(trained.is_numeric() && found.is_numeric() && trained != *found) {
+        return Ok(Arc::clone(array));
+    }
+    let same = cast(array, &trained).map_err(|e| Fault::whole(e.to_string(), ""))?;
+    match (0..same.len()).find(|&row| same.is_null(row) && array.is_valid(row)) {
+        Some(row) => {
+            Err(Fault::at(row, format!("the number does not fit the type {trained} of the training data"), ""))
+        }
+        None => Ok(same),
+    }
+}
+
+fn wide(dtype: DType) -> DType {
+    if dtype == DType::F64 { DType::F64 } else { DType::F32 }
+}
+
+/// A fault with its file, place and column.
+pub fn located(fault: Fault, column: &str, place: &dyn Fn(usize) -> (PathBuf, Place)) -> Error {
+    let (path, at) = place(fault.row.unwrap_or(0));
+    let at = if fault.row.is_some() { at } else { Place::File };
+    Error::data(path, fault.message).at(at).column(column).help(fault.help)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::FileEntry;
+    use arrow::array::{Float64Array, Int64Array, StringArray};
+    use gristmill_kernels::tile::{Block, Codes, Columns, Values};
+
+    fn columns() -> Vec<Column> {
+        let column = |name: &str, role, kind, source_type: &str| Column {
+            name: name.into(),
+            role,
+            kind,
+            source_type: source_type.into(),
+            missing: 0,
+        };
+        let numeric = |dtype, offset, impute| Kind::Numeric { dtype, offset, scale: 1.0, impute, worst_error: 0.0 };
+        let dictionary = FileEntry { file: "dictionary-2.arrow".into(), bytes: 0, xxh3: String::new() };
+        vec![
+            column("age", Role::Feature, numeric(DType::U8, 20.0, Some(40.0)), "Int64"),
+            column("age_missing", Role::Feature, Kind::Indicator { of: "age".into() }, "Int64"),
+            column(
+                "zone",
+                Role::Feature,
+                Kind::Categorical { code_bytes: 1, levels: 4, dictionary, missing_code: Some(2), unseen_code: Some(3) },
+                "Int64",
+            ),
+            column("y", Role::Label, numeric(DType::F32, 0.0, None), "Float64"),
+        ]
+    }
+
+    fn encoder() -> RowEncoder {
+        let columns = columns();
+        let layout = Layout::of(&columns, |_| true);
+        RowEncoder::new(&columns, &[None, None, Some(vec!["7".into(), "5".into()]), None], &layout).unwrap()
+    }
+
+    fn place(row: usize) -> (PathBuf, Place) {
+        (PathBuf::from("rows.csv"), Place::Row(row as u64 + 1))
+    }
+
+    fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
+        RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, array)| (name, array, true))).unwrap()
+    }
+
+    #[test]
+    fn values_beyond_training_missing_and_unseen_ones() {
+        let batch = batch(vec![
+            ("extra", Arc::new(Int64Array::from(vec![1, 1, 1]))),
+            ("zone", Arc::new(Float64Array::from(vec![Some(5.0), None, Some(9.0)]))),
+            ("age", Arc::new(Float64Array::from(vec![Some(1019.5), None, Some(0.0)]))),
+        ]);
+        let encoded = encoder().encode(&batch, &place).unwrap();
+        let grain = encoded.grain();
+        assert_eq!((grain.rows, grain.label.is_none()), (3, true));
+        // Training stored both as u8, so they share a block.
+        let Block::Columns(Columns::F32(numbers)) = &grain.blocks[0] else { panic!("{:?}", grain.blocks) };
+        assert_eq!(numbers, &[&[999.5f32, 20.0, -20.0][..], &[0.0, 1.0, 0.0]]);
+        let Block::Codes { codes: Codes::U8(codes), levels: 4 } = grain.blocks[1] else { panic!("{:?}", grain.blocks) };
+        assert_eq!(codes, [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_missing_column_and_a_word_for_a_number_are_named() {
+        let zone: ArrayRef = Arc::new(Int64Array::from(vec![5, 7]));
+        let message = encoder().encode(&batch(vec![("zone", Arc::clone(&zone))]), &place).unwrap_err().to_string();
+        assert!(message.contains("rows.csv, column 'age'") && message.contains("has 'zone'"), "{message}");
+        let words: ArrayRef = Arc::new(StringArray::from(vec!["30", "old"]));
+        let message = encoder().encode(&batch(vec![("zone", zone), ("age", words)]), &place).unwrap_err().to_string();
+        assert!(message.contains("rows.csv, row 2, column 'age': found 'old'"), "{message}");
+    }
+
+    #[test]
+    fn labels_are_taken_when_asked_for() {
+        let full = batch(vec![
+            ("zone", Arc::new(Int64Array::from(vec![7]))),
+            ("age", Arc::new(Int64Array::from(vec![21]))),
+            ("y", Arc::new(Float64Array::from(vec![0.5]))),
+        ]);
+        let encoder = encoder().with_targets(&[]).unwrap();
+        let encoded = encoder.encode(&full, &place).unwrap();
+        assert!(matches!(encoded.grain().label, Some(Values::F32([0.5]))));
+        let without = batch(vec![
+            ("zone", Arc::new(Int64Array::from(vec![7]))),
+            ("age", Arc::new(Int64Array::from(vec![21]))),
+            ("y", Arc::new(Float64Array::from(vec![None::<f64>]))),
+        ]);
+        let message = encoder.encode(&without, &place).unwrap_err().to_string();
+        assert!(message.contains("column 'y': found no value"), "{message}");
+    }
+}
