@@ -19,6 +19,7 @@ pub mod durable;
 pub mod encode;
 pub mod error;
 pub mod manifest;
+mod manifest_check;
 pub mod mmap;
 pub mod rng;
 pub mod roles;
@@ -28,7 +29,6 @@ pub mod statistics;
 pub mod testing;
 pub mod tiles;
 pub mod watch;
-mod manifest_check;
 
 pub use dataset::{Dataset, GrainEntry};
 pub use dataset_writer::{DatasetWriter, Description};

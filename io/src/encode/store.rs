@@ -119,7 +119,7 @@ impl Numbers {
     pub fn append_indicator(&mut self, raw: &dyn Array) {
         inside!(self, flags => match raw.nulls() {
             None => flags.resize(flags.len() + raw.len(), Stored::store(0.0)),
-            Some(nulls) => flags.extend(nulls.iter().map(|valid| flag(!valid))),
+            Some(nulls) => add_flags(flags, nulls),
         });
     }
 
@@ -151,8 +151,8 @@ impl Numbers {
     }
 }
 
-fn flag<S: Stored>(missing: bool) -> S {
-    S::store(if missing { 1.0 } else { 0.0 })
+fn add_flags<S: Stored>(flags: &mut Vec<S>, nulls: &NullBuffer) {
+    flags.extend(nulls.iter().map(|valid| S::store(if valid { 0.0 } else { 1.0 })));
 }
 
 /// What a value is after it was stored in `affine` and read back.
