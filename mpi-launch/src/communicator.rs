@@ -1,7 +1,10 @@
-//! The door: what the engine asks of a group of ranks.
+//! The door: what the engine asks of a group of ranks (stage 7).
+//!
+//! Implementations: [`Solo`] (one process, nothing to do), [`crate::threads`] (ranks as threads of one process) and,
+//! with the feature `mpi`, ranks started by mpirun or srun.
 
 /// A failed exchange between ranks.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CommError {
     /// A rank ended or stopped answering.
     #[error("rank {rank} was lost while {doing}: {detail}")]
@@ -21,9 +24,46 @@ pub enum CommError {
         /// Its error.
         message: String,
     },
+    /// This rank's own thread panicked (ranks as threads only).
+    #[error("rank {rank} panicked: {message}")]
+    Panicked {
+        /// This rank.
+        rank: usize,
+        /// The panic's message.
+        message: String,
+    },
+    /// A message has another length than the step calls for: the ranks are not at the same step, or not with slices
+    /// of the same length.
+    #[error(
+        "rank {rank} sent {found} bytes where {expected} were expected while {doing}: the ranks do not run the same \
+         step on the same data; start all of them with the same command, configuration and version"
+    )]
+    Mismatch {
+        /// The rank whose message it is.
+        rank: usize,
+        /// What this rank was doing with it.
+        doing: String,
+        /// Bytes the step calls for.
+        expected: usize,
+        /// Bytes that came.
+        found: usize,
+    },
     /// The launcher's environment and this binary do not fit.
     #[error("{0}")]
     Launch(String),
+}
+
+impl CommError {
+    /// The same error, saying what this rank was doing; transports know the peer, collectives know the step.
+    #[must_use]
+    pub(crate) fn while_doing(mut self, what: impl FnOnce() -> String) -> Self {
+        if let Self::Lost { doing, .. } | Self::Mismatch { doing, .. } = &mut self
+            && doing.is_empty()
+        {
+            *doing = what();
+        }
+        self
+    }
 }
 
 /// Result of an exchange.
@@ -31,8 +71,8 @@ pub type Result<T> = std::result::Result<T, CommError>;
 
 /// A group of ranks that run the same program.
 ///
-/// Every method but `rank` and `size` is collective: all ranks call it, in the same order, with slices of the same
-/// length.
+/// Every method but `rank`, `size` and `abort` is collective: all ranks call it, in the same order, with slices of
+/// the same length, one thread of a rank at a time.
 pub trait Communicator: Send + Sync {
     /// This rank's number, below [`Communicator::size`].
     fn rank(&self) -> usize;
@@ -45,7 +85,17 @@ pub trait Communicator: Send + Sync {
     ///
     /// # Errors
     /// [`CommError`] when a rank is lost or failed.
-    fn all_reduce(&self, sum: &mut [i64]) -> Result<()>;
+    fn all_reduce(&self, sum: &mut [i64]) -> Result<()> {
+        self.start_all_reduce(sum)?.wait()
+    }
+
+    /// Begins [`Communicator::all_reduce`] and returns at once. Large messages move only while some rank's
+    /// [`Pending::progress`] or [`Pending::wait`] runs, so a scan calls `progress` between tiles. Several sums may be
+    /// under way; all ranks start them in the same order and wait for them in that order.
+    ///
+    /// # Errors
+    /// [`CommError`] when a rank is lost or failed.
+    fn start_all_reduce<'a>(&'a self, sum: &'a mut [i64]) -> Result<Box<dyn Pending + 'a>>;
 
     /// `bytes` of `root` on every rank; the others' content is replaced.
     ///
@@ -64,11 +114,46 @@ pub trait Communicator: Send + Sync {
     /// # Errors
     /// [`CommError`] when a rank is lost or failed.
     fn barrier(&self) -> Result<()>;
+
+    /// Tells the other ranks that this one failed and stops taking part: ranks as threads get
+    /// [`CommError::PeerFailed`] with `message` from whatever they wait on; under MPI the launcher ends every process,
+    /// **this one included, with `exit_code`**, so the caller prints its message first. Alone it does nothing.
+    fn abort(&self, message: &str, exit_code: i32);
+}
+
+/// An exchange that has begun.
+///
+/// Dropping it unfinished leaves the other ranks waiting until this rank aborts or ends.
+pub trait Pending {
+    /// Moves what can be moved without waiting; true when the result stands.
+    ///
+    /// # Errors
+    /// [`CommError`] when a rank is lost or failed.
+    fn progress(&mut self) -> Result<bool>;
+
+    /// Returns when the result stands. It moves this exchange only, so ranks wait for several in the same order.
+    ///
+    /// # Errors
+    /// [`CommError`] when a rank is lost or failed.
+    fn wait(self: Box<Self>) -> Result<()>;
 }
 
 /// One process, one rank: every exchange is already done.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Solo;
+
+/// The exchange of a rank that is alone.
+struct Done;
+
+impl Pending for Done {
+    fn progress(&mut self) -> Result<bool> {
+        Ok(true)
+    }
+
+    fn wait(self: Box<Self>) -> Result<()> {
+        Ok(())
+    }
+}
 
 impl Communicator for Solo {
     fn rank(&self) -> usize {
@@ -79,8 +164,8 @@ impl Communicator for Solo {
         1
     }
 
-    fn all_reduce(&self, _sum: &mut [i64]) -> Result<()> {
-        Ok(())
+    fn start_all_reduce<'a>(&'a self, _sum: &'a mut [i64]) -> Result<Box<dyn Pending + 'a>> {
+        Ok(Box::new(Done))
     }
 
     fn broadcast(&self, _bytes: &mut Vec<u8>, _root: usize) -> Result<()> {
@@ -94,4 +179,6 @@ impl Communicator for Solo {
     fn barrier(&self) -> Result<()> {
         Ok(())
     }
+
+    fn abort(&self, _message: &str, _exit_code: i32) {}
 }

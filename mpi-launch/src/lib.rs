@@ -1,8 +1,24 @@
 //! Ranks (stage 7): the [`Communicator`] door and what stands behind it.
 //!
 //! Whatever crosses a rank is one flat slice of integers that can be added; see `ARCHITECTURE.md`, "The law of the
-//! same bits". This crate knows nothing of models or data.
+//! same bits". This crate knows nothing of models or data. Its README draws the ring.
+//!
+//! Bottom up: a [`Transport`] carries messages between two ranks; [`ring`] and [`tree`] sum over all ranks with it;
+//! [`Group`] makes a [`Communicator`] of any transport; [`threads`] is a transport inside one process.
+#![forbid(unsafe_code)]
 
+mod algorithm;
 mod communicator;
+mod element;
+mod group;
+pub mod ring;
+mod spread;
+pub mod threads;
+mod transport;
+pub mod tree;
 
-pub use communicator::{CommError, Communicator, Result, Solo};
+pub use algorithm::{Algorithm, Settings};
+pub use communicator::{CommError, Communicator, Pending, Result, Solo};
+pub use element::Element;
+pub use group::{AllReduce, Group};
+pub use transport::{Tag, Transport};

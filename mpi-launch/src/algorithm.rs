@@ -1,0 +1,76 @@
+//! Which way a sum over ranks goes, and how it is tuned.
+
+use std::time::Duration;
+
+/// The way of a sum over ranks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Algorithm {
+    /// By length: see [`Settings::chosen`].
+    #[default]
+    Auto,
+    /// Reduce-scatter and all-gather around a ring: [`crate::ring`].
+    Ring,
+    /// Recursive doubling: [`crate::tree`].
+    Tree,
+    /// The MPI library's own `MPI_Allreduce`; where there is no MPI, like [`Algorithm::Auto`].
+    Mpi,
+}
+
+impl Algorithm {
+    /// Every algorithm with its name on the command line.
+    pub const NAMES: [(&'static str, Self); 4] =
+        [("auto", Self::Auto), ("ring", Self::Ring), ("tree", Self::Tree), ("mpi", Self::Mpi)];
+}
+
+/// How a [`crate::Group`] works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The way of sums.
+    pub algorithm: Algorithm,
+    /// Bytes from which `Auto` takes the ring.
+    pub ring_bytes_min: usize,
+    /// Bytes of the longest message of a ring or tree.
+    pub chunk_bytes: usize,
+    /// Silence after which a rank counts as lost. It must exceed the longest time by which one rank may be ahead of
+    /// another; `None` waits for ever.
+    pub patience: Option<Duration>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { algorithm: Algorithm::Auto, ring_bytes_min: 256 << 10, chunk_bytes: 1 << 20, patience: None }
+    }
+}
+
+impl Settings {
+    /// The algorithm for a sum of `bytes`: below `ring_bytes_min` latency rules and the sum takes the MPI library's
+    /// way where there is one, else the tree; from there on bandwidth rules, and the ring moves the fewest bytes.
+    #[must_use]
+    pub fn chosen(&self, bytes: usize, has_native: bool) -> Algorithm {
+        match self.algorithm {
+            Algorithm::Mpi if has_native => Algorithm::Mpi,
+            Algorithm::Auto | Algorithm::Mpi if bytes >= self.ring_bytes_min => Algorithm::Ring,
+            Algorithm::Auto | Algorithm::Mpi if has_native => Algorithm::Mpi,
+            Algorithm::Auto | Algorithm::Mpi => Algorithm::Tree,
+            fixed => fixed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn length_decides_unless_told() {
+        let auto = Settings::default();
+        assert_eq!(auto.chosen(8, false), Algorithm::Tree);
+        assert_eq!(auto.chosen(8, true), Algorithm::Mpi);
+        assert_eq!(auto.chosen(64 << 20, true), Algorithm::Ring);
+        let told = |algorithm| Settings { algorithm, ..Settings::default() };
+        assert_eq!(told(Algorithm::Ring).chosen(8, true), Algorithm::Ring);
+        assert_eq!(told(Algorithm::Tree).chosen(64 << 20, true), Algorithm::Tree);
+        assert_eq!(told(Algorithm::Mpi).chosen(64 << 20, true), Algorithm::Mpi);
+        assert_eq!(told(Algorithm::Mpi).chosen(64 << 20, false), Algorithm::Ring);
+    }
+}

@@ -1,0 +1,151 @@
+//! [`Group`]: a [`Communicator`] over any [`Transport`].
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::algorithm::{Algorithm, Settings};
+use crate::communicator::{CommError, Communicator, Pending, Result};
+use crate::element::Element;
+use crate::ring::Ring;
+use crate::spread;
+use crate::transport::{Step, Transport, drive};
+use crate::tree::Tree;
+
+/// The ranks that a transport joins.
+pub struct Group<T> {
+    transport: T,
+    settings: Settings,
+    /// Collective operations begun so far. All ranks begin the same ones in the same order, so the number names the
+    /// operation on all of them.
+    operations: AtomicU32,
+}
+
+impl<T: Transport> Group<T> {
+    /// A group over `transport`; the settings are the same on all ranks.
+    pub fn new(transport: T, settings: Settings) -> Self {
+        Self { transport, settings, operations: AtomicU32::new(0) }
+    }
+
+    /// What carries the messages.
+    pub fn transport(&self) -> &T {
+        &self.transport
+    }
+
+    /// How the group works.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The same ranks, working by other settings from now on (given alike on all ranks).
+    pub fn set(&mut self, settings: Settings) {
+        self.settings = settings;
+    }
+
+    pub(crate) fn next_operation(&self) -> u32 {
+        self.operations.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Begins the sum of `values` over all ranks by `add`, which must be commutative, and associative where the result
+    /// shall not depend on the algorithm and on the number of ranks. All ranks end with the same bits in any case.
+    /// [`Algorithm::Mpi`] stands for [`Algorithm::Auto`] here.
+    ///
+    /// # Errors
+    /// [`CommError`] when a rank is lost or failed.
+    pub fn start_sum<'a, E, A>(&'a self, values: &'a mut [E], add: A) -> Result<AllReduce<'a, T, E, A>>
+    where
+        E: Element,
+        A: Fn(E, E) -> E,
+    {
+        let algorithm = self.settings.chosen(size_of_val(values), false);
+        let operation = self.next_operation();
+        let (transport, chunk) = (&self.transport, self.settings.chunk_bytes);
+        let way = match algorithm {
+            Algorithm::Ring => Ring::start(transport, operation, chunk, values, add).map(Way::Ring),
+            _ => Tree::start(transport, operation, chunk, values, add).map(Way::Tree),
+        };
+        Ok(AllReduce { transport, way: way.map_err(|error| error.while_doing(|| "starting a sum".to_string()))? })
+    }
+
+    /// The sum of `values` over all ranks by `add`: [`Group::start_sum`] and [`Pending::wait`].
+    ///
+    /// # Errors
+    /// [`CommError`] when a rank is lost or failed.
+    pub fn sum<E: Element>(&self, values: &mut [E], add: impl Fn(E, E) -> E) -> Result<()> {
+        self.start_sum(values, add)?.finish()
+    }
+}
+
+/// A sum under way.
+pub struct AllReduce<'a, T, E, A> {
+    transport: &'a T,
+    way: Way<'a, E, A>,
+}
+
+enum Way<'a, E, A> {
+    Ring(Ring<'a, E, A>),
+    Tree(Tree<'a, E, A>),
+}
+
+impl<T: Transport, E: Element, A: Fn(E, E) -> E> AllReduce<'_, T, E, A> {
+    fn advance(&mut self) -> Result<Step> {
+        match &mut self.way {
+            Way::Ring(ring) => ring.advance(self.transport),
+            Way::Tree(tree) => tree.advance(self.transport),
+        }
+    }
+
+    fn doing(&self) -> String {
+        match &self.way {
+            Way::Ring(ring) => ring.doing(),
+            Way::Tree(tree) => tree.doing(),
+        }
+    }
+
+    fn finish(mut self) -> Result<()> {
+        drive(self.transport, &mut self, Self::doing, Self::advance)
+    }
+}
+
+impl<T: Transport, E: Element, A: Fn(E, E) -> E> Pending for AllReduce<'_, T, E, A> {
+    fn progress(&mut self) -> Result<bool> {
+        let step = self.advance();
+        Ok(step.map_err(|error| error.while_doing(|| self.doing()))? == Step::Done)
+    }
+
+    fn wait(self: Box<Self>) -> Result<()> {
+        self.finish()
+    }
+}
+
+impl<T: Transport> Communicator for Group<T> {
+    fn rank(&self) -> usize {
+        self.transport.rank()
+    }
+
+    fn size(&self) -> usize {
+        self.transport.size()
+    }
+
+    fn start_all_reduce<'a>(&'a self, sum: &'a mut [i64]) -> Result<Box<dyn Pending + 'a>> {
+        Ok(Box::new(self.start_sum(sum, i64::wrapping_add)?))
+    }
+
+    fn broadcast(&self, bytes: &mut Vec<u8>, root: usize) -> Result<()> {
+        if root >= self.size() {
+            let (size, message) = (self.size(), "a broadcast from a rank that does not exist");
+            return Err(CommError::Launch(format!("{message}: rank {root} of {size}")));
+        }
+        spread::broadcast(self, bytes, root)
+    }
+
+    fn all_gather(&self, bytes: &[u8]) -> Result<Vec<Vec<u8>>> {
+        spread::all_gather(self, bytes)
+    }
+
+    fn barrier(&self) -> Result<()> {
+        spread::barrier(self)
+    }
+
+    fn abort(&self, message: &str, exit_code: i32) {
+        self.transport.abort(message, exit_code);
+    }
+}

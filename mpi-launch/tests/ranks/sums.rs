@@ -1,0 +1,169 @@
+//! Sums over 1 to 8 ranks against a plain sum.
+
+use mpi_launch::threads::{run, run_with};
+use mpi_launch::{Algorithm, CommError, Communicator, Pending, Settings};
+use proptest::prelude::*;
+
+/// Small chunks, so that short slices take many columns.
+fn settings(algorithm: Algorithm, chunk_bytes: usize) -> Settings {
+    Settings { algorithm, chunk_bytes, ..Settings::default() }
+}
+
+/// What rank `rank` adds at `index`: large enough that sums wrap.
+fn value(rank: usize, index: usize) -> i64 {
+    let mixed = (rank as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(index as u64);
+    mixed.wrapping_mul(0xbf58_476d_1ce4_e5b9).cast_signed()
+}
+
+fn values(rank: usize, length: usize) -> Vec<i64> {
+    (0..length).map(|index| value(rank, index)).collect()
+}
+
+fn plain_sum(ranks: usize, length: usize) -> Vec<i64> {
+    let sum = |index| (0..ranks).fold(0_i64, |sum, rank| sum.wrapping_add(value(rank, index)));
+    (0..length).map(sum).collect()
+}
+
+#[test]
+fn every_number_of_ranks_and_length_gives_the_plain_sum() {
+    for algorithm in [Algorithm::Ring, Algorithm::Tree, Algorithm::Auto, Algorithm::Mpi] {
+        for ranks in [1, 2, 3, 4, 5, 8] {
+            let lengths = [0, 1, ranks - 1, ranks, ranks + 1, 37, 1000, 10_007];
+            let results = run_with(ranks, settings(algorithm, 256), |group| {
+                for length in lengths {
+                    let mut sum = values(group.rank(), length);
+                    group.all_reduce(&mut sum)?;
+                    assert_eq!(sum, plain_sum(ranks, length), "{algorithm:?}, {ranks} ranks, length {length}");
+                }
+                Ok::<_, CommError>(())
+            });
+            assert_eq!(results, vec![Ok(()); ranks], "{algorithm:?}, {ranks} ranks");
+        }
+    }
+}
+
+#[test]
+fn a_large_sum_takes_the_ring_with_chunks_of_a_mebibyte() {
+    let (ranks, length) = (3, (5 << 20) / 8 * 3 + 17);
+    let results = run(ranks, |ranks_door: &dyn Communicator| {
+        let mut sum = values(ranks_door.rank(), length);
+        ranks_door.all_reduce(&mut sum)?;
+        Ok::<_, CommError>(sum == plain_sum(ranks, length))
+    });
+    assert_eq!(results, vec![Ok(true); ranks]);
+}
+
+/// Integer-valued floats are added without rounding, so any order gives the plain sum.
+#[test]
+fn floats_are_summed_as_well() {
+    for algorithm in [Algorithm::Ring, Algorithm::Tree] {
+        for ranks in [1, 2, 3, 5, 8] {
+            let results = run_with(ranks, settings(algorithm, 64), |group| {
+                let own = |index: usize| (group.rank() * 100 + index) as f64;
+                let mut wide: Vec<f64> = (0..101).map(own).collect();
+                let mut narrow: Vec<f32> = (0..101).map(|index| own(index) as f32).collect();
+                group.sum(&mut wide, |a, b| a + b)?;
+                group.sum(&mut narrow, |a, b| a + b)?;
+                Ok::<_, CommError>((wide, narrow))
+            });
+            let expected: Vec<f64> = (0..101).map(|i| (ranks * (ranks - 1) / 2 * 100 + ranks * i) as f64).collect();
+            for result in results {
+                let (wide, narrow) = result.unwrap();
+                assert_eq!(wide, expected);
+                assert!(narrow.iter().zip(&expected).all(|(a, b)| f64::from(*a) == *b));
+            }
+        }
+    }
+}
+
+/// Rounded sums may depend on the algorithm, never on the rank that reads them.
+#[test]
+fn all_ranks_end_with_the_same_bits() {
+    for algorithm in [Algorithm::Ring, Algorithm::Tree] {
+        for ranks in [2, 3, 4, 5, 7] {
+            let results = run_with(ranks, settings(algorithm, 128), |group| {
+                let mut sum: Vec<f32> = (0..333).map(|i| value(group.rank(), i) as f32 * 1e-7).collect();
+                group.sum(&mut sum, |a, b| a + b)?;
+                Ok::<_, CommError>(sum.into_iter().map(f32::to_bits).collect::<Vec<_>>())
+            });
+            assert!(results.windows(2).all(|pair| pair[0] == pair[1]), "{algorithm:?}, {ranks} ranks");
+        }
+    }
+}
+
+#[test]
+fn the_operation_is_the_callers() {
+    let results = run_with(4, settings(Algorithm::Ring, 64), |group| {
+        let mut greatest = values(group.rank(), 50);
+        group.sum(&mut greatest, i64::max)?;
+        Ok::<_, CommError>(greatest)
+    });
+    let expected: Vec<_> = (0..50).map(|index| (0..4).map(|rank| value(rank, index)).max()).collect();
+    for result in results {
+        assert!(result.unwrap().into_iter().map(Some).eq(expected.iter().copied()));
+    }
+}
+
+/// Two sums and a barrier at once, polled as a scan would between tiles, by each rank as often as it likes.
+#[test]
+fn sums_under_way_do_not_disturb_each_other() {
+    let (ranks, long, short) = (5, 5000, 7);
+    let results = run_with(ranks, settings(Algorithm::Auto, 512), |group| {
+        let (mut first, mut second) = (values(group.rank(), long), values(group.rank(), short));
+        let door: &dyn Communicator = group;
+        let mut long_sum = door.start_all_reduce(&mut first)?;
+        let mut short_sum = door.start_all_reduce(&mut second)?;
+        for tile in 0..3 * group.rank() {
+            let pending = if tile % 2 == 0 { &mut long_sum } else { &mut short_sum };
+            pending.progress()?;
+        }
+        group.barrier()?;
+        long_sum.wait()?;
+        short_sum.wait()?;
+        Ok::<_, CommError>((first, second))
+    });
+    for result in results {
+        assert_eq!(result, Ok((plain_sum(ranks, long), plain_sum(ranks, short))));
+    }
+}
+
+#[test]
+fn polling_alone_completes_a_sum() {
+    let results = run_with(4, settings(Algorithm::Ring, 64), |group| {
+        let mut sum = values(group.rank(), 500);
+        let mut pending = group.start_sum(&mut sum, i64::wrapping_add)?;
+        while !pending.progress()? {
+            std::thread::yield_now();
+        }
+        assert!(pending.progress()?, "a complete sum stays complete");
+        Ok::<_, CommError>(sum)
+    });
+    for result in results {
+        assert_eq!(result, Ok(plain_sum(4, 500)));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn any_values_any_shape(
+        ranks in 1_usize..7,
+        length in 0_usize..300,
+        chunk_bytes in 1_usize..600,
+        ring in any::<bool>(),
+        seed in any::<i64>(),
+    ) {
+        let algorithm = if ring { Algorithm::Ring } else { Algorithm::Tree };
+        let own = |rank: usize| values(rank, length).into_iter().map(|v| v.wrapping_mul(seed)).collect::<Vec<_>>();
+        let results = run_with(ranks, settings(algorithm, chunk_bytes), |group| {
+            let mut sum = own(group.rank());
+            group.all_reduce(&mut sum)?;
+            Ok::<_, CommError>(sum)
+        });
+        let expected: Vec<_> = plain_sum(ranks, length).into_iter().map(|v| v.wrapping_mul(seed)).collect();
+        for result in results {
+            prop_assert_eq!(result, Ok(expected.clone()));
+        }
+    }
+}
