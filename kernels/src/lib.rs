@@ -23,6 +23,7 @@ pub mod tile;
 
 pub use isa::Real;
 pub use losses::{Link, Loss};
+pub use ops::gram::{GramLayout, GramRows, GramScales, GramScratch, GramSums, OutOfRange, Place};
 pub use ops::loss::LossSums;
 pub use table::Kernels;
 pub use tier::{Tier, TierError};

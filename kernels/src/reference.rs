@@ -4,7 +4,7 @@
 
 use crate::losses::{Link, Loss, LossFunction, LossVisitor, Terms};
 use crate::ops::loss::LossSums;
-use crate::tile::{Block, Codes, Columns, Values};
+use crate::tile::{Block, Codes, Columns, Grain, Values};
 use std::ops::Range;
 
 /// Calls `visit(i, j, x)` for every stored entry of the block: row `rows.start + i` has the value `x` for parameter `j`.
@@ -39,6 +39,31 @@ pub fn margins(block: &Block<'_>, rows: Range<usize>, w: &[f64], z: &mut [f64]) 
 /// `g[j] += sum_i r[i] x[i][j]`.
 pub fn gradient(block: &Block<'_>, rows: Range<usize>, r: &[f64], g: &mut [f64]) {
     entries(block, rows, |i, j, x| g[j] += r[i] * x);
+}
+
+/// `G[a][b] += sum_i h[i] x[i][a] x[i][b]`, row by row, over the variables: the parameters in layout order, the constant
+/// 1, and the label if `target`.
+pub fn gram(grain: &Grain<'_>, rows: Range<usize>, weight: Option<&[f64]>, target: bool, matrix: &mut [f64]) {
+    let parameters: usize = grain.blocks.iter().map(Block::parameters).sum();
+    let variables = parameters + 1 + usize::from(target);
+    for (i, row) in rows.enumerate() {
+        let mut x = vec![0.0; variables];
+        let mut first = 0;
+        for block in &grain.blocks {
+            entries(block, row..row + 1, |_, j, value| x[first + j] = value);
+            first += block.parameters();
+        }
+        x[parameters] = 1.0;
+        if let (true, Some(label)) = (target, &grain.label) {
+            x[parameters + 1] = value(label, row);
+        }
+        let weight = weight.map_or(1.0, |weight| weight[i]);
+        for a in 0..variables {
+            for b in 0..variables {
+                matrix[a * variables + b] += weight * x[a] * x[b];
+            }
+        }
+    }
 }
 
 /// Margins become weighted residuals; curvatures are filled in; see [`crate::Kernels::loss`].

@@ -6,6 +6,7 @@
 use crate::dtype::f16;
 use crate::isa::{Load, Real, Token, portable::Portable};
 use crate::losses::{Link, Loss, LossFunction, LossVisitor};
+use crate::ops::gram::{self, GramLayout, GramRows, GramScales, GramScratch, GramSums, OutOfRange};
 use crate::ops::loss::{LossSums, Losses};
 use crate::ops::{codes, convert, gradient, margins, sparse, vectors};
 use crate::tier::Tier;
@@ -128,6 +129,19 @@ impl<R: Real> Kernels<R> {
                 self.token.enter(sparse::Scatter { rows, r, exponent, g });
             }
         }
+    }
+
+    /// Adds the weighted Gram matrix of the rows, `G[a][b] += sum_i h[i] x[i][a] x[i][b]` over the variables of `layout`,
+    /// to `sums`; products of dense variables are formed in the arithmetic type. On an error the sums are worthless.
+    pub fn gram(
+        &self,
+        layout: &GramLayout,
+        scales: &GramScales,
+        tile: &GramRows<'_, R>,
+        scratch: &mut GramScratch<R>,
+        sums: GramSums<'_>,
+    ) -> Result<(), OutOfRange> {
+        gram::gram(self.token, layout, scales, tile, scratch, sums)
     }
 
     /// Replaces the margins `z` by the residuals `weight * dloss/dz`, fills `curvature` with `weight * d2loss/dz2`, and

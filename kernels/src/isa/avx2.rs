@@ -1,7 +1,7 @@
 //! The AVX2 tier (AVX2, FMA, F16C): two registers hold sixteen `f32`, four hold sixteen `f64`.
 
 use super::elementwise::elementwise;
-use super::{Isa, Kernel, LANES, Lanes};
+use super::{Isa, Kernel, LANES, Lanes, Register};
 use crate::dtype::f16;
 use std::arch::x86_64::*;
 
@@ -12,6 +12,8 @@ pub struct Avx2(());
 impl Isa for Avx2 {
     type F32 = F32;
     type F64 = F64;
+    type Register32 = R32;
+    type Register64 = R64;
     const REGISTERS: usize = 16;
 
     fn detect() -> Option<Avx2> {
@@ -288,4 +290,82 @@ pub(super) fn sum_f32(eight: __m256) -> f32 {
 pub(super) fn sum_f64(four: __m256d) -> f64 {
     let two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd::<1>(four));
     _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)))
+}
+
+/// Eight `f32`.
+#[derive(Clone, Copy, Debug)]
+pub struct R32(__m256);
+
+impl std::ops::Add for R32 {
+    type Output = R32;
+    #[inline(always)]
+    fn add(self, other: R32) -> R32 {
+        // SAFETY: `self` proves the instructions.
+        R32(unsafe { _mm256_add_ps(self.0, other.0) })
+    }
+}
+
+impl Register<Avx2, f32> for R32 {
+    const WIDTH: usize = 8;
+
+    #[inline(always)]
+    fn splat(_: Avx2, value: f32) -> R32 {
+        // SAFETY: the token proves the instructions.
+        R32(unsafe { _mm256_set1_ps(value) })
+    }
+    #[inline(always)]
+    fn load(_: Avx2, values: &[f32; LANES], part: usize) -> R32 {
+        let values = &values[part * Self::WIDTH..][..Self::WIDTH];
+        // SAFETY: the token proves the instructions; the slice holds the 32 bytes read, at any alignment.
+        R32(unsafe { _mm256_loadu_ps(values.as_ptr()) })
+    }
+    #[inline(always)]
+    fn fma(self, factor: R32, addend: R32) -> R32 {
+        // SAFETY: `self` proves the instructions.
+        R32(unsafe { _mm256_fmadd_ps(self.0, factor.0, addend.0) })
+    }
+    #[inline(always)]
+    fn sum(self) -> f32 {
+        // SAFETY: `self` proves the instructions.
+        unsafe { sum_f32(self.0) }
+    }
+}
+
+/// Four `f64`.
+#[derive(Clone, Copy, Debug)]
+pub struct R64(__m256d);
+
+impl std::ops::Add for R64 {
+    type Output = R64;
+    #[inline(always)]
+    fn add(self, other: R64) -> R64 {
+        // SAFETY: `self` proves the instructions.
+        R64(unsafe { _mm256_add_pd(self.0, other.0) })
+    }
+}
+
+impl Register<Avx2, f64> for R64 {
+    const WIDTH: usize = 4;
+
+    #[inline(always)]
+    fn splat(_: Avx2, value: f64) -> R64 {
+        // SAFETY: the token proves the instructions.
+        R64(unsafe { _mm256_set1_pd(value) })
+    }
+    #[inline(always)]
+    fn load(_: Avx2, values: &[f64; LANES], part: usize) -> R64 {
+        let values = &values[part * Self::WIDTH..][..Self::WIDTH];
+        // SAFETY: the token proves the instructions; the slice holds the 32 bytes read, at any alignment.
+        R64(unsafe { _mm256_loadu_pd(values.as_ptr()) })
+    }
+    #[inline(always)]
+    fn fma(self, factor: R64, addend: R64) -> R64 {
+        // SAFETY: `self` proves the instructions.
+        R64(unsafe { _mm256_fmadd_pd(self.0, factor.0, addend.0) })
+    }
+    #[inline(always)]
+    fn sum(self) -> f64 {
+        // SAFETY: `self` proves the instructions.
+        unsafe { sum_f64(self.0) }
+    }
 }

@@ -1,7 +1,7 @@
 //! The AVX-512 tier (F, BW, DQ, VL): one register holds sixteen `f32`, two hold sixteen `f64`.
 
 use super::elementwise::elementwise;
-use super::{Isa, Kernel, LANES, Lanes};
+use super::{Isa, Kernel, LANES, Lanes, Register};
 use crate::dtype::f16;
 use std::arch::x86_64::*;
 
@@ -12,6 +12,8 @@ pub struct Avx512(());
 impl Isa for Avx512 {
     type F32 = F32;
     type F64 = F64;
+    type Register32 = R32;
+    type Register64 = R64;
     const REGISTERS: usize = 32;
 
     fn detect() -> Option<Avx512> {
@@ -280,4 +282,84 @@ fn from_integers(values: __m512i) -> F64 {
         _mm512_cvtepi32_pd(_mm512_castsi512_si256(values)),
         _mm512_cvtepi32_pd(_mm512_extracti64x4_epi64::<1>(values)),
     ])
+}
+
+/// Sixteen `f32`.
+#[derive(Clone, Copy, Debug)]
+pub struct R32(__m512);
+
+/// Eight `f64`.
+#[derive(Clone, Copy, Debug)]
+pub struct R64(__m512d);
+
+impl std::ops::Add for R32 {
+    type Output = R32;
+    #[inline(always)]
+    fn add(self, other: R32) -> R32 {
+        // SAFETY: `self` proves the instructions.
+        R32(unsafe { _mm512_add_ps(self.0, other.0) })
+    }
+}
+
+impl std::ops::Add for R64 {
+    type Output = R64;
+    #[inline(always)]
+    fn add(self, other: R64) -> R64 {
+        // SAFETY: `self` proves the instructions.
+        R64(unsafe { _mm512_add_pd(self.0, other.0) })
+    }
+}
+
+impl Register<Avx512, f32> for R32 {
+    const WIDTH: usize = 16;
+
+    #[inline(always)]
+    fn splat(_: Avx512, value: f32) -> R32 {
+        // SAFETY: the token proves the instructions.
+        R32(unsafe { _mm512_set1_ps(value) })
+    }
+    #[inline(always)]
+    fn load(_: Avx512, values: &[f32; LANES], part: usize) -> R32 {
+        let values = &values[part * Self::WIDTH..][..Self::WIDTH];
+        // SAFETY: the token proves the instructions; the slice holds the 64 bytes read, at any alignment.
+        R32(unsafe { _mm512_loadu_ps(values.as_ptr()) })
+    }
+    #[inline(always)]
+    fn fma(self, factor: R32, addend: R32) -> R32 {
+        // SAFETY: `self` proves the instructions.
+        R32(unsafe { _mm512_fmadd_ps(self.0, factor.0, addend.0) })
+    }
+    #[inline(always)]
+    fn sum(self) -> f32 {
+        Lanes::sum(F32([self.0]))
+    }
+}
+
+impl Register<Avx512, f64> for R64 {
+    const WIDTH: usize = 8;
+
+    #[inline(always)]
+    fn splat(_: Avx512, value: f64) -> R64 {
+        // SAFETY: the token proves the instructions.
+        R64(unsafe { _mm512_set1_pd(value) })
+    }
+    #[inline(always)]
+    fn load(_: Avx512, values: &[f64; LANES], part: usize) -> R64 {
+        let values = &values[part * Self::WIDTH..][..Self::WIDTH];
+        // SAFETY: the token proves the instructions; the slice holds the 64 bytes read, at any alignment.
+        R64(unsafe { _mm512_loadu_pd(values.as_ptr()) })
+    }
+    #[inline(always)]
+    fn fma(self, factor: R64, addend: R64) -> R64 {
+        // SAFETY: `self` proves the instructions.
+        R64(unsafe { _mm512_fmadd_pd(self.0, factor.0, addend.0) })
+    }
+    #[inline(always)]
+    fn sum(self) -> f64 {
+        // SAFETY: `self` proves the instructions.
+        unsafe {
+            let low = _mm512_castpd512_pd256(self.0);
+            super::avx2::sum_f64(_mm256_add_pd(low, _mm512_extractf64x4_pd::<1>(self.0)))
+        }
+    }
 }

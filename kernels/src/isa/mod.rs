@@ -48,23 +48,41 @@ pub trait Real:
 {
     /// Sixteen lanes of it under tier `T`.
     type Lanes<T: Isa>: Lanes<T, Self>;
+    /// One machine register of it under tier `T`.
+    type Register<T: Isa>: Register<T, Self>;
+    /// Lanes over which a dot product of [`crate::ops::gram`] is spread: the widest register of any tier.
+    const REGISTER_LANES: usize;
     /// The nearest value to `value`.
     fn from_f64(value: f64) -> Self;
+    /// The square root, rounded to nearest.
+    fn sqrt(self) -> Self;
 }
 
 impl Real for f32 {
     type Lanes<T: Isa> = T::F32;
+    type Register<T: Isa> = T::Register32;
+    const REGISTER_LANES: usize = 16;
     #[inline(always)]
     fn from_f64(value: f64) -> f32 {
         value as f32
+    }
+    #[inline(always)]
+    fn sqrt(self) -> f32 {
+        f32::sqrt(self)
     }
 }
 
 impl Real for f64 {
     type Lanes<T: Isa> = T::F64;
+    type Register<T: Isa> = T::Register64;
+    const REGISTER_LANES: usize = 8;
     #[inline(always)]
     fn from_f64(value: f64) -> f64 {
         value
+    }
+    #[inline(always)]
+    fn sqrt(self) -> f64 {
+        f64::sqrt(self)
     }
 }
 
@@ -74,6 +92,10 @@ pub trait Isa: Copy + Send + Sync + 'static {
     type F32: Lanes<Self, f32>;
     /// Sixteen lanes of `f64`.
     type F64: Lanes<Self, f64>;
+    /// One machine register of `f32`.
+    type Register32: Register<Self, f32>;
+    /// One machine register of `f64`.
+    type Register64: Register<Self, f64>;
     /// Vector registers that the instruction set names: what a kernel may hold at a time.
     const REGISTERS: usize;
 
@@ -93,6 +115,21 @@ pub trait Kernel {
     type Output;
     /// The algorithm.
     fn run<T: Isa>(self, tier: T) -> Self::Output;
+}
+
+/// One machine register of `R` under tier `T`: what a register-blocked product counts in.
+pub trait Register<T: Isa, R: Real>: Copy + Add<Output = Self> {
+    /// Its lanes: [`Real::REGISTER_LANES`] or half of them.
+    const WIDTH: usize;
+
+    /// `value` in every lane.
+    fn splat(tier: T, value: R) -> Self;
+    /// Lanes `part * WIDTH ..` of `values`.
+    fn load(tier: T, values: &[R; LANES], part: usize) -> Self;
+    /// `self * factor + addend` with one rounding (two on a portable tier without FMA).
+    fn fma(self, factor: Self, addend: Self) -> Self;
+    /// The sum of the lanes, folded by halves: lane `i` with `i + WIDTH / 2`, and so on.
+    fn sum(self) -> R;
 }
 
 /// Sixteen lanes of `R` under tier `T`. Operators work lane by lane.

@@ -2,11 +2,11 @@
 //!
 //! On a target without FMA (baseline x86-64) [`Lanes::fma`] rounds twice, so its bits differ from the other tiers'.
 
-use super::{Isa, Kernel, LANES, Lanes};
+use super::{Isa, Kernel, LANES, Lanes, Register};
 use crate::dtype::f16;
 use std::array::from_fn;
 use std::ops::{Add, Div, Mul, Neg, Sub};
-use wide::{f32x16, f64x8};
+use wide::{f32x8, f32x16, f64x4, f64x8};
 
 /// The token of the portable tier, which every processor has.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +36,8 @@ impl Default for Portable {
 impl Isa for Portable {
     type F32 = F32;
     type F64 = F64;
+    type Register32 = R32;
+    type Register64 = R64;
     const REGISTERS: usize = 16;
 
     fn detect() -> Option<Portable> {
@@ -269,6 +271,75 @@ impl Lanes<Portable, f64> for F64 {
     fn sum(self) -> f64 {
         let a = (self.0[0] + self.0[1]).to_array();
         let a: [f64; 4] = from_fn(|i| a[i] + a[i + 4]);
+        (a[0] + a[2]) + (a[1] + a[3])
+    }
+}
+
+/// Eight `f32`.
+#[derive(Clone, Copy, Debug)]
+pub struct R32(f32x8);
+
+impl Add for R32 {
+    type Output = R32;
+    #[inline(always)]
+    fn add(self, other: R32) -> R32 {
+        R32(self.0 + other.0)
+    }
+}
+
+impl<T: Isa> Register<T, f32> for R32 {
+    const WIDTH: usize = 8;
+
+    #[inline(always)]
+    fn splat(_: T, value: f32) -> R32 {
+        R32(f32x8::splat(value))
+    }
+    #[inline(always)]
+    fn load(_: T, values: &[f32; LANES], part: usize) -> R32 {
+        R32(f32x8::new(from_fn(|i| values[part * 8 + i])))
+    }
+    #[inline(always)]
+    fn fma(self, factor: R32, addend: R32) -> R32 {
+        R32(self.0.mul_add(factor.0, addend.0))
+    }
+    #[inline(always)]
+    fn sum(self) -> f32 {
+        let a = self.0.to_array();
+        let a: [f32; 4] = from_fn(|i| a[i] + a[i + 4]);
+        (a[0] + a[2]) + (a[1] + a[3])
+    }
+}
+
+/// Four `f64`.
+#[derive(Clone, Copy, Debug)]
+pub struct R64(f64x4);
+
+impl Add for R64 {
+    type Output = R64;
+    #[inline(always)]
+    fn add(self, other: R64) -> R64 {
+        R64(self.0 + other.0)
+    }
+}
+
+impl<T: Isa> Register<T, f64> for R64 {
+    const WIDTH: usize = 4;
+
+    #[inline(always)]
+    fn splat(_: T, value: f64) -> R64 {
+        R64(f64x4::splat(value))
+    }
+    #[inline(always)]
+    fn load(_: T, values: &[f64; LANES], part: usize) -> R64 {
+        R64(f64x4::new(from_fn(|i| values[part * 4 + i])))
+    }
+    #[inline(always)]
+    fn fma(self, factor: R64, addend: R64) -> R64 {
+        R64(self.0.mul_add(factor.0, addend.0))
+    }
+    #[inline(always)]
+    fn sum(self) -> f64 {
+        let a = self.0.to_array();
         (a[0] + a[2]) + (a[1] + a[3])
     }
 }

@@ -1,11 +1,13 @@
 //! The kernels (stage 5): each written once, generic over tier, storage type and arithmetic type.
 //!
 //! Contents: [`margins`] and [`gradient`] over scalar columns, [`vectors`] both over row-major vectors, [`codes`] and
-//! [`sparse`] both over scattered blocks, [`loss`] over margins, [`convert`] and link functions.
+//! [`sparse`] both over scattered blocks, [`gram`] the weighted Gram matrix over all blocks, [`loss`] over
+//! margins, [`convert`] and link functions.
 
 pub mod codes;
 pub mod convert;
 pub mod gradient;
+pub mod gram;
 pub mod loss;
 pub mod margins;
 pub mod sparse;
