@@ -1,0 +1,177 @@
+//! Limited-memory BFGS with a strong Wolfe line search.
+//!
+//! | | |
+//! |---|---|
+//! | objective | f convex and smooth, l2 |
+//! | input | one gradient pass a step, seldom two |
+//! | output | a point whose estimated gap is below the tolerance |
+//! | cost | 2 p multiply-adds a row a pass, 40 n a step beside it, 22 n numbers of memory |
+//! | paper | Liu and Nocedal, "On the limited memory BFGS method for large scale optimization" (1989); Nocedal and Wright, algorithm 7.5 |
+//!
+//! Stop: g'Hg / 2 with the quasi-Newton H, the decrease that the next step promises, is below the tolerance at two points in a
+//! row, and so is the last decrease; or a step no longer lowers the objective by more than the arithmetic of a row resolves.
+
+use serde::{Deserialize, Serialize};
+
+use super::dense::{axpy, dot, norm};
+use super::line_search::{LineSearch, Verdict};
+use super::memory::Memory;
+use super::schedule::Schedule;
+use super::second_order::Problem;
+use super::{Collect, Evaluation, Outcome, Request, SEPARATED_WARNING, Solver, Status};
+
+/// The state machine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Lbfgs {
+    problem: Problem,
+    schedule: Schedule,
+    memory: Memory,
+    trial: Vec<f64>,
+    /// The last good point of this sample.
+    best: Option<Best>,
+    search: Option<LineSearch>,
+    full_passes: u32,
+    /// Points in a row that looked like the end.
+    quiet: u32,
+}
+
+/// A point, and what is known there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Best {
+    point: Vec<f64>,
+    loss: f64,
+    objective: f64,
+    gradient: Vec<f64>,
+    direction: Vec<f64>,
+    /// Decrease that the next step promises.
+    promise: f64,
+}
+
+impl Lbfgs {
+    /// From `start`.
+    pub fn new(problem: Problem, start: Vec<f64>, schedule: Schedule) -> Lbfgs {
+        let memory = Memory::default();
+        Lbfgs { problem, schedule, memory, trial: start, best: None, search: None, full_passes: 0, quiet: 0 }
+    }
+
+    /// A good point: learn from the way to it, and judge.
+    fn arrive(&mut self, loss: f64, objective: f64, gradient: Vec<f64>, last: Option<Best>) -> Status {
+        let mut decrease = f64::INFINITY;
+        if let Some(last) = last {
+            let s = self.trial.iter().zip(&last.point).map(|(a, b)| a - b).collect();
+            let y = gradient.iter().zip(&last.gradient).map(|(a, b)| a - b).collect();
+            self.memory.push(s, y);
+            decrease = last.objective - objective;
+        }
+        let mut direction = self.memory.direction(&gradient);
+        if dot(&direction, &gradient) >= 0.0 {
+            self.memory.clear();
+            direction = self.memory.direction(&gradient);
+        }
+        let promise = -dot(&direction, &gradient) / 2.0;
+        let best = Best { point: self.trial.clone(), loss, objective, gradient, direction, promise };
+        if self.schedule.sample().is_all() { self.judge(best, decrease) } else { self.judge_sample(best, decrease) }
+    }
+
+    fn judge_sample(&mut self, best: Best, decrease: f64) -> Status {
+        let enough = self.schedule.gap() * best.objective.abs();
+        if !self.memory.is_empty() && (best.promise <= enough && decrease <= 4.0 * enough) {
+            self.schedule.advance();
+            self.trial = best.point;
+            self.best = None;
+            self.search = None;
+            return Status::Continue;
+        }
+        self.step(best)
+    }
+
+    fn judge(&mut self, best: Best, decrease: f64) -> Status {
+        let limits = self.problem.limits;
+        let enough = limits.gap(best.objective);
+        if self.problem.penalty.is_none() && limits.is_separated(best.loss) {
+            return self.done(best, false, "separable data".into(), vec![SEPARATED_WARNING.into()]);
+        }
+        let share = best.promise / best.objective.abs().max(f64::MIN_POSITIVE);
+        let still = best.gradient.iter().all(|&g| g == 0.0);
+        let calm = best.promise <= enough && decrease.abs() <= enough.max(limits.noise * best.objective.abs());
+        self.quiet = if calm { self.quiet + 1 } else { 0 };
+        if still || self.quiet >= 2 {
+            return self.done(best, true, format!("estimated gap {share:.1e} of the objective"), Vec::new());
+        }
+        if self.full_passes >= limits.passes_max {
+            return self.done(best, false, "pass limit".into(), Vec::new());
+        }
+        self.step(best)
+    }
+
+    fn step(&mut self, best: Best) -> Status {
+        let slope = dot(&best.direction, &best.gradient);
+        let first = if self.memory.is_empty() { 1.0f64.min(1.0 / norm(&best.gradient)) } else { 1.0 };
+        let noise = self.problem.limits.noise * best.objective.abs();
+        self.search = Some(LineSearch::new(best.objective, slope, first, noise));
+        self.try_step(best, first)
+    }
+
+    fn try_step(&mut self, best: Best, length: f64) -> Status {
+        self.trial = best.point.clone();
+        axpy(length, &best.direction, &mut self.trial);
+        self.best = Some(best);
+        Status::Continue
+    }
+
+    /// The search found nothing: forget the memory once, else this is as low as the arithmetic can tell.
+    fn give_up(&mut self, best: Best) -> Status {
+        if !self.memory.is_empty() && best.promise > self.problem.limits.noise * best.objective.abs() {
+            self.memory.clear();
+            let direction = self.memory.direction(&best.gradient);
+            return self.step(Best { direction, ..best });
+        }
+        if !self.schedule.sample().is_all() {
+            self.schedule.advance();
+            self.trial = best.point;
+            return Status::Continue;
+        }
+        let resolved = best.promise <= 1e3 * self.problem.limits.noise * best.objective.abs();
+        self.done(best, resolved, "no further decrease at the precision of the data".into(), Vec::new())
+    }
+
+    fn done(&self, best: Best, converged: bool, reason: String, warnings: Vec<String>) -> Status {
+        Status::Done(Box::new(Outcome {
+            gradient_norm: norm(&best.gradient),
+            point: best.point,
+            loss: best.loss,
+            objective: best.objective,
+            converged,
+            reason,
+            warnings,
+            dependent: Vec::new(),
+        }))
+    }
+}
+
+impl Solver for Lbfgs {
+    fn request(&self) -> Request<'_> {
+        Request { point: &self.trial, collect: Collect::Gradient, sample: self.schedule.sample() }
+    }
+
+    fn absorb(&mut self, found: Evaluation) -> Status {
+        self.full_passes += u32::from(self.schedule.sample().is_all());
+        let objective = found.loss + self.problem.penalty.value(&self.trial);
+        let mut gradient = found.gradient;
+        self.problem.penalty.add_smooth(&self.trial, &mut gradient);
+        let (Some(best), Some(mut search)) = (self.best.take(), self.search.take()) else {
+            return self.arrive(found.loss, objective, gradient, None);
+        };
+        match search.absorb(objective, dot(&gradient, &best.direction)) {
+            Verdict::Accept => self.arrive(found.loss, objective, gradient, Some(best)),
+            Verdict::Fail => self.give_up(best),
+            Verdict::Try(_) if self.full_passes >= self.problem.limits.passes_max => {
+                self.done(best, false, "pass limit".into(), Vec::new())
+            }
+            Verdict::Try(length) => {
+                self.search = Some(search);
+                self.try_step(best, length)
+            }
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! The loop that [`super::newton`] and [`super::proximal_newton`] share: at a point, replace the loss by its second-order
+//! model, minimise that with the penalty as it is, go there, halve the step while the objective does not fall.
+//!
+//! Samples: on each sample of the schedule the steps go on until what is left is below what the sample can tell. The
+//! Hessian of the largest sample is then kept while passes over all rows collect the gradient alone; a full Hessian is asked
+//! for when steps with the kept one shrink the gap by less than [`SHRINK`], or when the gradient has a part that the kept
+//! one does not know (a level that no sampled row has). The last word is the gradient of all rows.
+//!
+//! Stop: the decrease that the model predicts, an estimate of the gap, is below the tolerance; or below what the arithmetic
+//! of a row can resolve.
+
+use serde::{Deserialize, Serialize};
+
+use super::dense::{Matrix, axpy, dot, norm};
+use super::quadratic::Quadratic;
+use super::schedule::Schedule;
+use super::{Collect, Evaluation, Limits, Outcome, Penalty, Request, SEPARATED_WARNING, Sample, Status};
+
+/// A kept Hessian must shrink the gap by this factor a pass, or it is collected anew.
+const SHRINK: f64 = 0.05;
+/// Most steps on one sample.
+const SAMPLE_STEPS_MAX: u32 = 12;
+/// Share of the predicted decrease that a step must reach (Armijo).
+const DECREASE: f64 = 1e-4;
+/// Most halvings of a step.
+const HALVINGS_MAX: u32 = 40;
+/// A part of the gradient this large, relative to all of it, that a sampled Hessian does not know asks for a full one.
+const UNKNOWN: f64 = 1e-4;
+
+/// How a model is minimised: the minimiser of a quadratic under a penalty, started at a point, to a gap.
+pub type Subproblem = fn(&Quadratic, &Penalty, &[f64], f64) -> Outcome;
+
+/// What the loop needs to know of the problem.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Problem {
+    /// Strengths.
+    pub penalty: Penalty,
+    /// True when the last coordinate is an intercept.
+    pub intercept: bool,
+    /// See [`Quadratic::metric`].
+    pub metric: Vec<f64>,
+    /// When to stop.
+    pub limits: Limits,
+}
+
+/// State of the loop.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SecondOrder {
+    problem: Problem,
+    schedule: Schedule,
+    /// The point whose pass is asked for, and what that pass collects.
+    trial: Vec<f64>,
+    collect: Collect,
+    /// The last good point of this sample.
+    best: Option<Best>,
+    /// The Hessian in use, and the sample it is from.
+    hessian: Option<(Matrix, Sample)>,
+    /// Gap at the good point before the last; none: nothing to judge the kept Hessian by.
+    last_gap: Option<f64>,
+    full_passes: u32,
+    /// Steps on this sample, and in all.
+    sample_steps: u32,
+    steps: u32,
+    halvings: u32,
+    dependent: Vec<usize>,
+}
+
+/// A point, and what is known there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Best {
+    point: Vec<f64>,
+    loss: f64,
+    objective: f64,
+    gradient_norm: f64,
+    /// Step to the minimiser of the model.
+    direction: Vec<f64>,
+    /// First-order change of the objective along it (negative).
+    slope: f64,
+    /// Decrease that the model promises.
+    gap: f64,
+    /// Part of the gradient that the Hessian does not know.
+    unknown: f64,
+}
+
+impl SecondOrder {
+    /// From `start`, through the samples of `schedule`.
+    pub fn new(problem: Problem, start: Vec<f64>, schedule: Schedule) -> SecondOrder {
+        SecondOrder {
+            problem,
+            schedule,
+            trial: start,
+            collect: Collect::Hessian,
+            best: None,
+            hessian: None,
+            last_gap: None,
+            full_passes: 0,
+            sample_steps: 0,
+            steps: 0,
+            halvings: 0,
+            dependent: Vec::new(),
+        }
+    }
+
+    /// See [`super::Solver::request`].
+    pub fn request(&self) -> Request<'_> {
+        Request { point: &self.trial, collect: self.collect, sample: self.schedule.sample() }
+    }
+
+    /// See [`super::Solver::absorb`].
+    pub fn absorb(&mut self, found: Evaluation, subproblem: Subproblem) -> Status {
+        let sample = self.schedule.sample();
+        self.full_passes += u32::from(sample.is_all());
+        let objective = found.loss + self.problem.penalty.value(&self.trial);
+        let last = self.best.take();
+        if let Some(last) = last {
+            if !self.falls_enough(&last, objective) {
+                return self.shorten(last);
+            }
+            self.last_gap = Some(last.gap);
+        }
+        if let Some(hessian) = found.hessian {
+            self.hessian = Some((hessian, sample));
+        }
+        let best = self.model(found.loss, objective, &found.gradient, subproblem);
+        self.steps += 1;
+        self.sample_steps += 1;
+        self.halvings = 0;
+        if sample.is_all() { self.judge(best) } else { self.judge_sample(best) }
+    }
+
+    fn falls_enough(&self, last: &Best, objective: f64) -> bool {
+        let length = 0.5f64.powi(self.halvings as i32);
+        let slack = self.problem.limits.noise * last.objective.abs();
+        objective <= last.objective + DECREASE * length * last.slope + slack
+    }
+
+    /// Half the step, or the end when there is nothing left of it.
+    fn shorten(&mut self, last: Best) -> Status {
+        self.halvings += 1;
+        if self.halvings > HALVINGS_MAX || self.at_limit() {
+            let resolved = last.gap <= 1e3 * self.problem.limits.noise * last.objective.abs();
+            let reason =
+                if self.at_limit() { "pass limit" } else { "no further decrease at the precision of the data" };
+            return self.done(last, resolved && !self.at_limit(), reason.into(), Vec::new());
+        }
+        // A kept Hessian that misleads is replaced at the good point.
+        let kept = self.hessian.as_ref().is_some_and(|(_, sample)| !sample.is_all());
+        if kept && self.halvings >= 2 {
+            return self.ask(last.point, Collect::Hessian);
+        }
+        self.trial = last.point.clone();
+        axpy(0.5f64.powi(self.halvings as i32), &last.direction, &mut self.trial);
+        self.best = Some(last);
+        Status::Continue
+    }
+
+    /// Minimises the second-order model at the trial point.
+    fn model(&mut self, loss: f64, objective: f64, gradient: &[f64], subproblem: Subproblem) -> Best {
+        let penalty = &self.problem.penalty;
+        let point = self.trial.clone();
+        let mut smooth = gradient.to_vec();
+        penalty.add_smooth(&point, &mut smooth);
+        let here = norm(&penalty.subgradient(&point, &smooth));
+        let Some((hessian, _)) = &self.hessian else {
+            // The first pass always collects a Hessian; without one there is no step.
+            let nothing = vec![0.0; point.len()];
+            return Best {
+                point,
+                loss,
+                objective,
+                gradient_norm: here,
+                direction: nothing,
+                slope: 0.0,
+                gap: 0.0,
+                unknown: 0.0,
+            };
+        };
+        let mut at_zero = vec![0.0; point.len()];
+        hessian.times(&point, &mut at_zero);
+        for (a, g) in at_zero.iter_mut().zip(gradient) {
+            *a = g - *a;
+        }
+        let quadratic = Quadratic {
+            loss,
+            gradient: at_zero,
+            hessian: hessian.clone(),
+            intercept: self.problem.intercept,
+            metric: self.problem.metric.clone(),
+        };
+        let minimum = subproblem(&quadratic, penalty, &point, self.problem.limits.gap(objective) * 1e-2);
+        let direction: Vec<f64> = minimum.point.iter().zip(&point).map(|(to, from)| to - from).collect();
+        let mut bent = vec![0.0; point.len()];
+        hessian.times(&direction, &mut bent);
+        let change = penalty.value(&minimum.point) - penalty.value(&point);
+        let gap = (-dot(gradient, &direction) - dot(&direction, &bent) / 2.0 - change).max(0.0);
+        let l1: f64 =
+            penalty.l1.iter().zip(&point).zip(&minimum.point).map(|((l1, a), b)| l1 * (b.abs() - a.abs())).sum();
+        let slope = (dot(&smooth, &direction) + l1).min(0.0);
+        let unknown = minimum.gradient_norm / here.max(f64::MIN_POSITIVE);
+        self.dependent = minimum.dependent;
+        Best { point, loss, objective, gradient_norm: here, direction, slope, gap, unknown }
+    }
+
+    /// On a sample: go on, or on to the next.
+    fn judge_sample(&mut self, best: Best) -> Status {
+        let scale = best.objective.abs().max(f64::MIN_POSITIVE);
+        let (share, enough) = (best.gap / scale, self.schedule.gap());
+        // Newton's method squares the gap: a step from here lands below what the sample can tell.
+        let lands = 10.0 * share * share <= enough;
+        if share <= enough || lands || self.sample_steps >= SAMPLE_STEPS_MAX {
+            let mut to = best.point;
+            if lands {
+                axpy(1.0, &best.direction, &mut to);
+            }
+            self.schedule.advance();
+            self.sample_steps = 0;
+            self.last_gap = None;
+            let keep = self.schedule.sample().is_all() && lands;
+            return self.ask(to, if keep { Collect::Gradient } else { Collect::Hessian });
+        }
+        self.step(best, Collect::Hessian)
+    }
+
+    /// On all rows: stop, or go on.
+    fn judge(&mut self, best: Best) -> Status {
+        let limits = self.problem.limits;
+        let sampled = self.hessian.as_ref().is_some_and(|(_, sample)| !sample.is_all());
+        if !(best.objective.is_finite() && best.gap.is_finite()) {
+            return self.done(best, false, "the objective is not a finite number".into(), Vec::new());
+        }
+        if self.problem.penalty.is_none() && limits.is_separated(best.loss) {
+            return self.done(best, false, "separable data".into(), vec![SEPARATED_WARNING.into()]);
+        }
+        if self.at_limit() {
+            return self.done(best, false, "pass limit".into(), Vec::new());
+        }
+        if sampled && best.unknown > UNKNOWN && best.gradient_norm > 0.0 {
+            return self.ask(best.point, Collect::Hessian);
+        }
+        let share = best.gap / best.objective.abs().max(f64::MIN_POSITIVE);
+        if best.gap <= limits.gap(best.objective) {
+            let warnings = self.drift_warning(&best);
+            return self.done(best, true, format!("estimated gap {share:.1e} of the objective"), warnings);
+        }
+        let stalled = self.last_gap.is_some_and(|last| best.gap > 0.5 * last);
+        if stalled && best.gap <= limits.noise * best.objective.abs() {
+            return self.done(best, true, "the precision of the data is reached".into(), Vec::new());
+        }
+        let shrinks = self.last_gap.map_or(sampled, |last| best.gap <= SHRINK * last);
+        self.step(best, if shrinks { Collect::Gradient } else { Collect::Hessian })
+    }
+
+    /// Coefficients that still move far while the objective does not: part of the rows is separated.
+    fn drift_warning(&self, best: &Best) -> Vec<String> {
+        let largest = |values: &[f64]| values.iter().fold(0.0f64, |a, v| a.max(v.abs()));
+        let far = largest(&best.direction) > 0.02 * largest(&best.point);
+        let flat = 2.0 * best.gap < 1e-3 * dot(&best.direction, &best.direction) * self.problem.limits.null_loss;
+        if self.problem.limits.open && self.problem.penalty.is_none() && self.steps >= 8 && far && flat {
+            vec![
+                "Some rows are perfectly separated by the columns (a level or a combination that only one class has): \
+                 without a penalty some coefficients grow without bound. Add --l2 (or --l1) for finite ones."
+                    .into(),
+            ]
+        } else {
+            Vec::new()
+        }
+    }
+
+    fn step(&mut self, best: Best, collect: Collect) -> Status {
+        self.trial = best.point.clone();
+        axpy(1.0, &best.direction, &mut self.trial);
+        self.collect = collect;
+        self.best = Some(best);
+        Status::Continue
+    }
+
+    /// A pass at a point that no other is compared with.
+    fn ask(&mut self, point: Vec<f64>, collect: Collect) -> Status {
+        self.trial = point;
+        self.collect = collect;
+        self.best = None;
+        self.halvings = 0;
+        Status::Continue
+    }
+
+    fn at_limit(&self) -> bool {
+        self.full_passes >= self.problem.limits.passes_max
+    }
+
+    fn done(&self, best: Best, converged: bool, reason: String, warnings: Vec<String>) -> Status {
+        Status::Done(Box::new(Outcome {
+            point: best.point,
+            loss: best.loss,
+            objective: best.objective,
+            gradient_norm: best.gradient_norm,
+            converged,
+            reason,
+            warnings,
+            dependent: self.dependent.clone(),
+        }))
+    }
+}
