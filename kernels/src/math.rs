@@ -15,7 +15,7 @@
 //!
 //! NaN stays NaN, infinities go where the function goes.
 
-use crate::isa::{Isa, Lanes, Real};
+use crate::isa::{Group, Isa, Real};
 
 /// The numbers that the functions of this file need in an arithmetic type.
 pub trait Constants: Sized + 'static {
@@ -115,36 +115,40 @@ impl Constants for f64 {
 
 /// `coefficients[0] x^k + .. + coefficients[k]`, by Horner's rule.
 #[inline(always)]
-fn polynomial<T: Isa, R: Real>(tier: T, coefficients: &'static [R], x: R::Lanes<T>) -> R::Lanes<T> {
-    let mut value = R::Lanes::<T>::splat(tier, coefficients[0]);
+fn polynomial<T: Isa, R: Real, const N: usize>(
+    tier: T,
+    coefficients: &'static [R],
+    x: Group<T, R, N>,
+) -> Group<T, R, N> {
+    let mut value = Group::splat(tier, coefficients[0]);
     for &coefficient in &coefficients[1..] {
-        value = value.fma(x, R::Lanes::<T>::splat(tier, coefficient));
+        value = value.fma(x, Group::splat(tier, coefficient));
     }
     value
 }
 
 /// `e^x`.
 #[inline(always)]
-pub fn exp<T: Isa, R: Real>(tier: T, x: R::Lanes<T>) -> R::Lanes<T> {
-    let constant = |value: R| R::Lanes::<T>::splat(tier, value);
+pub fn exp<T: Isa, R: Real, const N: usize>(tier: T, x: Group<T, R, N>) -> Group<T, R, N> {
+    let constant = |value: R| Group::splat(tier, value);
     let shifted = x.fma(constant(R::LOG2_E), constant(R::ROUNDER));
     let n = shifted - constant(R::ROUNDER);
     let r = (-n).fma(constant(R::LN_2_HIGH), x);
     let r = (-n).fma(constant(R::LN_2_LOW), r);
-    let q = polynomial::<T, R>(tier, R::EXP, r);
+    let q = polynomial(tier, R::EXP, r);
     let fraction = (r * r).fma(q, r) + constant(R::ONE);
     // 2^n itself overflows where e^x does not yet, so half of it is the factor.
     let half = fraction * shifted.shift_into_exponent();
     let value = half + half;
-    let value = R::Lanes::<T>::select(x.less(constant(R::EXP_LOWEST)), R::Lanes::<T>::zero(tier), value);
-    R::Lanes::<T>::select(constant(R::EXP_HIGHEST).less(x), constant(R::INFINITY), value)
+    let value = Group::select(x.less(constant(R::EXP_LOWEST)), Group::zero(tier), value);
+    Group::select(constant(R::EXP_HIGHEST).less(x), constant(R::INFINITY), value)
 }
 
 /// `log(1 + u)` for `0 <= u <= 1`.
 #[inline(always)]
-pub fn log1p_unit<T: Isa, R: Real>(tier: T, u: R::Lanes<T>) -> R::Lanes<T> {
-    let centred = u - R::Lanes::<T>::splat(tier, R::from_f64(0.5));
-    u * polynomial::<T, R>(tier, R::LOG1P, centred)
+pub fn log1p_unit<T: Isa, R: Real, const N: usize>(tier: T, u: Group<T, R, N>) -> Group<T, R, N> {
+    let centred = u - Group::splat(tier, R::from_f64(0.5));
+    u * polynomial(tier, R::LOG1P, centred)
 }
 
 /// What sigmoid, softplus and their derivatives share, so that a loss computes it once.
@@ -159,26 +163,26 @@ pub struct Logistic<V> {
 
 /// `e^-|z|` and the two sigmoids of `|z|`.
 #[inline(always)]
-pub fn logistic<T: Isa, R: Real>(tier: T, z: R::Lanes<T>) -> Logistic<R::Lanes<T>> {
-    let one = R::Lanes::<T>::splat(tier, R::ONE);
-    let decay = exp::<T, R>(tier, -z.abs());
+pub fn logistic<T: Isa, R: Real, const N: usize>(tier: T, z: Group<T, R, N>) -> Logistic<Group<T, R, N>> {
+    let one = Group::splat(tier, R::ONE);
+    let decay = exp(tier, -z.abs());
     let greater = one / (one + decay);
     Logistic { decay, greater, lesser: decay * greater }
 }
 
 /// `1 / (1 + e^-z)`.
 #[inline(always)]
-pub fn sigmoid<T: Isa, R: Real>(tier: T, z: R::Lanes<T>) -> R::Lanes<T> {
-    let Logistic { greater, lesser, .. } = logistic::<T, R>(tier, z);
-    R::Lanes::<T>::select(z.less(R::Lanes::<T>::zero(tier)), lesser, greater)
+pub fn sigmoid<T: Isa, R: Real, const N: usize>(tier: T, z: Group<T, R, N>) -> Group<T, R, N> {
+    let Logistic { greater, lesser, .. } = logistic(tier, z);
+    Group::select(z.less(Group::zero(tier)), lesser, greater)
 }
 
 /// `log(1 + e^z)`.
 #[inline(always)]
-pub fn softplus<T: Isa, R: Real>(tier: T, z: R::Lanes<T>) -> R::Lanes<T> {
-    let decay = exp::<T, R>(tier, -z.abs());
+pub fn softplus<T: Isa, R: Real, const N: usize>(tier: T, z: Group<T, R, N>) -> Group<T, R, N> {
+    let decay = exp(tier, -z.abs());
     // A NaN `z` is 0 here and NaN in `decay`.
-    z.max(R::Lanes::<T>::zero(tier)) + log1p_unit::<T, R>(tier, decay)
+    z.max(Group::zero(tier)) + log1p_unit(tier, decay)
 }
 
 #[cfg(test)]

@@ -43,6 +43,13 @@ impl Isa for Avx512 {
         // dereferenced and is computed without the rules of pointers in bounds.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(values.as_ptr().wrapping_add(index).cast::<i8>()) }
     }
+
+    #[inline(always)]
+    fn prefetch_far<E>(self, values: &[E], index: usize) {
+        // SAFETY: prefetching has no effect on memory and cannot fault, whatever the address; the pointer is not
+        // dereferenced and is computed without the rules of pointers in bounds.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(values.as_ptr().wrapping_add(index).cast::<i8>()) }
+    }
 }
 
 elementwise!(

@@ -13,6 +13,7 @@
 mod element;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod elementwise;
+mod group;
 mod token;
 
 #[cfg(target_arch = "x86_64")]
@@ -27,6 +28,7 @@ pub mod neon;
 pub mod portable;
 
 pub use element::Load;
+pub use group::Group;
 pub use token::Token;
 
 use crate::dtype::Element;
@@ -105,8 +107,11 @@ pub trait Isa: Copy + Send + Sync + 'static {
     /// Runs `kernel`, compiled with the instructions of the tier.
     fn enter<K: Kernel>(self, kernel: K) -> K::Output;
 
-    /// Asks for the cache line of `values[index]` to be brought near; does nothing when there is none.
+    /// Asks for the cache line of `values[index]` to be brought into the first-level cache; `index` may be any.
     fn prefetch<E>(self, values: &[E], index: usize);
+
+    /// Asks for the cache line of `values[index]` to be brought into the second-level cache; `index` may be any.
+    fn prefetch_far<E>(self, values: &[E], index: usize);
 }
 
 /// An algorithm written once for all tiers. Its `run` must be `#[inline(always)]`.

@@ -31,6 +31,9 @@ impl Isa for Neon {
     // Stable Rust has no prefetch on this target; the hardware prefetcher serves alone.
     #[inline(always)]
     fn prefetch<E>(self, _values: &[E], _index: usize) {}
+
+    #[inline(always)]
+    fn prefetch_far<E>(self, _values: &[E], _index: usize) {}
 }
 
 elementwise!(

@@ -51,6 +51,9 @@ impl Isa for Portable {
 
     #[inline(always)]
     fn prefetch<E>(self, _values: &[E], _index: usize) {}
+
+    #[inline(always)]
+    fn prefetch_far<E>(self, _values: &[E], _index: usize) {}
 }
 
 macro_rules! operators {

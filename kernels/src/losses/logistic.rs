@@ -5,7 +5,7 @@
 //! relative precision of its small loss and residual.
 
 use super::{LossFunction, Terms};
-use crate::isa::{Isa, Lanes, Real};
+use crate::isa::{Group, Isa, Real};
 use crate::math;
 
 /// See the head of the file.
@@ -14,14 +14,18 @@ pub struct Logistic;
 
 impl LossFunction for Logistic {
     #[inline(always)]
-    fn terms<T: Isa, R: Real>(self, tier: T, z: R::Lanes<T>, y: R::Lanes<T>) -> Terms<R::Lanes<T>> {
-        let zero = R::Lanes::<T>::zero(tier);
-        let one = R::Lanes::<T>::splat(tier, R::ONE);
-        let math::Logistic { decay, greater, lesser } = math::logistic::<T, R>(tier, z);
+    fn terms<T: Isa, R: Real, const N: usize>(
+        self,
+        tier: T,
+        z: Group<T, R, N>,
+        y: Group<T, R, N>,
+    ) -> Terms<Group<T, R, N>> {
+        let (zero, one) = (Group::zero(tier), Group::splat(tier, R::ONE));
+        let math::Logistic { decay, greater, lesser } = math::logistic(tier, z);
         let linear = (-y).fma(z, z.max(zero));
         Terms {
-            loss: linear + math::log1p_unit::<T, R>(tier, decay),
-            residual: R::Lanes::<T>::select(z.less(zero), lesser - y, (one - y) - lesser),
+            loss: linear + math::log1p_unit(tier, decay),
+            residual: Group::select(z.less(zero), lesser - y, (one - y) - lesser),
             curvature: greater * lesser,
         }
     }

@@ -9,7 +9,7 @@ mod squared;
 pub use logistic::Logistic;
 pub use squared::Squared;
 
-use crate::isa::{Isa, Real};
+use crate::isa::{Group, Isa, Real};
 
 /// The losses that models are trained with, as a function of margin `z` and target `y`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,8 +42,13 @@ pub struct Terms<V> {
 
 /// The arithmetic of a loss.
 pub trait LossFunction: Copy {
-    /// Loss and derivatives of sixteen rows; must be `#[inline(always)]`.
-    fn terms<T: Isa, R: Real>(self, tier: T, z: R::Lanes<T>, y: R::Lanes<T>) -> Terms<R::Lanes<T>>;
+    /// Loss and derivatives, lane by lane; must be `#[inline(always)]`.
+    fn terms<T: Isa, R: Real, const N: usize>(
+        self,
+        tier: T,
+        z: Group<T, R, N>,
+        y: Group<T, R, N>,
+    ) -> Terms<Group<T, R, N>>;
     /// The same for one row, in plain `f64`: the definition that the battery checks the lanes against.
     fn reference(self, z: f64, y: f64) -> Terms<f64>;
 }

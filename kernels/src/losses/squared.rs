@@ -1,7 +1,7 @@
 //! The squared loss: `(z - y)^2 / 2`, residual `z - y`, curvature 1.
 
 use super::{LossFunction, Terms};
-use crate::isa::{Isa, Lanes, Real};
+use crate::isa::{Group, Isa, Real};
 
 /// See the head of the file.
 #[derive(Clone, Copy, Debug)]
@@ -9,10 +9,15 @@ pub struct Squared;
 
 impl LossFunction for Squared {
     #[inline(always)]
-    fn terms<T: Isa, R: Real>(self, tier: T, z: R::Lanes<T>, y: R::Lanes<T>) -> Terms<R::Lanes<T>> {
+    fn terms<T: Isa, R: Real, const N: usize>(
+        self,
+        tier: T,
+        z: Group<T, R, N>,
+        y: Group<T, R, N>,
+    ) -> Terms<Group<T, R, N>> {
         let residual = z - y;
-        let half = R::Lanes::<T>::splat(tier, R::from_f64(0.5));
-        Terms { loss: half * residual * residual, residual, curvature: R::Lanes::<T>::splat(tier, R::ONE) }
+        let half = Group::splat(tier, R::from_f64(0.5));
+        Terms { loss: half * residual * residual, residual, curvature: Group::splat(tier, R::ONE) }
     }
 
     fn reference(self, z: f64, y: f64) -> Terms<f64> {

@@ -24,12 +24,12 @@ impl<R: Real> Kernel for Apply<'_, R> {
     #[inline(always)]
     fn run<T: Isa>(self, tier: T) {
         for x in self.x.as_chunks_mut::<LANES>().0 {
-            let lanes = R::load::<T, R>(tier, x);
+            let lanes = Group::<T, R, 1>::load(tier, x);
             let value = match self.function {
-                Function::Exp => exp::<T, R>(tier, lanes),
-                Function::Log1p => log1p_unit::<T, R>(tier, lanes),
-                Function::Sigmoid => sigmoid::<T, R>(tier, lanes),
-                Function::Softplus => softplus::<T, R>(tier, lanes),
+                Function::Exp => exp(tier, lanes),
+                Function::Log1p => log1p_unit(tier, lanes),
+                Function::Sigmoid => sigmoid(tier, lanes),
+                Function::Softplus => softplus(tier, lanes),
             };
             value.store(x);
         }

@@ -1,7 +1,7 @@
 //! Values of any storage type as numbers of the arithmetic type, and link functions over margins.
 
 use super::loss::store_tail;
-use crate::isa::{Isa, Kernel, LANES, Lanes, Load, Real};
+use crate::isa::{Group, Isa, Kernel, LANES, Lanes, Load, Real};
 use crate::losses::Link;
 use crate::math;
 
@@ -42,12 +42,14 @@ impl<R: Real> Kernel for Predict<'_, R> {
         match self.link {
             Link::Identity => {}
             Link::Sigmoid => {
-                let (whole, tail) = self.z.as_chunks_mut::<LANES>();
-                for z in whole {
-                    math::sigmoid::<T, R>(tier, R::load::<T, R>(tier, z)).store(z);
+                let (groups, rest) = self.z.as_chunks_mut::<{ 4 * LANES }>();
+                for z in groups {
+                    math::sigmoid(tier, Group::<T, R, 4>::load(tier, z)).store(z);
                 }
-                let last = R::load_tail::<T, R>(tier, tail);
-                store_tail::<T, R>(math::sigmoid::<T, R>(tier, last), tail);
+                for z in rest.chunks_mut(LANES) {
+                    let lanes = Group::<T, R, 1>([R::load_tail::<T, R>(tier, z)]);
+                    store_tail::<T, R>(math::sigmoid(tier, lanes).0[0], z);
+                }
             }
         }
     }

@@ -1,10 +1,10 @@
 //! Losses of a tile: margins become weighted residuals in place, and what the objective needs is summed.
 //!
-//! Sixteen rows at a time; lane `k` of each `f64` sum adds rows `k, k + 16, ..` in row order, folded in the fixed tree
+//! 64 rows at a time; lane `k` of each `f64` sum adds rows `k, k + 16, ..` in row order, folded in the fixed tree
 //! of [`Lanes::sum`]. Cost: about 40 operations per sixteen rows for the logistic loss.
 
-use crate::isa::{Isa, Kernel, LANES, Lanes, Load, Real};
-use crate::losses::{LossFunction, Terms};
+use crate::isa::{Group, Isa, Kernel, LANES, Lanes, Real};
+use crate::losses::LossFunction;
 
 /// Sums over the rows of a tile, each row counted with its weight.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -42,107 +42,105 @@ pub struct Losses<'a, L, R> {
     pub curvature: Option<&'a mut [R]>,
 }
 
+/// Rows of one turn of the loop.
+const ROWS: usize = 4 * LANES;
+
 impl<L: LossFunction, R: Real> Kernel for Losses<'_, L, R> {
     type Output = LossSums;
 
     #[inline(always)]
     fn run<T: Isa>(self, tier: T) -> LossSums {
-        match self.curvature {
-            None => sweep::<T, L, R, false>(tier, self.loss, self.z, self.y, self.weight, &mut []),
-            Some(curvature) => sweep::<T, L, R, true>(tier, self.loss, self.z, self.y, self.weight, curvature),
+        let Losses { loss, z, y, weight, mut curvature } = self;
+        let mut sums = Sums::zero(tier);
+        let (rows, whole) = (z.len(), z.len() / ROWS * ROWS);
+        for start in (0..whole).step_by(ROWS) {
+            let group = Losses {
+                loss,
+                z: &mut z[start..start + ROWS],
+                y: &y[start..start + ROWS],
+                weight: weight.map(|weight| &weight[start..start + ROWS]),
+                curvature: curvature.as_deref_mut().map(|curvature| &mut curvature[start..start + ROWS]),
+            };
+            step::<T, L, R, { ROWS / LANES }>(tier, group, &mut sums);
+        }
+        for start in (whole..rows).step_by(LANES) {
+            let rows = start..rows.min(start + LANES);
+            let weight = weight.map(|weight| &weight[rows.clone()]);
+            let curvature = curvature.as_deref_mut().map(|curvature| &mut curvature[rows.clone()]);
+            few(tier, Losses { loss, z: &mut z[rows.clone()], y: &y[rows], weight, curvature }, &mut sums);
+        }
+        LossSums {
+            loss: sums.loss.sum(),
+            residual: sums.residual.sum(),
+            curvature: if curvature.is_some() { sums.curvature.sum() } else { 0.0 },
+            weight: if weight.is_some() { sums.weight.sum() } else { rows as f64 },
         }
     }
 }
 
-/// Loss, residual, curvature and weight sums, one lane a row.
-struct Sums<V> {
-    loss: V,
-    residual: V,
-    curvature: V,
-    weight: V,
+/// One lane a row.
+struct Sums<T: Isa> {
+    loss: T::F64,
+    residual: T::F64,
+    curvature: T::F64,
+    weight: T::F64,
 }
 
-#[inline(always)]
-fn sweep<T: Isa, L: LossFunction, R: Real, const CURVATURE: bool>(
-    tier: T,
-    loss: L,
-    z: &mut [R],
-    y: &[R],
-    weight: Option<&[R]>,
-    curvature: &mut [R],
-) -> LossSums {
-    let zero = T::F64::zero(tier);
-    let mut sums = Sums { loss: zero, residual: zero, curvature: zero, weight: zero };
-    let rows = z.len();
-    let (y, y_tail) = y[..rows].as_chunks::<LANES>();
-    let (z, z_tail) = z.as_chunks_mut::<LANES>();
-    let (w, w_tail) = weight.map_or((None, None), |w| {
-        let (whole, tail) = w[..rows].as_chunks::<LANES>();
-        (Some(whole), Some(tail))
-    });
-    let (c, c_tail) = if CURVATURE { curvature[..rows].as_chunks_mut::<LANES>() } else { (&mut [][..], &mut [][..]) };
-    let one = R::Lanes::<T>::splat(tier, R::ONE);
-    for (group, (z, y)) in z.iter_mut().zip(y).enumerate() {
-        let weight = w.map_or(one, |w| R::load::<T, R>(tier, &w[group]));
-        let terms = loss.terms::<T, R>(tier, R::load::<T, R>(tier, z), R::load::<T, R>(tier, y));
-        let terms = weighted::<T, R>(terms, weight);
-        add::<T, R, CURVATURE>(&mut sums, &terms, weight);
-        terms.residual.store(z);
-        if CURVATURE {
-            terms.curvature.store(&mut c[group]);
-        }
-    }
-    if !z_tail.is_empty() {
-        let live = live_lanes::<T, R>(tier, z_tail.len());
-        let dead = R::Lanes::<T>::zero(tier);
-        let weight = w_tail.map_or(one, |w| R::load_tail::<T, R>(tier, w));
-        let weight = R::Lanes::<T>::select(live, weight, dead);
-        let terms = loss.terms::<T, R>(tier, R::load_tail::<T, R>(tier, z_tail), R::load_tail::<T, R>(tier, y_tail));
-        let terms = weighted::<T, R>(terms, weight);
-        // A lane without a row may hold anything: a loss need not be finite at zero.
-        let terms = Terms {
-            loss: R::Lanes::<T>::select(live, terms.loss, dead),
-            residual: R::Lanes::<T>::select(live, terms.residual, dead),
-            curvature: R::Lanes::<T>::select(live, terms.curvature, dead),
-        };
-        add::<T, R, CURVATURE>(&mut sums, &terms, weight);
-        store_tail::<T, R>(terms.residual, z_tail);
-        if CURVATURE {
-            store_tail::<T, R>(terms.curvature, c_tail);
-        }
-    }
-    LossSums {
-        loss: sums.loss.sum(),
-        residual: sums.residual.sum(),
-        curvature: sums.curvature.sum(),
-        weight: if weight.is_some() { sums.weight.sum() } else { rows as f64 },
+impl<T: Isa> Sums<T> {
+    #[inline(always)]
+    fn zero(tier: T) -> Sums<T> {
+        let zero = T::F64::zero(tier);
+        Sums { loss: zero, residual: zero, curvature: zero, weight: zero }
     }
 }
 
+/// `N` vectors of rows.
 #[inline(always)]
-fn weighted<T: Isa, R: Real>(terms: Terms<R::Lanes<T>>, weight: R::Lanes<T>) -> Terms<R::Lanes<T>> {
-    Terms { loss: terms.loss * weight, residual: terms.residual * weight, curvature: terms.curvature * weight }
-}
-
-#[inline(always)]
-fn add<T: Isa, R: Real, const CURVATURE: bool>(
-    sums: &mut Sums<T::F64>,
-    terms: &Terms<R::Lanes<T>>,
-    weight: R::Lanes<T>,
-) {
-    sums.loss = sums.loss + terms.loss.widen();
-    sums.residual = sums.residual + terms.residual.widen();
-    if CURVATURE {
-        sums.curvature = sums.curvature + terms.curvature.widen();
+fn step<T: Isa, L: LossFunction, R: Real, const N: usize>(tier: T, rows: Losses<'_, L, R>, sums: &mut Sums<T>) {
+    let mut terms = rows.loss.terms(tier, Group::<T, R, N>::load(tier, rows.z), Group::load(tier, rows.y));
+    if let Some(weight) = rows.weight {
+        let weight = Group::load(tier, weight);
+        terms.loss = terms.loss * weight;
+        terms.residual = terms.residual * weight;
+        terms.curvature = terms.curvature * weight;
+        sums.weight = add(sums.weight, weight);
     }
-    sums.weight = sums.weight + weight.widen();
+    sums.loss = add(sums.loss, terms.loss);
+    sums.residual = add(sums.residual, terms.residual);
+    terms.residual.store(rows.z);
+    if let Some(curvature) = rows.curvature {
+        sums.curvature = add(sums.curvature, terms.curvature);
+        terms.curvature.store(curvature);
+    }
 }
 
-/// True in the first `count` lanes.
+/// Adds the vectors of a group in row order.
 #[inline(always)]
-fn live_lanes<T: Isa, R: Real>(tier: T, count: usize) -> <R::Lanes<T> as Lanes<T, R>>::Mask {
-    let numbers: [u8; LANES] = std::array::from_fn(|lane| lane as u8);
-    u8::load::<T, R>(tier, &numbers).less(R::Lanes::<T>::splat(tier, R::from_f64(count as f64)))
+fn add<T: Isa, R: Real, const N: usize>(mut sum: T::F64, group: Group<T, R, N>) -> T::F64 {
+    for lanes in group.0 {
+        sum = sum + lanes.widen();
+    }
+    sum
+}
+
+/// At most 16 rows: the lanes behind them repeat the first of them with weight 0, so that they add nothing and yet hold
+/// numbers for which the loss is made.
+#[inline(always)]
+fn few<T: Isa, L: LossFunction, R: Real>(tier: T, rows: Losses<'_, L, R>, sums: &mut Sums<T>) {
+    let count = rows.z.len();
+    let (mut z, mut y) = ([rows.z[0]; LANES], [rows.y[0]; LANES]);
+    let (mut weight, mut curvature) = ([R::default(); LANES], [R::default(); LANES]);
+    for i in 0..count {
+        z[i] = rows.z[i];
+        y[i] = rows.y[i];
+        weight[i] = rows.weight.map_or(R::ONE, |weight| weight[i]);
+    }
+    let padded = Losses { loss: rows.loss, z: &mut z, y: &y, weight: Some(&weight), curvature: Some(&mut curvature) };
+    step::<T, L, R, 1>(tier, padded, sums);
+    rows.z.copy_from_slice(&z[..count]);
+    if let Some(out) = rows.curvature {
+        out.copy_from_slice(&curvature[..count]);
+    }
 }
 
 /// Stores the first `values.len()` lanes.

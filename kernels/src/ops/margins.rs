@@ -10,6 +10,9 @@ use std::ops::Range;
 /// Rows whose margins are held in registers.
 const ROWS: usize = 4 * LANES;
 
+/// Bytes of a cache line: 64 rows of a column fill as many lines as a value has bytes.
+pub(super) const CACHE_LINE: usize = 64;
+
 /// The arguments: `w` has one weight a column, `z` one margin a row of `rows`.
 pub struct Margins<'a, E, R> {
     /// Columns of the grain.
@@ -51,6 +54,9 @@ fn many<T: Isa, E: Load, R: Real>(tier: T, columns: &[&[E]], row: usize, w: &[R]
     for (column, &weight) in columns.iter().zip(w) {
         let (x, _) = column[row..row + ROWS].as_chunks::<LANES>();
         let weight = R::Lanes::<T>::splat(tier, weight);
+        for line in 0..size_of::<E>() {
+            tier.prefetch(column, row + ROWS + line * CACHE_LINE / size_of::<E>());
+        }
         for (sum, x) in sums.iter_mut().zip(x) {
             *sum = weight.fma(E::load::<T, R>(tier, x), *sum);
         }
