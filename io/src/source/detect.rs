@@ -124,3 +124,49 @@ fn is_libsvm(line: &[u8]) -> bool {
     });
     is_number(label) && all && pairs > 0
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn extensions_are_told_through_compression_and_case() {
+        for (name, expected) in [
+            ("a.parquet", "parquet"),
+            ("a.PQ", "parquet"),
+            ("b.csv.gz", "csv"),
+            ("b.tsv.zst", "csv"),
+            ("c.jsonl.gz", "ndjson"),
+            ("d.svm", "libsvm"),
+            ("e.feather", "arrow"),
+            ("e.arrows", "arrow"),
+        ] {
+            assert_eq!(by_extension(Path::new(name)).map(|format| format.name), Some(expected), "{name}");
+        }
+        assert!(by_extension(Path::new("part-00000")).is_none());
+        assert!(by_extension(Path::new("notes.md")).is_none());
+    }
+
+    #[test]
+    fn content_tells_text_formats() {
+        for (text, expected) in [
+            ("{\"a\":1}\n", Some("ndjson")),
+            ("\n  {\"a\":1}\n", Some("ndjson")),
+            ("1 1:2 3:4.5\n", Some("libsvm")),
+            ("# made by hand\n-1 qid:3 1:2 # x\n", Some("libsvm")),
+            ("a,b\n1,2\n", Some("csv")),
+            ("1\n2\n", Some("csv")),
+            ("12:30 11:15\n", Some("csv")),
+            ("a\0b", None),
+            ("", None),
+        ] {
+            assert_eq!(by_content(text.as_bytes()).map(|format| format.name), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_name_lists_those_that_exist() {
+        let error = by_name("xml").map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains("parquet") && error.contains("libsvm"), "{error}");
+    }
+}

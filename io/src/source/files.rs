@@ -170,7 +170,10 @@ fn pattern(spec: &str) -> Result<Vec<SourceFile>> {
     let matches = glob::glob(spec).map_err(|error| Error::Usage(format!("pattern '{spec}': {error}")))?;
     let mut files = Vec::new();
     for path in matches {
-        let path = path.map_err(|error| Error::io(error.path().to_path_buf(), "cannot read", error.into()))?;
+        let path = path.map_err(|error| {
+            let path = error.path().to_owned();
+            Error::io(path, "cannot read", error.into())
+        })?;
         if path.is_dir() {
             files.extend(folder(&path)?);
         } else if !is_bookkeeping(&path) {

@@ -45,39 +45,25 @@ impl Flat {
     /// For the columns of `schema` that `options` want.
     ///
     /// # Errors
-    /// For a nesting or type that cannot be read, two columns of one name, or no column left.
+    /// For a nesting or type that cannot be read, two columns of one name, no column left, or a name that is not there.
     pub fn plan(path: &Path, schema: &Schema, options: &SourceOptions) -> Result<Flat> {
-        let mut all = Vec::new();
-        let mut leaf = 0;
-        for (number, field) in schema.fields().iter().enumerate() {
-            collect(field, field.name(), &[number], &mut leaf, &mut all)
-                .map_err(|message| Error::data(path, message).column(field.name()))?;
-        }
-        let mut names = BTreeSet::new();
-        for column in &all {
-            if !names.insert(&column.name) {
-                return Err(Error::data(path, "two columns have this name")
-                    .column(&column.name)
-                    .help("Rename one of them"));
-            }
-        }
+        let all = all_columns(path, schema)?;
         check_names(options, &all.iter().map(|column| column.name.clone()).collect::<Vec<_>>())?;
-        let wanted: Vec<Column> = all.into_iter().filter(|column| wanted(options, &column.name)).collect();
-        let fields: Vec<Field> = wanted
-            .iter()
-            .map(|column| match &column.to {
-                Some(to) => Ok(Field::new(&column.name, to.clone(), true)),
-                None => {
-                    Err(Error::data(path, format!("the type {} cannot be read as numbers or categories", column.from))
-                        .column(&column.name)
-                        .help(format!("Leave the column out with --ignore {}", column.name)))
-                }
-            })
-            .collect::<Result<_>>()?;
+        Flat::select(path, schema, options)
+    }
+
+    /// As [`Flat::plan`], for a part of a schema: names that are not in it are no error.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn select(path: &Path, schema: &Schema, options: &SourceOptions) -> Result<Flat> {
+        let mut columns = all_columns(path, schema)?;
+        columns.retain(|column| wanted(options, &column.name));
+        let fields = columns.iter().map(|column| field(path, column)).collect::<Result<Vec<Field>>>()?;
         if fields.is_empty() {
             return Err(Error::data(path, "no column is left to read").help("Check --columns and --ignore"));
         }
-        Ok(Flat { schema: Arc::new(Schema::new(fields)), columns: wanted })
+        Ok(Flat { schema: Arc::new(Schema::new(fields)), columns })
     }
 
     /// Numbers of the primitive leaves that are read.
@@ -154,6 +140,31 @@ impl Flat {
         self.columns.sort_by_key(position);
         self.schema = Arc::clone(&first.schema);
         self
+    }
+}
+
+fn all_columns(path: &Path, schema: &Schema) -> Result<Vec<Column>> {
+    let mut all = Vec::new();
+    let mut leaf = 0;
+    for (number, field) in schema.fields().iter().enumerate() {
+        collect(field, field.name(), &[number], &mut leaf, &mut all)
+            .map_err(|message| Error::data(path, message).column(field.name()))?;
+    }
+    let mut names = BTreeSet::new();
+    match all.iter().find(|column| !names.insert(&column.name)) {
+        Some(twice) => {
+            Err(Error::data(path, "two columns have this name").column(&twice.name).help("Rename one of them"))
+        }
+        None => Ok(all),
+    }
+}
+
+fn field(path: &Path, column: &Column) -> Result<Field> {
+    match &column.to {
+        Some(to) => Ok(Field::new(&column.name, to.clone(), true)),
+        None => Err(Error::data(path, format!("the type {} cannot be read as numbers or categories", column.from))
+            .column(&column.name)
+            .help(format!("Leave the column out with --ignore {}", column.name))),
     }
 }
 

@@ -12,13 +12,16 @@
 //! | [`flatten`] | how do nested columns become plain ones? |
 //! | [`guard`] | what happens when a decoder panics? |
 //! | [`text`] | how is text decompressed and cut into chunks? |
-//! | [`csv`], [`parquet`] | one format each |
+//! | [`arrow_ipc`], [`csv`], [`libsvm`], [`ndjson`], [`parquet`] | one format each |
 
+pub mod arrow_ipc;
 pub mod csv;
 pub mod detect;
 pub mod files;
 pub mod flatten;
 pub mod guard;
+pub mod libsvm;
+pub mod ndjson;
 pub mod options;
 pub mod parquet;
 pub mod text;
@@ -33,6 +36,9 @@ use crate::error::{Error, Place, Result};
 pub use files::{SourceFile, list};
 pub use options::{SourceOptions, TextType};
 
+/// Opens the files of a format; there is at least one, and none is empty.
+pub type Open = fn(&[SourceFile], &SourceOptions) -> Result<Box<dyn Source>>;
+
 /// A format: what it is called, how it is recognised, how it is opened.
 pub struct Format {
     /// What `--format` calls it.
@@ -45,8 +51,8 @@ pub struct Format {
     pub magic: &'static [&'static [u8]],
     /// True for text, which may be compressed as a whole.
     pub is_text: bool,
-    /// Opens files of it; there is at least one, and none is empty.
-    pub open: fn(Vec<SourceFile>, &SourceOptions) -> Result<Box<dyn Source>>,
+    /// Opens files of it.
+    pub open: Open,
 }
 
 /// The registry. To add a format, write its file and add its line.
@@ -60,12 +66,36 @@ pub const FORMATS: &[Format] = &[
         open: parquet::open,
     },
     Format {
+        name: "arrow",
+        title: "an Arrow IPC file",
+        extensions: &["arrow", "feather", "ipc", "arrows"],
+        magic: &[arrow_ipc::index::MAGIC, arrow_ipc::index::CONTINUATION],
+        is_text: false,
+        open: arrow_ipc::open,
+    },
+    Format {
         name: "csv",
         title: "a CSV file",
         extensions: &["csv", "tsv", "tab"],
         magic: &[],
         is_text: true,
         open: csv::open,
+    },
+    Format {
+        name: "libsvm",
+        title: "a libsvm file",
+        extensions: &["libsvm", "svm", "svmlight"],
+        magic: &[],
+        is_text: true,
+        open: libsvm::open,
+    },
+    Format {
+        name: "ndjson",
+        title: "an NDJSON file",
+        extensions: &["ndjson", "jsonl", "json"],
+        magic: &[],
+        is_text: true,
+        open: ndjson::open,
     },
 ];
 
@@ -86,7 +116,7 @@ pub fn open_files(files: &[SourceFile], options: &SourceOptions) -> Result<Box<d
         return Err(Error::data(&empty.path, "the file is empty").help("Remove it, or leave it out"));
     }
     let format = detect::format_of(files, options)?;
-    (format.open)(files.to_vec(), options)
+    (format.open)(files, options)
 }
 
 /// An error when `options` name a column that is not among `names`.

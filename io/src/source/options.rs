@@ -53,6 +53,8 @@ pub struct SourceOptions {
     pub header: Option<bool>,
     /// CSV: texts that stand for a missing value.
     pub null_values: Vec<String>,
+    /// libsvm: the number that indices count from, 0 or 1; none: 1, unless an index 0 occurs anywhere.
+    pub index_base: Option<u32>,
     /// CSV and NDJSON: types by column name; the others are inferred from a sample.
     pub types: BTreeMap<String, TextType>,
     /// Text formats: bytes of a chunk.
@@ -76,6 +78,7 @@ impl Default for SourceOptions {
             delimiter: None,
             header: None,
             null_values: NULL_MARKERS.iter().map(|&marker| marker.to_owned()).collect(),
+            index_base: None,
             types: BTreeMap::new(),
             chunk_bytes: 2 << 20,
             part_bytes: 64 << 20,

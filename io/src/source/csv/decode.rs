@@ -124,7 +124,7 @@ fn walk(plan: &Plan, text: &[u8], sinks: &mut [Sink]) -> std::result::Result<usi
         for (column, sink) in sinks.iter_mut().enumerate() {
             let end = match sink.take(plan, text, at, row) {
                 Ok(end) => end,
-                Err(fault) => return Err(trouble(plan, text, (start, at), column, fault)),
+                Err(fault) => return Err(trouble(plan, text, (start, at), column, &fault)),
             };
             let more = text.get(end) == Some(&plan.delimiter);
             if more == (column == last) {
@@ -151,7 +151,7 @@ impl From<fields::Fault> for Fault {
 }
 
 #[cold]
-fn trouble(plan: &Plan, text: &[u8], (start, at): (usize, usize), column: usize, fault: Fault) -> Trouble {
+fn trouble(plan: &Plan, text: &[u8], (start, at): (usize, usize), column: usize, fault: &Fault) -> Trouble {
     let (message, help) = match fault {
         Fault::Split(fault) => {
             let (message, help) = fault.message();

@@ -95,11 +95,14 @@ pub fn blank_line(text: &[u8], at: usize) -> Option<usize> {
     }
 }
 
+/// The fields of a record, and where the next one begins.
+pub type Record<'a> = (Vec<Field<'a>>, usize);
+
 /// The record that begins at `at` (blank lines are skipped): its fields, and where the next one begins; none at the end.
 ///
 /// # Errors
 /// [`Fault`] with the position of the field.
-pub fn record(text: &[u8], mut at: usize, delimiter: u8) -> Result<Option<(Vec<Field<'_>>, usize)>, (Fault, usize)> {
+pub fn record(text: &[u8], mut at: usize, delimiter: u8) -> Result<Option<Record<'_>>, (Fault, usize)> {
     while let Some(after) = text.get(at..).and_then(|_| blank_line(text, at)) {
         at = after;
     }

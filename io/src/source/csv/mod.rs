@@ -46,7 +46,7 @@ struct CsvSource {
 ///
 /// # Errors
 /// For unreadable files, bad headers, and files that hold no row.
-pub fn open(files: Vec<SourceFile>, options: &SourceOptions) -> Result<Box<dyn Source>> {
+pub fn open(files: &[SourceFile], options: &SourceOptions) -> Result<Box<dyn Source>> {
     let delimiter = delimiter(&files[0], options)?;
     let has_header = options.header.unwrap_or(true);
     let cutting = Cutting {
@@ -55,7 +55,7 @@ pub fn open(files: Vec<SourceFile>, options: &SourceOptions) -> Result<Box<dyn S
         chunk_bytes: options.chunk_bytes,
         record_bytes_max: options.record_bytes_max,
     };
-    let (names, types) = sample(&files, delimiter, cutting, options)?;
+    let (names, types) = sample(files, delimiter, cutting, options)?;
     check_names(options, &names)?;
     let columns = names
         .iter()
@@ -66,8 +66,8 @@ pub fn open(files: Vec<SourceFile>, options: &SourceOptions) -> Result<Box<dyn S
         })
         .collect();
     let plan = Plan::new(delimiter, columns, NullMarkers::new(&options.null_values));
-    let check = same_names(&files, names, delimiter);
-    Ok(Box::new(CsvSource { text: TextFiles::new(files, cutting, check), plan }))
+    let check = same_names(files, names, delimiter);
+    Ok(Box::new(CsvSource { text: TextFiles::new(files.to_vec(), cutting, check), plan }))
 }
 
 fn delimiter(file: &SourceFile, options: &SourceOptions) -> Result<u8> {

@@ -85,7 +85,7 @@ struct Footer {
 ///
 /// # Errors
 /// For files that are damaged, differ in their columns, or hold no row.
-pub fn open(files: Vec<SourceFile>, options: &SourceOptions) -> Result<Box<dyn Source>> {
+pub fn open(files: &[SourceFile], options: &SourceOptions) -> Result<Box<dyn Source>> {
     let mut first: Option<Flat> = None;
     let mut row_groups = Vec::new();
     let mut footers = VecDeque::new();
@@ -107,7 +107,7 @@ pub fn open(files: Vec<SourceFile>, options: &SourceOptions) -> Result<Box<dyn S
         return Err(Error::data(&files[0].path, "holds no rows").help("Nothing can be learnt from no rows"));
     };
     let state = Mutex::new(State { row_group: 0, next_row: 0, parts: Vec::new(), footers });
-    Ok(Box::new(ParquetSource { files, options: options.clone(), first, row_groups, rows, state }))
+    Ok(Box::new(ParquetSource { files: files.to_vec(), options: options.clone(), first, row_groups, rows, state }))
 }
 
 impl Footer {

@@ -171,13 +171,13 @@ fn several_files_need_the_same_columns_in_any_order() {
         RecordBatch::try_from_iter([("x", Arc::clone(one.column(0))), ("y", other), ("s", Arc::clone(one.column(2)))])
             .unwrap();
     write(&folder.path().join("3.parquet"), &wrong, WriterProperties::default());
-    let error = open(&[spec.clone()], &SourceOptions::default()).err().unwrap().to_string();
+    let error = open(std::slice::from_ref(&spec), &SourceOptions::default()).err().unwrap().to_string();
     assert!(
         error.contains("3.parquet, column 'y': the type is Utf8, but in") && error.contains("it is Int32"),
         "{error}"
     );
     std::fs::write(folder.path().join("3.parquet"), "").unwrap();
-    let error = open(&[spec.clone()], &SourceOptions::default()).err().unwrap().to_string();
+    let error = open(std::slice::from_ref(&spec), &SourceOptions::default()).err().unwrap().to_string();
     assert!(error.contains("3.parquet: the file is empty"), "{error}");
     std::fs::remove_file(folder.path().join("3.parquet")).unwrap();
     std::fs::write(folder.path().join("3.csv"), "a,b\n1,2\n").unwrap();

@@ -1,0 +1,151 @@
+//! NDJSON (stage 1): one JSON object a line (RFC 8259), optionally gzip or zstd.
+//!
+//! | module | the question it answers |
+//! |---|---|
+//! | [`shape`] | which columns, of which types? |
+//! | [`value`] | what does a line of the sample hold? |
+//! | [`decode`] | how does text become columns? |
+//!
+//! Columns are inferred from the first lines (4 MiB of the first file). A key that is absent is a missing value; a key that the
+//! sample did not have is an error, because it would be lost silently.
+
+pub mod decode;
+pub mod shape;
+#[cfg(test)]
+mod tests;
+pub mod value;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{Field, Schema, SchemaRef};
+
+use self::shape::{Inference, Kind, Object};
+use self::value::Json;
+use super::files::SourceFile;
+use super::text::stream::Cutting;
+use super::text::{Cutter, TextFiles};
+use super::{Chunk, Content, Source, SourceOptions, check_names, foreign_chunk};
+use crate::error::{Error, Place, Result};
+
+/// NDJSON files.
+struct NdjsonSource {
+    text: TextFiles,
+    root: Object,
+    columns: Vec<(String, Kind)>,
+    schema: SchemaRef,
+    options: SourceOptions,
+}
+
+/// Open NDJSON files.
+///
+/// # Errors
+/// For unreadable files, lines that are no objects, and files that hold no row.
+pub fn open(files: &[SourceFile], options: &SourceOptions) -> Result<Box<dyn Source>> {
+    let inference = sample(files, options)?;
+    check_names(options, &inference.names())?;
+    let (root, columns) = inference.shape(options);
+    if let Some((name, _)) = columns.iter().find(|column| column.1 == Kind::Unreadable) {
+        return Err(Error::data(
+            &files[0].path,
+            "holds arrays of something else than numbers, or objects and values in turn",
+        )
+        .column(name)
+        .help(format!("Leave the column out with --ignore {name}")));
+    }
+    if columns.is_empty() {
+        return Err(Error::data(&files[0].path, "no column is left to read").help("Check --columns and --ignore"));
+    }
+    let fields: Vec<Field> = columns.iter().map(|(name, kind)| Field::new(name, kind.data_type(), true)).collect();
+    let mut names: Vec<&String> = columns.iter().map(|column| &column.0).collect();
+    names.sort();
+    if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(Error::data(&files[0].path, "two columns have this name")
+            .column(pair[0])
+            .help("Rename one of the keys"));
+    }
+    let schema = Arc::new(Schema::new(fields));
+    let text = TextFiles::new(files.to_vec(), cutting(options.chunk_bytes, options), Box::new(|_, _| Ok(())));
+    Ok(Box::new(NdjsonSource { text, root, columns, schema, options: options.clone() }))
+}
+
+fn cutting(chunk_bytes: usize, options: &SourceOptions) -> Cutting {
+    Cutting { cutter: Cutter::Lines, header: false, chunk_bytes, record_bytes_max: options.record_bytes_max }
+}
+
+/// What the first lines hold.
+fn sample(files: &[SourceFile], options: &SourceOptions) -> Result<Inference> {
+    let text = TextFiles::new(files.to_vec(), cutting(options.sample_bytes, options), Box::new(|_, _| Ok(())));
+    let mut inference = Inference::default();
+    while let Some(chunk) = text.next()? {
+        let Content::Text { file, line, text: bytes } = chunk.content else { continue };
+        let mut rows = 0;
+        for (before, content) in decode::lines(&bytes).enumerate() {
+            if content.trim_ascii().is_empty() {
+                continue;
+            }
+            match serde_json::from_slice(content) {
+                Ok(Json::Object(object)) => inference.add(&object),
+                // The decoder's error says more about a line: let it find the fault again.
+                _ => {
+                    let (root, columns) = inference.shape(&SourceOptions::default());
+                    let fault = decode::decode(content, &root, &columns, options).err();
+                    return Err(locate(text.path(file), line + before as u64, fault));
+                }
+            }
+            rows += 1;
+        }
+        if rows > 0 {
+            return Ok(inference);
+        }
+    }
+    Err(Error::data(&files[0].path, "holds no rows").help("Nothing can be learnt from no rows"))
+}
+
+fn locate(path: &std::path::Path, line: u64, fault: Option<decode::Fault>) -> Error {
+    let Some(fault) = fault else {
+        return Error::data(path, "expected a JSON object").at(Place::Line(line)).help("Each line holds one object");
+    };
+    let error = Error::data(path, fault.message).at(Place::Line(line + fault.lines_before)).help(fault.help);
+    match fault.column {
+        Some(column) => error.column(column),
+        None => error,
+    }
+}
+
+impl Source for NdjsonSource {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn bytes(&self) -> Option<u64> {
+        Some(self.text.bytes())
+    }
+
+    fn rows(&self) -> Option<u64> {
+        None
+    }
+
+    fn next(&self) -> Result<Option<Chunk>> {
+        self.text.next()
+    }
+
+    fn decode(&self, chunk: Chunk) -> Result<Vec<RecordBatch>> {
+        let Content::Text { file, line, text } = chunk.content else { return Err(foreign_chunk()) };
+        let path = self.text.path(file);
+        let (columns, rows) = decode::decode(&text, &self.root, &self.columns, &self.options)
+            .map_err(|fault| locate(path, line, Some(fault)))?;
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)
+            .map(|batch| vec![batch])
+            .map_err(|error| Error::data(path, error.to_string()).at(Place::Line(line)))
+    }
+
+    fn place(&self, number: u64, row: u64) -> (PathBuf, Place) {
+        self.text.place(number, row, |text, row| {
+            let mut rows = decode::lines(text).enumerate().filter(|(_, line)| !line.trim_ascii().is_empty());
+            rows.nth(row as usize).map_or(0, |(number, _)| number as u64)
+        })
+    }
+}
