@@ -89,8 +89,6 @@ impl Map {
         // SAFETY: the map is read-only, and shards are never written again once they have their name (`durable`);
         // `Identity::check` before each scan and `populate` before first use turn a change by others into an error.
         let pages = unsafe { memmap2::Mmap::map(file) }.map_err(|e| Error::io(path, "cannot map the file", e))?;
-        // Read-around would bring in columns that the model does not use. A hint: refusal changes nothing.
-        let _ = pages.advise(memmap2::Advice::Random);
         Ok(Map { path: path.to_path_buf(), pages })
     }
 
@@ -112,6 +110,8 @@ impl Map {
         if range.is_empty() {
             return Ok(());
         }
+        // Large requests for all that is missing first (a hint); then wait for them and map the pages.
+        let _ = self.pages.advise_range(memmap2::Advice::WillNeed, range.start, range.len());
         match self.pages.advise_range(memmap2::Advice::PopulateRead, range.start, range.len()) {
             Ok(()) => Ok(()),
             Err(e) if e.raw_os_error() == Some(rustix::io::Errno::INVAL.raw_os_error()) => self.read_through(range),
@@ -151,9 +151,12 @@ impl Map {
     }
 
     /// Unmap the pages of a range and drop them from the page cache. A hint: what cannot be dropped stays.
+    ///
+    /// The first page goes even if it is shared with what lies before (in file order, that has been used already); the
+    /// last one stays if it is shared with what follows.
     pub fn evict(&self, range: Range<usize>) {
         let start = range.start / PAGE * PAGE;
-        let end = range.end.next_multiple_of(PAGE).min(self.len());
+        let end = if range.end == self.len() { range.end } else { range.end / PAGE * PAGE };
         if start >= end {
             return;
         }

@@ -87,7 +87,7 @@ pub fn read(path: &Path, file: &File, bytes: u64, schema: &Schema) -> Result<Foo
 pub(super) fn read_at(path: &Path, file: &File, to: &mut [u8], offset: u64) -> Result<()> {
     file.read_exact_at(to, offset).map_err(|e| match e.kind() {
         std::io::ErrorKind::UnexpectedEof => {
-            Error::data(path, format!("the file ends before byte {}", offset + to.len() as u64))
+            Error::data(path, format!("the file was truncated: it ends before byte {}", offset + to.len() as u64))
                 .at(Place::Offset(offset))
         }
         _ => Error::io(path, "cannot read", e),

@@ -35,7 +35,21 @@ pub struct BatchLayout {
 pub fn read(path: &Path, file: &File, place: BatchPlace, schema: &Schema, rows: Option<usize>) -> Result<BatchLayout> {
     let mut bytes = vec![0; place.metadata_bytes as usize];
     read_at(path, file, &mut bytes, place.offset)?;
-    parse(&bytes, place, schema, rows).map_err(|message| {
+    parse(path, &bytes, place, schema, rows)
+}
+
+/// Check the message at `place`, whose bytes are at hand; `rows`, where known, is what it must say.
+///
+/// # Errors
+/// [`Error::Data`] when the message is damaged.
+pub fn parse(
+    path: &Path,
+    bytes: &[u8],
+    place: BatchPlace,
+    schema: &Schema,
+    rows: Option<usize>,
+) -> Result<BatchLayout> {
+    check(bytes, place, schema, rows).map_err(|message| {
         Error::data(path, format!("the record batch is damaged: {message}"))
             .at(Place::Offset(place.offset))
             .help("Run 'gristmill ingest' again to make the dataset anew")
@@ -44,9 +58,9 @@ pub fn read(path: &Path, file: &File, place: BatchPlace, schema: &Schema, rows: 
 
 type Checked<T> = std::result::Result<T, String>;
 
-fn parse(bytes: &[u8], place: BatchPlace, schema: &Schema, rows: Option<usize>) -> Checked<BatchLayout> {
-    // Prefix: 0xFFFFFFFF, then the length of the rest. `BatchPlace` holds at least 16 bytes of message.
-    let (prefix, content) = bytes.split_at(8);
+fn check(bytes: &[u8], place: BatchPlace, schema: &Schema, rows: Option<usize>) -> Checked<BatchLayout> {
+    // Prefix: 0xFFFFFFFF, then the length of the rest.
+    let (prefix, content) = bytes.split_at_checked(8).ok_or("it is too short")?;
     let length = u64::from(u32::from_le_bytes([prefix[4], prefix[5], prefix[6], prefix[7]]));
     if prefix[..4] != [0xff; 4] || length != place.metadata_bytes - 8 {
         return Err("its prefix is wrong".to_string());

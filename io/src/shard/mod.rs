@@ -92,7 +92,10 @@ fn number(dtype: DType) -> DataType {
 }
 
 #[cfg(test)]
-mod tests {
+mod tests;
+
+#[cfg(test)]
+mod geometry_tests {
     use super::*;
 
     #[test]

@@ -3,6 +3,7 @@
 //! No file stays open: maps outlive their descriptor, and a dataset may have more shards than a process has descriptors.
 
 use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -87,15 +88,44 @@ impl Shard {
         self.identity.check(&self.path)
     }
 
+    /// Where a grain lies in the file.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when there is no such grain.
+    pub fn place(&self, grain: usize) -> Result<BatchPlace> {
+        self.batches.get(grain).copied().ok_or_else(|| Error::data(&self.path, format!("there is no grain {grain}")))
+    }
+
     /// Where the columns of a grain lie in the file.
     ///
     /// # Errors
     /// [`Error::Data`] when the grain is damaged, [`Error::Io`] when it cannot be read.
     pub fn layout(&self, grain: usize) -> Result<BatchLayout> {
-        let Some(&place) = self.batches.get(grain) else {
-            return Err(Error::data(&self.path, format!("there is no grain {grain}")));
+        let rows = Some(self.grain_rows(grain).1);
+        message::read(&self.path, &open(&self.path)?, self.place(grain)?, &self.schema, rows)
+    }
+
+    /// Where the columns of a grain lie in the file, its message being at hand.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when the grain is damaged.
+    pub fn parse_layout(&self, grain: usize, message: &[u8]) -> Result<BatchLayout> {
+        message::parse(&self.path, message, self.place(grain)?, &self.schema, Some(self.grain_rows(grain).1))
+    }
+
+    /// Open the file past the page cache. None when the file system does not do that.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when the file changed since it was opened first, [`Error::Io`] when it vanished.
+    pub fn open_direct(&self) -> Result<Option<File>> {
+        let flags = rustix::fs::OFlags::DIRECT.bits() as i32;
+        let file = match File::options().read(true).custom_flags(flags).open(&self.path) {
+            Ok(file) => file,
+            Err(e) if e.raw_os_error() == Some(rustix::io::Errno::INVAL.raw_os_error()) => return Ok(None),
+            Err(e) => return Err(Error::io(&self.path, "cannot open", e)),
         };
-        message::read(&self.path, &open(&self.path)?, place, &self.schema, Some(self.grain_rows(grain).1))
+        self.check_unchanged()?;
+        Ok(Some(file))
     }
 
     /// The whole file, mapped (once).

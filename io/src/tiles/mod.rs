@@ -6,9 +6,15 @@
 //! | module | the question it answers |
 //! |---|---|
 //! | [`options`] | what is read, of which grains, in how much memory? |
+//! | [`budget`] | which grains stay in memory, and how many may be on their way? |
+//! | [`load`] | how does one grain get into memory, by map or direct I/O? |
+//! | [`feed`] | how do readers stay ahead of the workers? |
 //! | [`view`] | how do stored columns become the blocks of a kernel's grain? |
 //! | [`scan`] | how do workers share the grains of a pass? |
 
+pub mod budget;
+pub mod feed;
+pub mod load;
 pub mod options;
 pub mod scan;
 pub mod view;
@@ -16,29 +22,38 @@ pub mod view;
 use std::ops::Range;
 use std::sync::OnceLock;
 
-pub use options::{Pick, ScanReport, StreamOptions};
+use budget::Residency;
+use load::Spare;
+pub use options::{Io, Pick, ScanReport, StreamOptions};
 use view::{GrainView, Shape};
 
 use crate::dataset::{Dataset, GrainEntry};
 use crate::error::{Error, Result};
 use crate::manifest::Layout;
-use crate::shard::reader::Check;
+use crate::shard::Shard;
 
-/// The grains of a split, ready to be scanned.
+/// The grains of a split, ready to be scanned, one scan at a time (two at once would take the window's memory twice).
 #[derive(Debug)]
 pub struct TileStream<'d> {
     dataset: &'d Dataset,
     shape: Shape,
     grains: &'d [GrainEntry],
     range: Range<usize>,
+    residency: Residency,
+    /// Memory of each grain in its map, in the order of the stream.
+    mapped_bytes: Vec<u64>,
+    /// Bytes of a read buffer, when grains that do not stay are read by direct I/O.
+    block_bytes: Option<u64>,
+    /// Views of the grains that stay, made on first use.
     views: Vec<OnceLock<GrainView>>,
+    spare: Spare,
 }
 
 impl Dataset {
     /// Make a stream of grains.
     ///
     /// # Errors
-    /// [`Error::Usage`] when the options ask for what the dataset does not have.
+    /// [`Error::Usage`] when the options ask for what the dataset or the memory does not have.
     pub fn stream(&self, options: StreamOptions) -> Result<TileStream<'_>> {
         let grains = self.grains(options.split);
         let range = options.grains.clone().unwrap_or(0..grains.len());
@@ -47,8 +62,40 @@ impl Dataset {
             return Err(Error::Usage(message));
         }
         let shape = Shape::of(self.manifest(), &options)?;
+        let chosen = &grains[range.clone()];
+        let mapped_bytes = budget::mapped_bytes(&self.manifest().columns, &shape.columns, chosen);
+        let fits = mapped_bytes.iter().sum::<u64>() <= options.budget_bytes;
+        let block_bytes = if fits { None } else { self.direct_block_bytes(options.io, chosen, &shape, &mapped_bytes)? };
+        let moving_bytes = block_bytes.unwrap_or(mapped_bytes.iter().copied().max().unwrap_or(0));
+        let residency = Residency::of(&mapped_bytes, moving_bytes, options.budget_bytes, options.threads)?;
         let views = range.clone().map(|_| OnceLock::new()).collect();
-        Ok(TileStream { dataset: self, shape, grains, range, views })
+        let spare = Spare::default();
+        Ok(TileStream { dataset: self, shape, grains, range, residency, mapped_bytes, block_bytes, views, spare })
+    }
+
+    /// Size of a read buffer for direct I/O, or none when maps are to be used.
+    fn direct_block_bytes(
+        &self,
+        io: Io,
+        grains: &[GrainEntry],
+        shape: &Shape,
+        mapped_bytes: &[u64],
+    ) -> Result<Option<u64>> {
+        let Some(first) = grains.first().filter(|_| io != Io::Mmap) else { return Ok(None) };
+        if self.shards()[first.shard].open_direct()?.is_none() {
+            return match io {
+                Io::Direct => Err(Error::Usage(format!(
+                    "the file system of {} has no direct I/O. Use --io mmap or --io auto",
+                    self.folder().display()
+                ))),
+                _ => Ok(None),
+            };
+        }
+        let mut most = 0;
+        for (entry, &bytes) in grains.iter().zip(mapped_bytes) {
+            most = most.max(load::block_bytes(&self.shards()[entry.shard], entry, shape, bytes)?);
+        }
+        Ok(Some(most.next_multiple_of(crate::mmap::PAGE as u64)))
     }
 }
 
@@ -68,35 +115,30 @@ impl TileStream<'_> {
         &self.grains[self.range.clone()]
     }
 
-    /// The view of grain number `number`, made on first use.
-    fn view(&self, number: usize) -> Result<&GrainView> {
-        let slot = &self.views[number - self.range.start];
-        if let Some(view) = slot.get() {
-            return Ok(view);
-        }
-        let view = self.map_grain(&self.grains[number])?;
-        Ok(slot.get_or_init(|| view))
+    /// How its memory is divided.
+    pub fn residency(&self) -> &Residency {
+        &self.residency
     }
 
-    fn map_grain(&self, entry: &GrainEntry) -> Result<GrainView> {
-        let shard = &self.dataset.shards()[entry.shard];
-        let layout = shard.layout(entry.batch)?;
-        let map = shard.map()?;
-        let buffer = map.buffer();
-        let mut columns = Vec::with_capacity(self.shape.columns.len());
-        for &column in &self.shape.columns {
-            let pieces = &layout.columns[column];
-            for piece in pieces {
-                map.populate(piece.start as usize..piece.end as usize)?;
+    /// How grains that do not stay are read.
+    pub fn io(&self) -> Io {
+        if self.block_bytes.is_some() { Io::Direct } else { Io::Mmap }
+    }
+
+    fn shard(&self, entry: &GrainEntry) -> &Shard {
+        &self.dataset.shards()[entry.shard]
+    }
+
+    /// An error when a shard of the stream changed since it was opened.
+    fn check_unchanged(&self) -> Result<()> {
+        let mut last = None;
+        for entry in self.grains() {
+            if last != Some(entry.shard) {
+                self.shard(entry).check_unchanged()?;
+                last = Some(entry.shard);
             }
-            let find = |piece: &Range<u64>| {
-                Some(buffer.slice_with_length(piece.start as usize, (piece.end - piece.start) as usize))
-            };
-            columns.push(shard.view(entry.batch, column, pieces, Check::Kernels, find)?);
         }
-        let bytes =
-            self.shape.columns.iter().flat_map(|&column| &layout.columns[column]).map(|p| p.end - p.start).sum();
-        Ok(GrainView { rows: entry.rows, bytes, columns })
+        Ok(())
     }
 }
 

@@ -19,8 +19,36 @@ pub struct StreamOptions {
     pub grains: Option<Range<usize>>,
     /// Memory that maps and read buffers may take.
     pub budget_bytes: u64,
-    /// Workers that scans will have.
+    /// Workers that scans will have at most; read-ahead is sized for them.
     pub threads: usize,
+    /// How to read what does not fit the budget.
+    pub io: Io,
+}
+
+/// How to read what does not fit the memory budget.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Io {
+    /// Direct where the file system can, else maps.
+    #[default]
+    Auto,
+    /// Through maps: populated ahead, dropped behind.
+    Mmap,
+    /// Past the page cache, into buffers of our own.
+    Direct,
+}
+
+impl Io {
+    /// All ways, in the order of the help.
+    pub const ALL: [Io; 3] = [Io::Auto, Io::Mmap, Io::Direct];
+
+    /// The name used in flags and reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Io::Auto => "auto",
+            Io::Mmap => "mmap",
+            Io::Direct => "direct",
+        }
+    }
 }
 
 impl StreamOptions {
@@ -34,6 +62,7 @@ impl StreamOptions {
             grains: None,
             budget_bytes: u64::MAX,
             threads: 1,
+            io: Io::Auto,
         }
     }
 }

@@ -194,3 +194,129 @@ fn statistics_and_dictionaries_come_back() {
     assert_eq!(dictionary.counts.iter().sum::<u64>(), 992);
     assert!(matches!(dataset.dictionary(0), Err(Error::Usage(_))));
 }
+
+/// Budgets from all down to the least there can be, both ways of reading.
+#[test]
+fn every_row_comes_once_whatever_the_budget() {
+    let scratch = tempfile::tempdir().unwrap();
+    let dataset = sample(64).grains_per_shard(5).write(&scratch.path().join("data")).unwrap();
+    let all = dataset.stream(StreamOptions::new(Split::Train)).unwrap();
+    let (total, grains) = (all.residency().resident_bytes, all.grains().len());
+    for io in [Io::Mmap, Io::Direct, Io::Auto] {
+        for threads in [1, 2, 5] {
+            let budgets = [total, total - 1, total * 2 / 3, total / 2, total / 20 * (threads as u64 + 3), 1000];
+            for budget_bytes in budgets {
+                let options = StreamOptions { budget_bytes, threads, io, ..StreamOptions::new(Split::Train) };
+                let stream = match dataset.stream(options) {
+                    Ok(stream) => stream,
+                    Err(error) => {
+                        assert!(
+                            error.to_string().contains("--memory") && (budget_bytes < total / 2 || threads > 2),
+                            "{error}"
+                        );
+                        continue;
+                    }
+                };
+                assert_eq!(stream.residency().streamed_bytes > 0, budget_bytes < total);
+                for _ in 0..3 {
+                    let mut seen = scan(&stream, threads, Pick::All);
+                    seen.sort_unstable();
+                    assert_eq!(seen, (0..grains).collect::<Vec<_>>());
+                }
+                let mut seen = scan(&stream, threads, Pick::List(&[7, 1, 7, 7, 0]));
+                seen.sort_unstable();
+                assert_eq!(seen, [0, 1, 7, 7, 7]);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_subset_of_columns_streams_directly() {
+    let scratch = tempfile::tempdir().unwrap();
+    let rows = 240_000;
+    let mut sample = SampleDataset::new(20_032).f32("y", Role::Label, (0..rows).map(|row| row as f32).collect());
+    for column in 0..9 {
+        sample = sample.f32(
+            &format!("x{column}"),
+            Role::Feature,
+            (0..rows).map(|row| (row * (column + 1)) as f32).collect(),
+        );
+    }
+    let dataset = sample.write(&scratch.path().join("data")).unwrap();
+    for columns in [vec![1], vec![3, 9], vec![1, 2, 3, 4, 5, 6, 7, 8]] {
+        let options = |budget_bytes, io| StreamOptions {
+            columns: Some(columns.clone()),
+            budget_bytes,
+            io,
+            ..StreamOptions::new(Split::Train)
+        };
+        let total = dataset.stream(options(u64::MAX, Io::Auto)).unwrap().residency().resident_bytes;
+        for io in [Io::Direct, Io::Mmap] {
+            let stream = dataset.stream(options(total * 99 / 100, io)).unwrap();
+            let sums = |io: &TileStream<'_>| {
+                let mut sums = [vec![0.0; columns.len()]];
+                let report = io.scan(&mut sums, Pick::All, &Cancel::new(), &Silent, |sums, _, grain| {
+                    let Block::Columns(Columns::F32(x)) = &grain.blocks[0] else { panic!("block") };
+                    for (sum, column) in sums.iter_mut().zip(x) {
+                        *sum += column.iter().map(|&value| f64::from(value)).sum::<f64>();
+                    }
+                    Ok::<(), Error>(())
+                });
+                assert!(report.unwrap().read_bytes > 0);
+                sums[0].clone()
+            };
+            let exact = |column: &usize| (0..rows).map(|row| f64::from((row * column) as f32)).sum::<f64>();
+            assert_eq!(sums(&stream), columns.iter().map(exact).collect::<Vec<f64>>(), "{columns:?} {io:?}");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_changes_while_open_is_an_error() {
+    for io in [Io::Mmap, Io::Direct] {
+        for change in ["truncate", "remove", "rewrite"] {
+            let scratch = tempfile::tempdir().unwrap();
+            let dataset = sample(64).grains_per_shard(5).write(&scratch.path().join("data")).unwrap();
+            let total = dataset.stream(StreamOptions::new(Split::Train)).unwrap().residency().resident_bytes;
+            let options = StreamOptions { budget_bytes: total / 2, io, ..StreamOptions::new(Split::Train) };
+            let stream = dataset.stream(options).unwrap();
+            let path = dataset.shards()[1].path().to_path_buf();
+            match change {
+                "truncate" => std::fs::File::options().write(true).open(&path).unwrap().set_len(9000).unwrap(),
+                "remove" => std::fs::remove_file(&path).unwrap(),
+                _ => std::fs::write(&path, vec![0; std::fs::metadata(&path).unwrap().len() as usize]).unwrap(),
+            }
+            let error = stream
+                .scan(&mut [(), ()], Pick::All, &Cancel::new(), &Silent, |(), _, _| Ok::<(), Error>(()))
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains("train-00001.arrow") && error.contains("while in use"), "{error}");
+        }
+    }
+}
+
+/// The check at the start of a scan is over when the file shrinks: populate and read must see it.
+#[test]
+fn a_file_truncated_during_a_scan_is_an_error() {
+    for io in [Io::Mmap, Io::Direct] {
+        let scratch = tempfile::tempdir().unwrap();
+        let dataset = sample(64).grains_per_shard(16).write(&scratch.path().join("data")).unwrap();
+        let total = dataset.stream(StreamOptions::new(Split::Train)).unwrap().residency().resident_bytes;
+        let options = StreamOptions { budget_bytes: total * 2 / 3, io, ..StreamOptions::new(Split::Train) };
+        let stream = dataset.stream(options).unwrap();
+        let path = dataset.shards()[0].path().to_path_buf();
+        let end = dataset.shards()[0].batches()[14].offset;
+        // The last grains are wanted long after the first is visited; the window holds fewer than lie between.
+        let error = stream
+            .scan(&mut [()], Pick::All, &Cancel::new(), &Silent, |(), number, _| {
+                if number == 0 {
+                    std::fs::File::options().write(true).open(&path).unwrap().set_len(end).unwrap();
+                }
+                Ok::<(), Error>(())
+            })
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("train-00000.arrow") && error.contains("the file was truncated"), "{io:?}: {error}");
+    }
+}

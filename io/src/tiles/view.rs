@@ -18,6 +18,10 @@ pub struct Shape {
     pub layout: Layout,
     /// Numbers of the columns to read: those of the blocks in order, then label, then weight.
     pub columns: Vec<usize>,
+    /// Share of a row's dense bytes that these columns hold, for the choice between one read and many.
+    pub wanted_share: f64,
+    /// Number of buffers that they have.
+    pub pieces: u64,
     blocks: Vec<BlockShape>,
     label: bool,
     weight: bool,
@@ -57,7 +61,10 @@ impl Shape {
         }
         let weight = manifest.column_with(Role::Weight).filter(|_| options.weight);
         columns.extend(label.iter().chain(&weight));
-        Ok(Shape { layout, columns, blocks, label: label.is_some(), weight: weight.is_some() })
+        let wanted_share = columns.len() as f64 / manifest.columns.len() as f64;
+        let sparse = |&&column: &&usize| matches!(manifest.columns[column].kind, Kind::Sparse { .. });
+        let pieces = (columns.len() + 2 * columns.iter().filter(sparse).count()) as u64;
+        Ok(Shape { layout, columns, wanted_share, pieces, blocks, label: label.is_some(), weight: weight.is_some() })
     }
 }
 
