@@ -29,7 +29,7 @@ mod scoreboard;
 
 use serde::{Deserialize, Serialize};
 
-pub use scoreboard::{Evaluation, Partial, Scoreboard};
+pub use scoreboard::{Evaluation, Scoreboard};
 
 /// What a model predicts, as far as metrics care.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

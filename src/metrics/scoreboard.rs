@@ -1,6 +1,8 @@
-//! All metrics of a model at once: partial sums of chunks, added up in chunk order.
+//! All metrics of a model at once: partial sums of chunks, made in any order by any thread, added up in chunk order.
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use gristmill_io::Result;
 use serde::{Deserialize, Serialize};
@@ -8,19 +10,19 @@ use serde::{Deserialize, Serialize};
 use super::ranking::Ranking;
 use super::{Figure, Rows, Task, calibration};
 
-/// The sums of one chunk of rows, made by any thread.
+/// The sums of one chunk of rows.
 #[derive(Clone, Debug)]
-pub struct Partial {
+struct Partial {
     sums: Vec<f64>,
     rows: u64,
 }
 
-/// Sums of all chunks so far, and the order of the scores.
+/// Sums of every chunk so far, and the order of the scores.
 #[derive(Debug)]
 pub struct Scoreboard {
     task: Task,
-    total: Partial,
-    ranking: Option<Ranking>,
+    partials: Mutex<BTreeMap<u64, Partial>>,
+    ranking: Option<Mutex<Ranking>>,
 }
 
 /// How good the predictions are.
@@ -38,7 +40,7 @@ pub struct Evaluation {
 
 impl Partial {
     /// The sums of these rows.
-    pub fn of(task: Task, rows: &Rows<'_>) -> Partial {
+    fn of(task: Task, rows: &Rows<'_>) -> Partial {
         let mut sums = vec![0.0; sums_of(task)];
         let mut rest = sums.as_mut_slice();
         for metric in task.metrics() {
@@ -51,26 +53,31 @@ impl Partial {
         }
         Partial { sums, rows: rows.prediction.len() as u64 }
     }
+
+    fn add(&mut self, next: &Partial) {
+        self.rows += next.rows;
+        for (sum, more) in self.sums.iter_mut().zip(&next.sums) {
+            *sum += more;
+        }
+    }
 }
 
 impl Scoreboard {
     /// No rows yet; the order of scores takes at most `memory_bytes`, and scratch files in `scratch` beyond.
     pub fn new(task: Task, memory_bytes: usize, scratch: &Path) -> Scoreboard {
-        let total = Partial { sums: vec![0.0; sums_of(task)], rows: 0 };
-        Scoreboard { task, total, ranking: (task == Task::Binary).then(|| Ranking::new(memory_bytes, scratch)) }
+        let ranking = (task == Task::Binary).then(|| Mutex::new(Ranking::new(memory_bytes, scratch)));
+        Scoreboard { task, partials: Mutex::new(BTreeMap::new()), ranking }
     }
 
-    /// Add a chunk: its sums and, for the order of the scores, its rows. Chunks come in the order of the data.
+    /// Add chunk number `number`, once, from any thread.
     ///
     /// # Errors
     /// [`gristmill_io::Error::Io`] when sorted scores cannot be written to a scratch file.
-    pub fn add(&mut self, partial: &Partial, rows: &Rows<'_>) -> Result<()> {
-        self.total.rows += partial.rows;
-        for (sum, more) in self.total.sums.iter_mut().zip(&partial.sums) {
-            *sum += more;
-        }
-        match &mut self.ranking {
-            Some(ranking) => ranking.add(rows),
+    pub fn add(&self, number: u64, rows: &Rows<'_>) -> Result<()> {
+        let partial = Partial::of(self.task, rows);
+        self.partials.lock().unwrap_or_else(PoisonError::into_inner).insert(number, partial);
+        match &self.ranking {
+            Some(ranking) => ranking.lock().unwrap_or_else(PoisonError::into_inner).add(rows),
             None => Ok(()),
         }
     }
@@ -80,8 +87,12 @@ impl Scoreboard {
     /// # Errors
     /// [`gristmill_io::Error::Io`] when sorted scores cannot be read back.
     pub fn finish(self) -> Result<Evaluation> {
+        let mut total = Partial { sums: vec![0.0; sums_of(self.task)], rows: 0 };
+        for partial in self.partials.into_inner().unwrap_or_else(PoisonError::into_inner).values() {
+            total.add(partial);
+        }
         let mut figures = Vec::new();
-        let mut rest = self.total.sums.as_slice();
+        let mut rest = total.sums.as_slice();
         for metric in self.task.metrics() {
             let (own, others) = rest.split_at(metric.sums());
             figures.extend(metric.figures(own));
@@ -89,13 +100,13 @@ impl Scoreboard {
         }
         let mut table = Vec::new();
         if let Some(ranking) = self.ranking {
-            let ranked = ranking.finish()?;
+            let ranked = ranking.into_inner().unwrap_or_else(PoisonError::into_inner).finish()?;
             figures.push(Figure { name: "auc".into(), value: ranked.auc });
             figures.push(Figure { name: "average_precision".into(), value: ranked.average_precision });
             figures.push(Figure { name: "calibration_error".into(), value: calibration::expected_error(rest) });
             table = calibration::table(rest);
         }
-        Ok(Evaluation { task: self.task, rows: self.total.rows, figures, calibration: table })
+        Ok(Evaluation { task: self.task, rows: total.rows, figures, calibration: table })
     }
 }
 

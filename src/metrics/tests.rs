@@ -31,8 +31,9 @@ fn rows_of(task: Task) -> [Vec<f64>; 3] {
 fn evaluate(task: Task, weighted: bool, step: usize) -> Evaluation {
     let scratch = tempfile::tempdir().expect("temporary folder");
     let [prediction, label, weight] = rows_of(task);
-    let mut board = Scoreboard::new(task, 1 << 16, scratch.path());
-    for from in (0..prediction.len()).step_by(step) {
+    let board = Scoreboard::new(task, 1 << 16, scratch.path());
+    // Backwards: the order in which chunks arrive must not matter.
+    for from in (0..prediction.len()).step_by(step).rev() {
         let range = from..(from + step).min(prediction.len());
         let rows = Rows {
             prediction: &prediction[range.clone()],
@@ -40,7 +41,7 @@ fn evaluate(task: Task, weighted: bool, step: usize) -> Evaluation {
             weight: weighted.then(|| &weight[range.clone()]),
             centre: 1e6,
         };
-        board.add(&Partial::of(task, &rows), &rows).expect("scratch file");
+        board.add(from as u64, &rows).expect("scratch file");
     }
     board.finish().expect("scratch file")
 }
@@ -87,8 +88,8 @@ fn what_is_not_defined_has_no_value() {
     let scratch = tempfile::tempdir().expect("temporary folder");
     let judge = |task, prediction: &[f64], label: &[f64]| {
         let rows = Rows { prediction, label, weight: None, centre: 0.0 };
-        let mut board = Scoreboard::new(task, 1 << 20, scratch.path());
-        board.add(&Partial::of(task, &rows), &rows).expect("no spill");
+        let board = Scoreboard::new(task, 1 << 20, scratch.path());
+        board.add(0, &rows).expect("no spill");
         board.finish().expect("no spill")
     };
     let one_class = judge(Task::Binary, &[-1.0, -2.0], &[0.0, 0.0]);

@@ -9,11 +9,13 @@
 //! |---|---|
 //! | [`failure`] | how does a failure look, and what is its exit code? |
 //! | [`number`] | how are counts, bytes, rates and times written? |
+//! | [`passes`] | what does a training tell while it runs? |
 //! | [`progress`] | how far is it? |
 //! | [`table`] | how are lines aligned? |
 
 pub mod failure;
 pub mod number;
+pub mod passes;
 pub mod progress;
 pub mod table;
 
@@ -23,6 +25,7 @@ use serde::Serialize;
 
 use crate::error::{Error, Result};
 
+pub use passes::PassWatch;
 pub use progress::Watcher;
 pub use table::Table;
 

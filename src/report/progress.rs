@@ -26,6 +26,13 @@ pub struct Watcher {
     stage: Mutex<Option<Stage>>,
 }
 
+/// Whether a stage leaves a line in a log when it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    Told,
+    Quiet,
+}
+
 /// The stage under way.
 #[derive(Debug)]
 struct Stage {
@@ -34,6 +41,7 @@ struct Stage {
     began: Instant,
     last_line: Instant,
     bar: ProgressBar,
+    ending: Ending,
 }
 
 impl Watcher {
@@ -52,6 +60,42 @@ impl Watcher {
             },
             Style::Lines => write_line(&value.to_string()),
         }
+    }
+
+    /// A line for people; nothing on a log.
+    pub fn people(&self, text: &str) {
+        if self.style == Style::Terminal {
+            write_line(text);
+        }
+    }
+
+    /// Begin a stage whose end something else tells of.
+    pub fn begin_quietly(&self, name: &str, bytes_in_all: Option<u64>) {
+        self.start(name, bytes_in_all, Ending::Quiet);
+    }
+
+    /// End the stage, if there is one.
+    pub fn stop(&self) {
+        let Some(stage) = self.lock().take() else { return };
+        stage.bar.finish_and_clear();
+        if self.style == Style::Lines && stage.ending == Ending::Told {
+            self.write_state(&stage, true);
+        }
+    }
+
+    fn start(&self, name: &str, bytes_in_all: Option<u64>, ending: Ending) {
+        self.stop();
+        if self.style == Style::Quiet {
+            return;
+        }
+        self.rows.store(0, Ordering::Relaxed);
+        self.bytes.store(0, Ordering::Relaxed);
+        let bar = match self.style {
+            Style::Terminal => bar_for(name, bytes_in_all),
+            _ => ProgressBar::hidden(),
+        };
+        let now = Instant::now();
+        *self.lock() = Some(Stage { name: name.to_string(), bytes_in_all, began: now, last_line: now, bar, ending });
     }
 
     /// The stage, whatever happened to the thread that had it last: counters cannot be half-written.
@@ -81,18 +125,7 @@ impl Watcher {
 
 impl Progress for Watcher {
     fn begin(&self, name: &str, bytes_in_all: Option<u64>) {
-        self.end();
-        if self.style == Style::Quiet {
-            return;
-        }
-        self.rows.store(0, Ordering::Relaxed);
-        self.bytes.store(0, Ordering::Relaxed);
-        let bar = match self.style {
-            Style::Terminal => bar_for(name, bytes_in_all),
-            _ => ProgressBar::hidden(),
-        };
-        let now = Instant::now();
-        *self.lock() = Some(Stage { name: name.to_string(), bytes_in_all, began: now, last_line: now, bar });
+        self.start(name, bytes_in_all, Ending::Told);
     }
 
     fn advance(&self, rows: u64, bytes: u64) {
@@ -117,11 +150,7 @@ impl Progress for Watcher {
     }
 
     fn end(&self) {
-        let Some(stage) = self.lock().take() else { return };
-        stage.bar.finish_and_clear();
-        if self.style == Style::Lines {
-            self.write_state(&stage, true);
-        }
+        self.stop();
     }
 }
 
