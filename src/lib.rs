@@ -10,6 +10,7 @@
 //! | [`machine`] | what can this machine do? |
 //! | [`metrics`] | how good is a model? |
 //! | [`run`] | what does a training leave behind? |
+//! | [`evaluate`] | how good is it on rows that it has not seen? |
 //! | [`predict`] | what does a model say of new rows? |
 //! | [`report`] | what is printed, and how? |
 //! | [`cli`] | what was typed? |
@@ -19,6 +20,7 @@
 pub mod cli;
 pub mod engine;
 pub mod error;
+pub mod evaluate;
 pub mod machine;
 pub mod metrics;
 pub mod models;

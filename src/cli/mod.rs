@@ -6,6 +6,7 @@
 
 mod completions;
 mod config;
+mod inspect;
 mod options;
 mod session;
 
@@ -44,6 +45,8 @@ struct Cli {
 /// Every command, in the order of help.
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Show what is in a dataset, a run or a source
+    Inspect(inspect::Arguments),
     /// Print completions for a shell
     Completions(completions::Arguments),
 }
@@ -68,6 +71,7 @@ fn run(arguments: Vec<OsString>) -> Result<()> {
     let Some(matches) = parse(arguments)? else { return Ok(()) };
     let cli = Cli::from_arg_matches(&matches).map_err(|error| usage(&error))?;
     match &cli.command {
+        Command::Inspect(arguments) => inspect::run(arguments),
         Command::Completions(arguments) => completions::run(arguments, &mut Cli::command()),
     }
 }

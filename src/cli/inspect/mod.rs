@@ -1,0 +1,48 @@
+//! `gristmill inspect PATH`: what is in a run, a dataset or a source.
+
+mod dataset;
+mod model;
+mod source;
+
+use std::path::PathBuf;
+
+use clap::Args;
+use gristmill_io::dataset::MANIFEST;
+
+use super::Session;
+use super::options::OutputOptions;
+use crate::error::{Error, Result};
+use crate::run::Model;
+use crate::run::folder::SUMMARY_FILE;
+
+/// Arguments of `inspect`.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// A run, a dataset, or a source file
+    path: PathBuf,
+    #[command(flatten)]
+    output: OutputOptions,
+}
+
+/// Show it.
+///
+/// # Errors
+/// When it is none of them, or damaged.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let session = Session::new(&arguments.output)?;
+    let path = &arguments.path;
+    if Model::is_at(path) {
+        return model::show_model(path, &session.report);
+    }
+    if path.join(SUMMARY_FILE).is_file() {
+        return model::show_path(path, &session.report);
+    }
+    if path.join(MANIFEST).is_file() {
+        return dataset::show(path, &session.report);
+    }
+    if path.is_file() {
+        return source::show(path, &session.report);
+    }
+    let found = if path.exists() { "holds none of their files" } else { "does not exist" };
+    Err(Error::usage(format!("{}: {found}. A run, a dataset or a source file was expected", path.display())))
+}

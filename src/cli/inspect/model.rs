@@ -1,0 +1,181 @@
+//! A run: the coefficients by name, in the units of the source columns, and how they were found.
+
+use std::path::Path;
+
+use gristmill_io::dictionary::Dictionary;
+use gristmill_io::manifest::Kind;
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
+use crate::error::{Error, Result};
+use crate::report::{Report, Table, number};
+use crate::run::folder::SUMMARY_FILE;
+use crate::run::names::{self, Dictionaries};
+use crate::run::{Fit, Model};
+
+/// The most coefficients that the text shows.
+const LINES_MAX: usize = 40;
+
+/// What `--json` gives.
+#[derive(Debug, serde::Serialize)]
+struct Findings<'a> {
+    kind: &'static str,
+    model: String,
+    link: &'a str,
+    label: Option<&'a str>,
+    classes: &'a Option<[String; 2]>,
+    intercept: f64,
+    coefficients: Named<'a>,
+    parameters: usize,
+    objective: f64,
+    loss: f64,
+    gradient_norm: f64,
+    passes: u32,
+    converged: bool,
+    reason: &'a str,
+    l1: f64,
+    l2: f64,
+    standardize: bool,
+    solver: &'a str,
+    rows: u64,
+    dataset_fingerprint: &'a str,
+}
+
+/// Names with their values, in the order of the columns.
+#[derive(Debug)]
+struct Named<'a>(&'a [(String, f64)]);
+
+impl Serialize for Named<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> std::result::Result<S::Ok, S::Error> {
+        let mut map = to.serialize_map(Some(self.0.len()))?;
+        for (name, value) in self.0 {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
+}
+
+/// Show a model.
+///
+/// # Errors
+/// When it is damaged.
+pub fn show_model(path: &Path, report: &Report) -> Result<()> {
+    let model = Model::read(path)?;
+    let coefficients = coefficients(&model)?;
+    let (about, fit) = (&model.metadata, &model.metadata.fit);
+    report.json(&Findings {
+        kind: "model",
+        model: about.model.to_string(),
+        link: &about.link,
+        label: about.label().map(|label| label.name.as_str()),
+        classes: &about.classes,
+        intercept: model.weights.real_intercept,
+        coefficients: Named(&coefficients),
+        parameters: about.parameters,
+        objective: fit.objective,
+        loss: fit.loss,
+        gradient_norm: fit.gradient_norm,
+        passes: fit.passes,
+        converged: fit.converged,
+        reason: &fit.reason,
+        l1: fit.strengths.l1,
+        l2: fit.strengths.l2,
+        standardize: fit.standardize,
+        solver: &fit.solver,
+        rows: fit.rows,
+        dataset_fingerprint: &about.dataset_fingerprint,
+    })?;
+    if report.wants_json() {
+        return Ok(());
+    }
+    let title = report.bold(&format!("{} model", about.model));
+    report.text(&format!("{title}\n{}\n\n{}", about_table(&model, fit), coefficient_table(&model, coefficients)))
+}
+
+/// Show a run of several models: what its summary says.
+///
+/// # Errors
+/// When the summary cannot be read.
+pub fn show_path(path: &Path, report: &Report) -> Result<()> {
+    let file = path.join(SUMMARY_FILE);
+    let text = std::fs::read(&file).map_err(|e| gristmill_io::Error::io(&file, "cannot read", e))?;
+    let summary: serde_json::Value = serde_json::from_slice(&text)
+        .map_err(|error| Error::File { path: file.clone(), message: format!("no summary of a run: {error}") })?;
+    report.json(&summary)?;
+    let mut table = Table::with_head(&["model", ">l1", ">l2", ">objective", ">non-zero"]);
+    for model in summary["models"].as_array().into_iter().flatten() {
+        let number = |key: &str| model[key].as_f64().map_or_else(String::new, |value| number::plain(value, 8));
+        let folder = model["folder"].as_str().unwrap_or_default().to_string();
+        table.line([folder, number("l1"), number("l2"), number("objective"), model["nonzero"].to_string()]);
+    }
+    report.text(&format!("{}\n{}", report.bold("a path of models; inspect each by its folder"), table.text(2)))
+}
+
+/// Names and coefficients in the order of the columns.
+fn coefficients(model: &Model) -> Result<Vec<(String, f64)>> {
+    let columns = &model.metadata.columns;
+    let dictionaries: Dictionaries = columns
+        .iter()
+        .map(|column| match &column.kind {
+            Kind::Categorical { dictionary, .. } => Dictionary::read(&model.folder, dictionary).map(|read| read.levels),
+            _ => Ok(Vec::new()),
+        })
+        .collect::<gristmill_io::Result<_>>()?;
+    let mut places: Vec<((usize, usize), f64)> =
+        names::places(columns).into_iter().zip(model.weights.coefficients.iter().copied()).collect();
+    places.sort_by_key(|(place, _)| *place);
+    Ok(places
+        .into_iter()
+        .map(|((column, element), value)| (names::name(columns, &dictionaries, column, element), value))
+        .collect())
+}
+
+fn about_table(model: &Model, fit: &Fit) -> String {
+    let about = &model.metadata;
+    let mut table = Table::of_pairs();
+    if let Some(label) = about.label() {
+        table.pair("label", label.name.clone());
+    }
+    if let Some([no, yes]) = &about.classes {
+        table.pair("classes", format!("{no} (0), {yes} (1)"));
+    }
+    table.pair(
+        "trained on",
+        format!("{} rows, {} parameters", number::count(fit.rows), number::count(about.parameters as u64)),
+    );
+    table.pair("penalty", penalty(fit));
+    table.pair("objective", format!("{} (loss {})", number::plain(fit.objective, 10), number::plain(fit.loss, 10)));
+    let converged = if fit.converged { "converged" } else { "NOT converged" };
+    table.pair("solver", format!("{}, {} passes, {converged}: {}", fit.solver, fit.passes, fit.reason));
+    table.text(2)
+}
+
+fn penalty(fit: &Fit) -> String {
+    let on = if fit.standardize {
+        "on coefficients of standardised columns"
+    } else {
+        "on coefficients of columns as they are"
+    };
+    match (fit.strengths.l1, fit.strengths.l2) {
+        (0.0, 0.0) => "none".into(),
+        (l1, l2) => format!("l1 {l1}, l2 {l2}, {on}"),
+    }
+}
+
+/// The coefficients, the largest first where there are too many.
+fn coefficient_table(model: &Model, mut coefficients: Vec<(String, f64)>) -> String {
+    let mut table = Table::with_head(&["parameter", ">coefficient"]);
+    table.line(["(intercept)".to_string(), number::plain(model.weights.real_intercept, 8)]);
+    let count = coefficients.len();
+    if count > LINES_MAX {
+        coefficients.sort_by(|(_, a), (_, b)| b.abs().total_cmp(&a.abs()));
+    }
+    for (name, value) in coefficients.into_iter().take(LINES_MAX) {
+        table.line([name, number::plain(value, 8)]);
+    }
+    let rest = if count > LINES_MAX {
+        format!("\n  ... the {LINES_MAX} largest of {}; --json gives all", number::count(count as u64))
+    } else {
+        String::new()
+    };
+    format!("{}{rest}", table.text(2))
+}

@@ -1,0 +1,215 @@
+//! Evaluation (stage 10): how good a model is on rows of a dataset or of a source.
+
+use std::path::Path;
+
+use gristmill_io::dataset::Dataset;
+use gristmill_io::manifest::{Column, Kind, Role, Split};
+use gristmill_io::tiles::{Pick, StreamOptions};
+use gristmill_io::watch::{Cancel, Progress};
+use gristmill_kernels::tile::{Grain, Values};
+use gristmill_kernels::{Kernels, Tier};
+
+use crate::error::{Error, Result};
+use crate::metrics::{Evaluation, Rows, Scoreboard, Task};
+use crate::predict::score::Scorer;
+use crate::run::Model;
+
+/// Around an evaluation.
+pub struct Settings<'a> {
+    /// Worker threads.
+    pub threads: usize,
+    /// Bytes that maps and sorted scores may take.
+    pub memory_bytes: u64,
+    /// Folder for sorted scores beyond that.
+    pub scratch: &'a Path,
+    /// Who watches.
+    pub progress: &'a dyn Progress,
+    /// Who may ask to stop.
+    pub cancel: &'a Cancel,
+}
+
+/// Evaluate on splits of the dataset that the model was trained on.
+///
+/// # Errors
+/// When the dataset is another one, has no rows in the splits, or cannot be read.
+pub fn on_dataset(model: &Model, dataset: &Dataset, splits: &[Split], settings: &Settings<'_>) -> Result<Evaluation> {
+    let columns = &dataset.manifest().columns;
+    check_same(model, dataset)?;
+    let label = columns
+        .iter()
+        .find(|column| column.role == Role::Label)
+        .ok_or_else(|| Error::usage(format!("{}: has no label column to compare with", dataset.folder().display())))?;
+    let truth = Truth::of(model, label, || Ok(dataset.dictionary(position(columns, &label.name))?.levels))?;
+    let weight = columns.iter().find(|column| column.role == Role::Weight);
+    let board = Scoreboard::new(model.metadata.task(), settings.memory_bytes as usize / 2, settings.scratch);
+    let mut first = 0;
+    for &split in splits {
+        let stream = dataset.stream(StreamOptions {
+            budget_bytes: settings.memory_bytes / 2,
+            threads: settings.threads,
+            ..StreamOptions::new(split)
+        })?;
+        let judge = Judge { scorer: Scorer::new(model, stream.layout())?, truth: &truth, weight, board: &board };
+        let bytes = stream.grains().iter().map(|grain| grain.bytes).sum();
+        settings.progress.begin("evaluate", Some(bytes));
+        let mut workers: Vec<Buffers> = (0..settings.threads).map(|_| Buffers::default()).collect();
+        stream.scan(&mut workers, Pick::All, settings.cancel, settings.progress, |buffers, number, grain| {
+            let at = |row| format!("{}, grain {number}, row {row}", dataset.folder().display());
+            judge.grain(first + number as u64, grain, buffers, &at)
+        })?;
+        settings.progress.end();
+        first += stream.grains().len() as u64;
+    }
+    Ok(board.finish()?)
+}
+
+/// What a worker keeps between grains.
+#[derive(Debug, Default)]
+pub struct Buffers {
+    margins: Vec<f64>,
+    labels: Vec<f64>,
+    weights: Vec<f64>,
+}
+
+/// Scores rows and compares them with the truth.
+pub struct Judge<'a> {
+    /// The model.
+    pub scorer: Scorer,
+    /// What the labels mean.
+    pub truth: &'a Truth,
+    /// How weights are stored.
+    pub weight: Option<&'a Column>,
+    /// Where results go.
+    pub board: &'a Scoreboard,
+}
+
+impl Judge<'_> {
+    /// Judge the rows of a grain; `at` says where a row came from.
+    ///
+    /// # Errors
+    /// When a label is none of the classes.
+    pub fn grain(
+        &self,
+        number: u64,
+        grain: &Grain<'_>,
+        buffers: &mut Buffers,
+        at: &dyn Fn(usize) -> String,
+    ) -> Result<()> {
+        let Buffers { margins, labels, weights } = buffers;
+        margins.clear();
+        self.scorer.score(grain, margins);
+        let stored = grain.label.ok_or_else(|| Error::usage("the rows have no label to compare with"))?;
+        self.truth.labels(&stored, labels, at)?;
+        if let (Some(stored), Some(Kind::Numeric { offset, scale, .. })) =
+            (&grain.weight, self.weight.map(|column| &column.kind))
+        {
+            numbers(stored, *offset, *scale, weights)?;
+        }
+        let weight = (grain.weight.is_some() && self.weight.is_some()).then_some(weights.as_slice());
+        let rows = Rows { prediction: margins, label: labels, weight, centre: self.truth.centre };
+        Ok(self.board.add(number, &rows)?)
+    }
+}
+
+/// What stored labels mean.
+#[derive(Debug)]
+pub struct Truth {
+    offset: f64,
+    scale: f64,
+    /// Classifiers: the stored value of class 0 and of class 1.
+    classes: Option<[f64; 2]>,
+    names: Option<[String; 2]>,
+    centre: f64,
+}
+
+impl Truth {
+    /// What the stored values of `label` mean to a model; `levels`: the dictionary of a categorical label.
+    ///
+    /// # Errors
+    /// When the label is not of the kind that the model predicts.
+    pub fn of(model: &Model, label: &Column, levels: impl FnOnce() -> Result<Vec<String>>) -> Result<Truth> {
+        let about = &model.metadata;
+        let unfit = |what: &str| Error::usage(format!("label column '{}' {what}", label.name));
+        let (offset, scale) = match (&label.kind, about.task()) {
+            (Kind::Numeric { offset, scale, .. }, _) => (*offset, *scale),
+            (Kind::Categorical { .. }, Task::Binary) => (0.0, 1.0),
+            _ => return Err(unfit("holds no numbers, but the model predicts a number")),
+        };
+        let classes = match (&about.classes, &label.kind) {
+            (None, _) => None,
+            (Some(names), Kind::Categorical { .. }) => {
+                let levels = levels()?;
+                let code =
+                    |name: &String| levels.iter().position(|level| level == name).map_or(f64::NAN, |at| at as f64);
+                Some([code(&names[0]), code(&names[1])])
+            }
+            (Some(names), _) => {
+                let parse =
+                    |name: &String| name.parse().map_err(|_| unfit("holds numbers, but the model's classes are names"));
+                Some([parse(&names[0])?, parse(&names[1])?])
+            }
+        };
+        Ok(Truth { offset, scale, classes, names: about.classes.clone(), centre: about.label_mean })
+    }
+
+    /// Labels as numbers, or as 0 and 1.
+    fn labels(&self, stored: &Values<'_>, labels: &mut Vec<f64>, at: &dyn Fn(usize) -> String) -> Result<()> {
+        numbers(stored, self.offset, self.scale, labels)?;
+        let (Some([no, yes]), Some(names)) = (self.classes, &self.names) else { return Ok(()) };
+        for (row, label) in labels.iter_mut().enumerate() {
+            *label = match *label {
+                value if value == no => 0.0,
+                value if value == yes => 1.0,
+                value => {
+                    return Err(Error::training(format!(
+                        "{}: the label is {value}, which is neither '{}' nor '{}', the classes of the model",
+                        at(row + 1),
+                        names[0],
+                        names[1]
+                    )));
+                }
+            };
+        }
+        Ok(())
+    }
+}
+
+/// Stored values as numbers in the units of the source.
+fn numbers(stored: &Values<'_>, offset: f64, scale: f64, to: &mut Vec<f64>) -> Result<()> {
+    let kernels = Kernels::<f64>::new(Tier::chosen().map_err(|error| Error::usage(error.to_string()))?);
+    to.clear();
+    to.resize(stored.len(), 0.0);
+    kernels.convert(stored, 0..stored.len(), to);
+    if (offset, scale) != (0.0, 1.0) {
+        to.iter_mut().for_each(|value| *value = scale.mul_add(*value, offset));
+    }
+    Ok(())
+}
+
+fn position(columns: &[Column], name: &str) -> usize {
+    columns.iter().position(|column| column.name == name).unwrap_or(columns.len())
+}
+
+/// The dataset's columns must be encoded as those of the model: equal encoders, equal dictionaries.
+fn check_same(model: &Model, dataset: &Dataset) -> Result<()> {
+    let about = &model.metadata;
+    let theirs = &dataset.manifest().columns;
+    let differs = |column: &&Column| {
+        column.role == Role::Feature
+            && !theirs
+                .iter()
+                .any(|other| other.name == column.name && other.role == column.role && other.kind == column.kind)
+    };
+    let extra = theirs.iter().filter(|column| column.role == Role::Feature).count()
+        != about.columns.iter().filter(|column| column.role == Role::Feature).count();
+    let first = about.columns.iter().find(differs);
+    if first.is_none() && !extra {
+        return Ok(());
+    }
+    let which = first.map_or("its columns".to_string(), |column| format!("column '{}'", column.name));
+    Err(Error::usage(format!(
+        "{}: {which} is encoded otherwise than in the dataset that the model was trained on. Name the source files \
+         instead: their rows are encoded as the model needs them",
+        dataset.folder().display()
+    )))
+}
