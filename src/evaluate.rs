@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use gristmill_io::dataset::Dataset;
+use gristmill_io::error::Place;
 use gristmill_io::manifest::{Column, Kind, Role, Split};
+use gristmill_io::source::{Chunk, Source};
 use gristmill_io::tiles::{Pick, StreamOptions};
 use gristmill_io::watch::{Cancel, Progress};
 use gristmill_kernels::tile::{Grain, Values};
@@ -11,6 +13,8 @@ use gristmill_kernels::{Kernels, Tier};
 
 use crate::error::{Error, Result};
 use crate::metrics::{Evaluation, Rows, Scoreboard, Task};
+use crate::predict::encoder;
+use crate::predict::ordered::in_order;
 use crate::predict::score::Scorer;
 use crate::run::Model;
 
@@ -61,6 +65,58 @@ pub fn on_dataset(model: &Model, dataset: &Dataset, splits: &[Split], settings: 
         first += stream.grains().len() as u64;
     }
     Ok(board.finish()?)
+}
+
+/// Evaluate on the rows of a source, which must have the label (and the weight, when training had one).
+///
+/// # Errors
+/// When the source cannot be read or a row has no stored form.
+pub fn on_source(model: &Model, source: &dyn Source, settings: &Settings<'_>) -> Result<Evaluation> {
+    let (encoder, layout) = encoder::encoder(model, true)?;
+    let columns = &model.metadata.columns;
+    let label = model.metadata.label().ok_or_else(|| Error::usage("the model was trained without a label"))?;
+    let truth = Truth::of(model, label, || {
+        Ok(encoder::dictionaries(model)?.swap_remove(position(columns, &label.name)).unwrap_or_default())
+    })?;
+    let weight = columns.iter().find(|column| column.role == Role::Weight);
+    let board = Scoreboard::new(model.metadata.task(), settings.memory_bytes as usize / 2, settings.scratch);
+    let judge = Judge { scorer: Scorer::new(model, &layout)?, truth: &truth, weight, board: &board };
+    settings.progress.begin("evaluate", source.bytes());
+    let draw = || {
+        settings.cancel.check()?;
+        Ok(source.next()?.map(|chunk| (chunk.number, chunk)))
+    };
+    let work = |chunk: Chunk| {
+        let (number, bytes) = (chunk.number, chunk.bytes);
+        let (mut buffers, mut first) = (Buffers::default(), 0);
+        for (part, batch) in source.decode(chunk)?.into_iter().enumerate() {
+            let place = encoder::place_in(source, number, first);
+            let grain = encoder.encode(&batch, &place)?;
+            let at = |row: usize| {
+                let (path, place) = place(row - 1);
+                format!("{}{}", path.display(), place_text(place))
+            };
+            // Chunks hold far fewer than 2^24 batches, so the numbers keep the order of the rows.
+            judge.grain((number << 24) + part as u64, &grain.grain(), &mut buffers, &at)?;
+            first += batch.num_rows();
+        }
+        Ok((first as u64, bytes))
+    };
+    in_order(settings.threads, draw, work, |(rows, bytes)| {
+        settings.progress.advance(rows, bytes);
+        Ok(())
+    })?;
+    settings.progress.end();
+    Ok(board.finish()?)
+}
+
+fn place_text(place: Place) -> String {
+    match place {
+        Place::File => String::new(),
+        Place::Line(line) => format!(", line {line}"),
+        Place::Row(row) => format!(", row {row}"),
+        Place::Offset(offset) => format!(", byte {offset}"),
+    }
 }
 
 /// What a worker keeps between grains.
@@ -191,7 +247,10 @@ fn position(columns: &[Column], name: &str) -> usize {
 }
 
 /// The dataset's columns must be encoded as those of the model: equal encoders, equal dictionaries.
-fn check_same(model: &Model, dataset: &Dataset) -> Result<()> {
+///
+/// # Errors
+/// When they are not.
+pub fn check_same(model: &Model, dataset: &Dataset) -> Result<()> {
     let about = &model.metadata;
     let theirs = &dataset.manifest().columns;
     let differs = |column: &&Column| {

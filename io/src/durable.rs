@@ -81,7 +81,10 @@ fn dead() -> bool {
 ///
 /// # Errors
 /// Of `write`, or [`Error::Io`]; the file is then as it was.
-pub fn write_file<T>(path: &Path, write: impl FnOnce(&mut File) -> Result<T>) -> Result<T> {
+pub fn write_file<T, E: From<Error>>(
+    path: &Path,
+    write: impl FnOnce(&mut File) -> std::result::Result<T, E>,
+) -> std::result::Result<T, E> {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let (folder, name) = parts(path)?;
     sweep(&folder, &name);
@@ -95,12 +98,12 @@ pub fn write_file<T>(path: &Path, write: impl FnOnce(&mut File) -> Result<T>) ->
     outcome
 }
 
-fn write_temporary<T>(
+fn write_temporary<T, E: From<Error>>(
     temporary: &Path,
     path: &Path,
     folder: &Path,
-    write: impl FnOnce(&mut File) -> Result<T>,
-) -> Result<T> {
+    write: impl FnOnce(&mut File) -> std::result::Result<T, E>,
+) -> std::result::Result<T, E> {
     let mut file =
         pass(Step::Create).and_then(|()| File::create(temporary)).map_err(|e| Error::io(path, "cannot create", e))?;
     // Tells the next run that this file is in use; a file system without locks loses only that.

@@ -6,9 +6,13 @@
 
 mod completions;
 mod config;
+mod doctor;
+mod evaluate;
 mod inspect;
 mod options;
+mod predict;
 mod session;
+mod summary;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -45,8 +49,14 @@ struct Cli {
 /// Every command, in the order of help.
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Judge a model on rows it has not seen
+    Evaluate(evaluate::Arguments),
+    /// Predict with a model: any source in, Parquet, CSV or Arrow out
+    Predict(predict::Arguments),
     /// Show what is in a dataset, a run or a source
     Inspect(inspect::Arguments),
+    /// Show what this machine can do: processor, memory, disk, MPI
+    Doctor(doctor::Arguments),
     /// Print completions for a shell
     Completions(completions::Arguments),
 }
@@ -58,6 +68,7 @@ pub fn main() -> ExitCode {
     let outcome = std::panic::catch_unwind(|| run(std::env::args_os().collect()));
     match outcome {
         Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) if reader_is_gone(&error) => ExitCode::SUCCESS,
         Ok(Err(error)) => {
             failure::print(&error);
             ExitCode::from(error.exit_code())
@@ -66,12 +77,21 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// True when the reader of standard output went away (`| head`): nobody is left to tell, and nothing is wrong.
+fn reader_is_gone(error: &Error) -> bool {
+    matches!(error, Error::Data(gristmill_io::Error::Io { path, source, .. })
+        if source.kind() == std::io::ErrorKind::BrokenPipe && path == std::path::Path::new("-"))
+}
+
 /// Parse and run.
 fn run(arguments: Vec<OsString>) -> Result<()> {
     let Some(matches) = parse(arguments)? else { return Ok(()) };
     let cli = Cli::from_arg_matches(&matches).map_err(|error| usage(&error))?;
     match &cli.command {
+        Command::Evaluate(arguments) => evaluate::run(arguments),
+        Command::Predict(arguments) => predict::run(arguments),
         Command::Inspect(arguments) => inspect::run(arguments),
+        Command::Doctor(arguments) => doctor::run(arguments),
         Command::Completions(arguments) => completions::run(arguments, &mut Cli::command()),
     }
 }

@@ -5,6 +5,7 @@
 //! (a fused multiply-add counts as two).
 
 pub mod disk;
+pub mod limit;
 pub mod memory;
 pub mod processor;
 

@@ -2,10 +2,14 @@
 //!
 //! | module | the question it answers |
 //! |---|---|
+//! | [`encoder`] | how do rows of a source become what the model reads? |
 //! | [`score`] | what is the margin of a row? |
 //! | [`ordered`] | how do many threads write in one order? |
 //! | [`output`] | how are predictions written? |
+//! | [`run`] | all of it |
 
+pub mod encoder;
 pub mod ordered;
 pub mod output;
+pub mod run;
 pub mod score;

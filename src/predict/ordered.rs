@@ -19,6 +19,80 @@ struct Line<T> {
     stopped: bool,
 }
 
+/// Takes results by number from many threads, and passes them on in order.
+pub struct Sink<T, F> {
+    line: Mutex<Line<T>>,
+    moved: Condvar,
+    absorb: Mutex<F>,
+    window: u64,
+}
+
+impl<T, F: FnMut(T) -> Result<()>> Sink<T, F> {
+    /// A sink that passes results 0, 1, 2... to `absorb`; threads wait that are `window` results ahead.
+    pub fn new(window: u64, absorb: F) -> Sink<T, F> {
+        let line = Line { waiting: BTreeMap::new(), next: 0, busy: false, failed: None, stopped: false };
+        Sink { line: Mutex::new(line), moved: Condvar::new(), absorb: Mutex::new(absorb), window }
+    }
+
+    /// True after a failure: there is no use in more results.
+    pub fn stopped(&self) -> bool {
+        self.lock().stopped
+    }
+
+    /// Stop with a failure that belongs to no result: it comes after those handed in so far.
+    pub fn stop(&self, error: Option<crate::Error>) {
+        let mut line = self.lock();
+        line.stopped = true;
+        if line.failed.is_none() {
+            line.failed = error;
+        }
+        self.moved.notify_all();
+    }
+
+    /// Hand in a result; when it is next, it and its successors are passed on by this thread.
+    pub fn hand_in(&self, number: u64, result: Result<T>) {
+        let mut line = self.lock();
+        while number >= line.next.saturating_add(self.window) && !line.stopped {
+            line = self.moved.wait(line).unwrap_or_else(PoisonError::into_inner);
+        }
+        line.waiting.insert(number, result);
+        if line.busy {
+            return;
+        }
+        line.busy = true;
+        let mut absorb = self.absorb.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let next = line.next;
+            let Some(result) = line.waiting.remove(&next) else { break };
+            drop(line);
+            let outcome = result.and_then(&mut *absorb);
+            line = self.lock();
+            line.next += 1;
+            self.moved.notify_all();
+            if let Err(error) = outcome {
+                line.waiting.clear();
+                line.stopped = true;
+                // A failure in line comes before one of drawing, which is about what follows.
+                line.failed = Some(error);
+                break;
+            }
+        }
+        line.busy = false;
+    }
+
+    /// How it went.
+    ///
+    /// # Errors
+    /// The first failure.
+    pub fn finish(self) -> Result<()> {
+        self.line.into_inner().unwrap_or_else(PoisonError::into_inner).failed.map_or(Ok(()), Err)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Line<T>> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Draw numbered items with `draw` (called by many threads, one at a time inside) until there is none, turn each into a
 /// result with `work` on `threads` threads, and pass the results to `absorb` in the order of their numbers 0, 1, 2...
 ///
@@ -30,102 +104,31 @@ pub fn in_order<I, T: Send>(
     work: impl Fn(I) -> Result<T> + Sync,
     absorb: impl FnMut(T) -> Result<()> + Send,
 ) -> Result<()> {
-    let window = 2 * threads as u64;
-    let line = Mutex::new(Line { waiting: BTreeMap::new(), next: 0, busy: false, failed: None, stopped: false });
-    let moved = Condvar::new();
-    let absorb = Mutex::new(absorb);
+    let sink = Sink::new(2 * threads as u64, absorb);
     std::thread::scope(|scope| {
         for _ in 0..threads.max(1) {
             scope.spawn(|| {
                 // A thread that panics must not leave the others waiting for its result.
-                let _guard = StopOnPanic { line: &line, moved: &moved };
-                while let Some((number, result)) = drawn(&draw, &work, &line, &moved) {
-                    hand_in(number, result, window, &line, &moved, &absorb);
+                let _guard = StopOnPanic(&sink);
+                while !sink.stopped() {
+                    match draw() {
+                        Ok(Some((number, item))) => sink.hand_in(number, work(item)),
+                        Ok(None) => break,
+                        Err(error) => sink.stop(Some(error)),
+                    }
                 }
             });
         }
     });
-    let line = line.into_inner().unwrap_or_else(PoisonError::into_inner);
-    line.failed.map_or(Ok(()), Err)
+    sink.finish()
 }
 
-/// The next item, worked on; none at the end or after a failure.
-fn drawn<I, T>(
-    draw: &(impl Fn() -> Result<Option<(u64, I)>> + Sync),
-    work: &(impl Fn(I) -> Result<T> + Sync),
-    line: &Mutex<Line<T>>,
-    moved: &Condvar,
-) -> Option<(u64, Result<T>)> {
-    if lock(line).stopped {
-        return None;
-    }
-    match draw() {
-        Ok(None) => None,
-        Ok(Some((number, item))) => Some((number, work(item))),
-        Err(error) => {
-            // Without a number: it comes after everything drawn so far.
-            let mut line = lock(line);
-            line.stopped = true;
-            line.failed.get_or_insert(error);
-            moved.notify_all();
-            None
-        }
-    }
-}
+struct StopOnPanic<'a, T, F: FnMut(T) -> Result<()>>(&'a Sink<T, F>);
 
-/// Put a result in line; when it is next, take it and its successors through the serial part.
-fn hand_in<T>(
-    number: u64,
-    result: Result<T>,
-    window: u64,
-    line: &Mutex<Line<T>>,
-    moved: &Condvar,
-    absorb: &Mutex<impl FnMut(T) -> Result<()>>,
-) {
-    let mut state = lock(line);
-    while number >= state.next + window && !state.stopped {
-        state = moved.wait(state).unwrap_or_else(PoisonError::into_inner);
-    }
-    state.waiting.insert(number, result);
-    if state.busy {
-        return;
-    }
-    state.busy = true;
-    let mut absorb = absorb.lock().unwrap_or_else(PoisonError::into_inner);
-    loop {
-        let next = state.next;
-        let Some(result) = state.waiting.remove(&next) else { break };
-        drop(state);
-        let outcome = result.and_then(&mut *absorb);
-        state = lock(line);
-        state.next += 1;
-        if let Err(error) = outcome {
-            state.waiting.clear();
-            state.stopped = true;
-            // A failure in line comes before one of drawing, which is about what follows.
-            state.failed = Some(error);
-            moved.notify_all();
-            break;
-        }
-        moved.notify_all();
-    }
-    state.busy = false;
-}
-
-fn lock<T>(line: &Mutex<Line<T>>) -> MutexGuard<'_, Line<T>> {
-    line.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-struct StopOnPanic<'a, T> {
-    line: &'a Mutex<Line<T>>,
-    moved: &'a Condvar,
-}
-
-impl<T> Drop for StopOnPanic<'_, T> {
+impl<T, F: FnMut(T) -> Result<()>> Drop for StopOnPanic<'_, T, F> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            lock(self.line).stopped = true;
-            self.moved.notify_all();
+            self.0.stop(None);
         }
     }
 }

@@ -127,6 +127,20 @@ impl Report {
     }
 }
 
+/// Standard output, for results that are streams.
+#[derive(Clone, Copy, Debug)]
+pub struct Stdout;
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        std::io::stdout().lock().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        std::io::stdout().lock().flush()
+    }
+}
+
 /// Write to standard output; a reader that went away is no error.
 fn to_stdout(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();

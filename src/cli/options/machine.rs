@@ -35,6 +35,13 @@ impl MachineOptions {
     }
 }
 
+impl MachineOptions {
+    /// Bytes of memory to stay within.
+    pub fn memory_bytes(&self) -> u64 {
+        self.memory.unwrap_or_else(crate::machine::limit::default_memory_bytes)
+    }
+}
+
 /// A number of bytes: `1500000`, `800MB` (powers of ten), `2GiB` or `2G` (powers of two).
 pub fn size(text: &str) -> std::result::Result<u64, String> {
     let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());

@@ -2,8 +2,10 @@
 
 mod machine;
 mod output;
+mod reading;
 mod training;
 
 pub use machine::MachineOptions;
 pub use output::OutputOptions;
+pub use reading::ReadingOptions;
 pub use training::TrainingOptions;

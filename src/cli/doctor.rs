@@ -1,0 +1,141 @@
+//! `gristmill doctor`: what this machine can do, and what gristmill makes of it.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use gristmill_kernels::tier::Tier;
+use serde::Serialize;
+
+use super::Session;
+use super::options::OutputOptions;
+use crate::error::Result;
+use crate::machine::limit::{MemoryLimit, memory_limit};
+use crate::machine::{MachineReport, disk};
+use crate::report::{Table, number};
+
+/// Bytes written and read to measure the disk: seconds on a slow one, enough to fill the queue of a fast one.
+const DISK_TEST_BYTES: u64 = 1 << 30;
+
+/// Arguments of `doctor`.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Measure the disk of a folder as well (writes and reads 1 GiB there)
+    #[arg(long, value_name = "FOLDER", num_args = 0..=1, default_missing_value = ".")]
+    disk: Option<PathBuf>,
+    /// Threads that read memory; default: all cores that this process may use
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    #[command(flatten)]
+    output: OutputOptions,
+}
+
+/// What was found.
+#[derive(Debug, Serialize)]
+struct Findings {
+    version: &'static str,
+    machine: MachineReport,
+    tier: TierFinding,
+    memory_limit: MemoryLimit,
+    disk: Option<disk::DiskBandwidth>,
+    mpi: MpiFinding,
+}
+
+#[derive(Debug, Serialize)]
+struct TierFinding {
+    used: Option<&'static str>,
+    best: &'static str,
+    available: Vec<&'static str>,
+    forced_by_environment: Option<String>,
+    fault: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct MpiFinding {
+    built: bool,
+    launcher: Option<String>,
+}
+
+/// Look and measure.
+///
+/// # Errors
+/// When the disk cannot be measured.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let session = Session::new(&arguments.output)?;
+    let threads = super::options::MachineOptions { threads: arguments.threads, memory: None }.threads()?;
+    let disk = arguments.disk.as_deref().map(measure_disk).transpose()?;
+    let findings = Findings {
+        version: env!("CARGO_PKG_VERSION"),
+        machine: MachineReport::measure(threads),
+        tier: tier(),
+        memory_limit: memory_limit(),
+        disk,
+        mpi: MpiFinding { built: cfg!(feature = "mpi"), launcher: None },
+    };
+    session.report.json(&findings)?;
+    session.report.text(&text(&findings))
+}
+
+fn measure_disk(folder: &std::path::Path) -> Result<disk::DiskBandwidth> {
+    disk::measure(&disk::DiskTest::new(folder, DISK_TEST_BYTES))
+        .map_err(|error| gristmill_io::Error::io(folder, "cannot measure the disk", error).into())
+}
+
+fn tier() -> TierFinding {
+    let forced = std::env::var(gristmill_kernels::tier::VARIABLE).ok();
+    let chosen = Tier::chosen();
+    TierFinding {
+        used: chosen.as_ref().ok().map(|tier| tier.name()),
+        best: Tier::best().name(),
+        available: Tier::available().into_iter().map(Tier::name).collect(),
+        forced_by_environment: forced,
+        fault: chosen.err().map(|error| error.to_string()),
+    }
+}
+
+fn text(found: &Findings) -> String {
+    let mut table = Table::of_pairs();
+    let processor = &found.machine.processor;
+    let name = if processor.name.is_empty() { "(the system does not say)" } else { &processor.name };
+    table.pair("processor", name);
+    table.pair("cores", format!("{} usable of {} online", processor.cores_usable, processor.cores_online));
+    let caches: Vec<String> = processor
+        .caches
+        .iter()
+        .map(|cache| format!("L{} {}", cache.level, number::binary_bytes(cache.bytes)))
+        .collect();
+    table.pair("caches", caches.join(", "));
+    table.pair("tier", tier_text(&found.tier));
+    let memory = &found.machine.memory;
+    let rate = number::gb_per_s(memory.best);
+    table.pair(
+        "memory bandwidth",
+        format!("{rate} read by {} threads (median {})", memory.threads, number::gb_per_s(memory.median)),
+    );
+    let limit = &found.memory_limit;
+    table.pair("memory limit", format!("{} ({})", number::binary_bytes(limit.bytes), limit.from));
+    table.pair("disk", found.disk.as_ref().map_or("not measured (add --disk)".into(), disk_text));
+    table.pair("mpi", mpi_text(&found.mpi));
+    format!("gristmill {}\n{}", found.version, table.text(2))
+}
+
+fn tier_text(tier: &TierFinding) -> String {
+    let others = tier.available.join(", ");
+    match (&tier.used, &tier.fault, &tier.forced_by_environment) {
+        (Some(used), _, Some(_)) => format!("{used}, as GRISTMILL_TIER says (of {others})"),
+        (Some(used), _, None) => format!("{used} (of {others}; GRISTMILL_TIER forces another)"),
+        (None, fault, _) => fault.clone().unwrap_or_default(),
+    }
+}
+
+fn disk_text(disk: &disk::DiskBandwidth) -> String {
+    let cache = if disk.direct { "" } else { "; through the page cache, so perhaps the speed of memory" };
+    let (read, write) = (number::gb_per_s(disk.read), number::gb_per_s(disk.write));
+    format!("{read} read, {write} written in {}{cache}", disk.folder.display())
+}
+
+fn mpi_text(mpi: &MpiFinding) -> String {
+    let built = if mpi.built { "built in" } else { "not built in (cargo build --release --features mpi)" };
+    let launcher =
+        mpi.launcher.as_ref().map_or("started stand-alone".into(), |launcher| format!("started by {launcher}"));
+    format!("{built}; {launcher}")
+}

@@ -1,0 +1,79 @@
+//! How source files are read.
+
+use clap::Args;
+use gristmill_io::source::{SourceOptions, TextType};
+
+use crate::error::{Error, Result};
+
+/// Flags of reading; formats and delimiters are recognised, so most sources need none of them.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Reading")]
+pub struct ReadingOptions {
+    /// Format of the sources; default: by extension, else by content
+    #[arg(long, value_name = "NAME", help = format!("Format of the sources: {} [default: by extension, else by content]", formats()))]
+    pub format: Option<String>,
+    /// CSV: what separates fields, a character or `tab` [default: recognised]
+    #[arg(long, value_name = "CHAR")]
+    pub delimiter: Option<String>,
+    /// CSV: whether the first line holds names (without, columns are c0, c1, ...)
+    #[arg(long, value_name = "true|false")]
+    pub header: Option<bool>,
+    /// Text formats: texts that stand for a missing value, separated by commas [default: empty, NA, NaN, null, ...]
+    #[arg(long, value_name = "TEXTS", value_delimiter = ',')]
+    pub null_values: Vec<String>,
+    /// Text formats: types of columns, NAME=boolean|integer|float|date|timestamp|text [default: from a sample]
+    #[arg(long, value_name = "NAME=TYPE", value_delimiter = ',')]
+    pub types: Vec<String>,
+}
+
+impl ReadingOptions {
+    /// The options that these flags make.
+    ///
+    /// # Errors
+    /// When a delimiter or a type is not one.
+    pub fn options(&self) -> Result<SourceOptions> {
+        let mut options =
+            SourceOptions { format: self.format.clone(), header: self.header, ..SourceOptions::default() };
+        options.delimiter = self.delimiter.as_deref().map(delimiter).transpose()?;
+        if !self.null_values.is_empty() {
+            options.null_values = self.null_values.clone();
+        }
+        for given in &self.types {
+            let (name, kind) = given.rsplit_once('=').ok_or_else(|| {
+                Error::usage(format!("--types is '{given}'; NAME=TYPE, separated by commas, was expected"))
+            })?;
+            options.types.insert(name.to_string(), text_type(kind)?);
+        }
+        Ok(options)
+    }
+}
+
+fn formats() -> String {
+    gristmill_io::source::FORMATS.iter().map(|format| format.name).collect::<Vec<_>>().join(", ")
+}
+
+fn delimiter(text: &str) -> Result<u8> {
+    match text {
+        "tab" | "\\t" => Ok(b'\t'),
+        _ => match text.as_bytes() {
+            [byte] if byte.is_ascii() && !matches!(byte, b'"' | b'\n' | b'\r') => Ok(*byte),
+            _ => Err(Error::usage(format!("--delimiter is '{text}'; one character or `tab` was expected"))),
+        },
+    }
+}
+
+fn text_type(name: &str) -> Result<TextType> {
+    Ok(match name {
+        "boolean" => TextType::Boolean,
+        "integer" => TextType::Integer,
+        "float" => TextType::Float,
+        "date" => TextType::Date,
+        "timestamp" => TextType::Timestamp,
+        "text" => TextType::Text,
+        _ => {
+            return Err(Error::usage(format!(
+                "--types: unknown type '{name}'; boolean, integer, float, date, timestamp or text was expected"
+            )));
+        }
+    })
+}

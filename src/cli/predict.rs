@@ -1,0 +1,188 @@
+//! `gristmill predict RUN SOURCE... -o FILE`.
+
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use gristmill_io::dataset::{Dataset, MANIFEST};
+use gristmill_io::durable;
+use gristmill_io::manifest::Split;
+use gristmill_io::source::{self, Source};
+
+use super::Session;
+use super::options::{MachineOptions, OutputOptions, ReadingOptions};
+use crate::error::{Error, Result};
+use crate::predict::encoder;
+use crate::predict::output::Format;
+use crate::predict::run::{Settings, added, on_dataset, on_source};
+use crate::report::number;
+use crate::run::Model;
+
+/// Arguments of `predict`.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// The run whose model predicts
+    pub run: PathBuf,
+    /// Files, folders, patterns, `-` for standard input, or the dataset that the model was trained on
+    #[arg(required = true)]
+    pub source: Vec<String>,
+    /// Where to write, by extension .parquet, .csv or .arrow; `-` for CSV on standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// Format to write when the extension does not say: parquet, csv or arrow
+    #[arg(long, value_name = "NAME")]
+    pub output_format: Option<String>,
+    /// Columns of the source to write before the prediction, separated by commas, or `all`
+    #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
+    pub keep: Vec<String>,
+    /// Rows of a dataset: train, test or all [default: test, when there are any]
+    #[arg(long, value_name = "SPLIT")]
+    pub split: Option<String>,
+    /// Replace the output when it exists
+    #[arg(long)]
+    pub force: bool,
+    /// Flags of reading.
+    #[command(flatten)]
+    pub reading: ReadingOptions,
+    /// Flags of the machine.
+    #[command(flatten)]
+    pub machine: MachineOptions,
+    /// Flags of output.
+    #[command(flatten)]
+    pub output_options: OutputOptions,
+}
+
+/// Predict.
+///
+/// # Errors
+/// When model or source cannot be read, or the output exists or cannot be written.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let session = Session::new(&arguments.output_options)?;
+    predict(arguments, &session).map_err(|error| session.explain(error))
+}
+
+fn predict(arguments: &Arguments, session: &Session) -> Result<()> {
+    let model = Model::read(&arguments.run)?;
+    let format = Format::find(arguments.output_format.as_deref(), &arguments.output)?;
+    let to_stdout = arguments.output == Path::new("-");
+    if to_stdout && format != Format::Csv {
+        return Err(Error::usage("only CSV can be written to standard output; name a file for other formats"));
+    }
+    if !to_stdout {
+        durable::check_output(&arguments.output, arguments.force)?;
+    }
+    let input = Input::open(arguments, &model)?;
+    let watcher = session.report.watcher();
+    let settings = Settings {
+        threads: arguments.machine.threads()?,
+        memory_bytes: arguments.machine.memory_bytes(),
+        format,
+        output: &arguments.output,
+        progress: &watcher,
+        cancel: &session.cancel,
+    };
+    let began = std::time::Instant::now();
+    if to_stdout {
+        input.predict(&model, crate::report::Stdout, &settings)?;
+        return Ok(());
+    }
+    let rows = durable::write_file(&arguments.output, |file| {
+        input.predict(&model, BufWriter::with_capacity(1 << 20, file), &settings)
+    })?;
+    let s = began.elapsed().as_secs_f64().max(1e-9);
+    session.report.json(&serde_json::json!({
+        "rows": rows, "output": arguments.output, "seconds": s, "rows_per_s": rows as f64 / s,
+        "columns": added(&model).iter().map(|field| field.name().clone()).collect::<Vec<_>>(),
+    }))?;
+    session.report.text(&format!(
+        "{} rows predicted into {} ({})",
+        number::count(rows),
+        arguments.output.display(),
+        number::rows_per_s(rows as f64 / s)
+    ))
+}
+
+/// What is predicted.
+enum Input {
+    Source(Box<dyn Source>, Vec<String>),
+    Dataset(Box<Dataset>, Vec<Split>),
+}
+
+impl Input {
+    fn open(arguments: &Arguments, model: &Model) -> Result<Input> {
+        if let Some(dataset) = dataset_of(&arguments.source)? {
+            if !arguments.keep.is_empty() {
+                return Err(Error::usage(
+                    "--keep: a dataset holds encoded columns only; name the source files to keep some",
+                ));
+            }
+            let splits = splits(arguments.split.as_deref(), &dataset)?;
+            return Ok(Input::Dataset(Box::new(dataset), splits));
+        }
+        if arguments.split.is_some() {
+            return Err(Error::usage("--split: a source has no splits; only datasets have"));
+        }
+        let (source, keep) = open_source(&arguments.source, &arguments.reading, model, &arguments.keep, false)?;
+        Ok(Input::Source(source, keep))
+    }
+
+    fn predict<W: Write + Send>(&self, model: &Model, to: W, settings: &Settings<'_>) -> Result<u64> {
+        match self {
+            Input::Source(source, keep) => on_source(model, source.as_ref(), keep, to, settings),
+            Input::Dataset(dataset, splits) => on_dataset(model, dataset, splits, to, settings),
+        }
+    }
+}
+
+/// The dataset that a lone argument names, where it does.
+pub fn dataset_of(sources: &[String]) -> Result<Option<Dataset>> {
+    match sources {
+        [one] if Path::new(one).join(MANIFEST).is_file() => Ok(Some(Dataset::open(Path::new(one))?)),
+        _ => Ok(None),
+    }
+}
+
+/// The splits that are meant.
+pub fn splits(name: Option<&str>, dataset: &Dataset) -> Result<Vec<Split>> {
+    let has_test = dataset.rows(Split::Test) > 0;
+    match name {
+        None if has_test => Ok(vec![Split::Test]),
+        None | Some("train") => Ok(vec![Split::Train]),
+        Some("test") if has_test => Ok(vec![Split::Test]),
+        Some("test") => Err(Error::usage(format!(
+            "{}: no rows were held out. Use --split train, or ingest again with --test-share",
+            dataset.folder().display()
+        ))),
+        Some("all") => Ok(vec![Split::Train, Split::Test]),
+        Some(other) => Err(Error::usage(format!("--split is '{other}'; train, test or all was expected"))),
+    }
+}
+
+/// Open sources with the columns that the model reads (its label and weight where `targets` says so) and those to keep.
+pub fn open_source(
+    specs: &[String],
+    reading: &ReadingOptions,
+    model: &Model,
+    keep: &[String],
+    targets: bool,
+) -> Result<(Box<dyn Source>, Vec<String>)> {
+    let mut options = reading.options()?;
+    let files = source::list(specs, &options)?;
+    let schema = source::open_files(&files, &options)?.schema();
+    let has: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
+    let keep = if keep == ["all"] { has.clone() } else { keep.to_vec() };
+    let (encoder, _) = encoder::encoder(model, targets)?;
+    let needed: Vec<String> = encoder.names().into_iter().map(String::from).collect();
+    if let Some(missing) = needed.iter().find(|name| !has.contains(name)) {
+        let path = files.first().map(|file| file.path.clone()).unwrap_or_default();
+        let error = gristmill_io::Error::data(path, "the column is not there, and the model needs it").column(missing);
+        return Err(error.help(format!("The source has {}", has.join(", "))).into());
+    }
+    options = encoder::typed(options, model);
+    let mut wanted = needed;
+    wanted.extend(keep.iter().filter(|name| has.contains(name)).cloned());
+    wanted.sort_unstable();
+    wanted.dedup();
+    options.columns = Some(wanted);
+    Ok((source::open_files(&files, &options)?, keep))
+}

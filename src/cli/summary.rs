@@ -1,0 +1,36 @@
+//! What commands say at their end.
+
+use gristmill_io::manifest::Split;
+
+use crate::metrics::Evaluation;
+use crate::report::{Table, number};
+
+/// The name of a split, as `--split` takes it.
+pub fn split_name(split: Split) -> &'static str {
+    match split {
+        Split::Train => "train",
+        Split::Test => "test",
+    }
+}
+
+/// The figures, and the calibration table of a classifier.
+pub fn evaluation(evaluation: &Evaluation) -> String {
+    let mut table = Table::of_pairs();
+    table.pair("rows", number::count(evaluation.rows));
+    for figure in &evaluation.figures {
+        table.pair(&figure.name.replace('_', " "), number::optional(figure.value, 6));
+    }
+    if evaluation.calibration.is_empty() {
+        return table.text(2);
+    }
+    let mut bins = Table::with_head(&["predicted", ">weight", ">mean predicted", ">observed"]);
+    for bin in &evaluation.calibration {
+        bins.line([
+            format!("{:.1} .. {:.1}", bin.above, bin.up_to),
+            number::plain(bin.weight, 6),
+            bin.predicted.map_or_else(|| "-".into(), |value| format!("{value:.4}")),
+            bin.observed.map_or_else(|| "-".into(), |value| format!("{value:.4}")),
+        ]);
+    }
+    format!("{}\n\n  calibration\n{}", table.text(2), bins.text(2))
+}
