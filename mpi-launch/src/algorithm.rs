@@ -31,6 +31,8 @@ pub struct Settings {
     pub ring_bytes_min: usize,
     /// Bytes of the longest message of a ring or tree.
     pub chunk_bytes: usize,
+    /// Columns that a ring has under way at a time, up to [`crate::Tag::LANES`].
+    pub lanes: u32,
     /// Silence after which a rank counts as lost. It must exceed the longest time by which one rank may be ahead of
     /// another; `None` waits for ever.
     pub patience: Option<Duration>,
@@ -38,21 +40,22 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { algorithm: Algorithm::Auto, ring_bytes_min: 256 << 10, chunk_bytes: 1 << 20, patience: None }
+        Self { algorithm: Algorithm::Auto, ring_bytes_min: 256 << 10, chunk_bytes: 128 << 10, lanes: 8, patience: None }
     }
 }
 
 impl Settings {
-    /// The algorithm for a sum of `bytes`: below `ring_bytes_min` latency rules and the sum takes the MPI library's
-    /// way where there is one, else the tree; from there on bandwidth rules, and the ring moves the fewest bytes.
+    /// The algorithm for a sum of `bytes`. Below `ring_bytes_min` latency rules: the sum takes the MPI library's way
+    /// where there is one, unless a silent rank must be noticed (`patience`), for the library waits for ever; else the
+    /// tree. From there on bandwidth rules, and the ring moves the fewest bytes.
     #[must_use]
     pub fn chosen(&self, bytes: usize, has_native: bool) -> Algorithm {
         match self.algorithm {
             Algorithm::Mpi if has_native => Algorithm::Mpi,
-            Algorithm::Auto | Algorithm::Mpi if bytes >= self.ring_bytes_min => Algorithm::Ring,
-            Algorithm::Auto | Algorithm::Mpi if has_native => Algorithm::Mpi,
-            Algorithm::Auto | Algorithm::Mpi => Algorithm::Tree,
-            fixed => fixed,
+            Algorithm::Ring | Algorithm::Tree => self.algorithm,
+            _ if bytes >= self.ring_bytes_min => Algorithm::Ring,
+            _ if has_native && self.patience.is_none() => Algorithm::Mpi,
+            _ => Algorithm::Tree,
         }
     }
 }
@@ -67,6 +70,8 @@ mod tests {
         assert_eq!(auto.chosen(8, false), Algorithm::Tree);
         assert_eq!(auto.chosen(8, true), Algorithm::Mpi);
         assert_eq!(auto.chosen(64 << 20, true), Algorithm::Ring);
+        let limited = Settings { patience: Some(Duration::from_secs(60)), ..auto };
+        assert_eq!(limited.chosen(8, true), Algorithm::Tree);
         let told = |algorithm| Settings { algorithm, ..Settings::default() };
         assert_eq!(told(Algorithm::Ring).chosen(8, true), Algorithm::Ring);
         assert_eq!(told(Algorithm::Tree).chosen(64 << 20, true), Algorithm::Tree);

@@ -45,8 +45,16 @@ pub enum CommError {
         doing: String,
         /// Bytes the step calls for.
         expected: usize,
-        /// Bytes that came.
-        found: usize,
+        /// Bytes that came, as far as known.
+        found: String,
+    },
+    /// The MPI library's own collective failed; it does not say because of which rank.
+    #[error("{operation} failed: {message}")]
+    Library {
+        /// The function that failed.
+        operation: &'static str,
+        /// The library's own words.
+        message: String,
     },
     /// The launcher's environment and this binary do not fit.
     #[error("{0}")]

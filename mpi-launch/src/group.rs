@@ -57,10 +57,10 @@ impl<T: Transport> Group<T> {
     {
         let algorithm = self.settings.chosen(size_of_val(values), false);
         let operation = self.next_operation();
-        let (transport, chunk) = (&self.transport, self.settings.chunk_bytes);
+        let (transport, settings) = (&self.transport, &self.settings);
         let way = match algorithm {
-            Algorithm::Ring => Ring::start(transport, operation, chunk, values, add).map(Way::Ring),
-            _ => Tree::start(transport, operation, chunk, values, add).map(Way::Tree),
+            Algorithm::Ring => Ring::start(transport, operation, settings, values, add).map(Way::Ring),
+            _ => Tree::start(transport, operation, settings.chunk_bytes, values, add).map(Way::Tree),
         };
         Ok(AllReduce { transport, way: way.map_err(|error| error.while_doing(|| "starting a sum".to_string()))? })
     }
@@ -123,6 +123,15 @@ impl<T: Transport> Communicator for Group<T> {
 
     fn size(&self) -> usize {
         self.transport.size()
+    }
+
+    fn all_reduce(&self, sum: &mut [i64]) -> Result<()> {
+        if self.settings.chosen(size_of_val(sum), true) == Algorithm::Mpi
+            && let Some(done) = self.transport.native_all_reduce(sum)
+        {
+            return done;
+        }
+        self.start_all_reduce(sum)?.wait()
     }
 
     fn start_all_reduce<'a>(&'a self, sum: &'a mut [i64]) -> Result<Box<dyn Pending + 'a>> {

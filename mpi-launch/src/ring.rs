@@ -14,8 +14,10 @@
 //! Source: P. Patarasuk and X. Yuan, "Bandwidth optimal all-reduce algorithms for clusters of workstations", JPDC 69
 //! (2009).
 
+use std::cmp::Ordering;
 use std::ops::Range;
 
+use crate::algorithm::Settings;
 use crate::communicator::Result;
 use crate::element::Element;
 use crate::transport::{Step, Tag, Transport};
@@ -27,6 +29,8 @@ pub struct Ring<'a, E, A> {
     cut: Cut,
     operation: u32,
     lanes: Vec<Lane>,
+    /// Most lanes at a time.
+    width: u32,
 }
 
 /// One column under way.
@@ -84,15 +88,16 @@ impl<'a, E: Element, A: Fn(E, E) -> E> Ring<'a, E, A> {
     pub fn start<T: Transport + ?Sized>(
         transport: &T,
         operation: u32,
-        chunk_bytes: usize,
+        settings: &Settings,
         values: &'a mut [E],
         add: A,
     ) -> Result<Self> {
         let ranks = transport.size();
-        let cut = Cut::new(transport.rank(), ranks, values.len(), chunk_bytes / E::BYTES);
-        let mut ring = Self { values, add, cut, operation, lanes: Vec::new() };
+        let cut = Cut::new(transport.rank(), ranks, values.len(), settings.chunk_bytes / E::BYTES);
+        let mut ring =
+            Self { values, add, cut, operation, lanes: Vec::new(), width: settings.lanes.clamp(1, Tag::LANES) };
         if ranks > 1 {
-            for (column, lane) in (0..Tag::LANES).enumerate() {
+            for (column, lane) in (0..ring.width).enumerate() {
                 ring.start_column(transport, Tag::new(operation, lane), column)?;
             }
         }
@@ -149,16 +154,15 @@ impl<'a, E: Element, A: Fn(E, E) -> E> Ring<'a, E, A> {
         let mut lane = self.lanes.swap_remove(index);
         let values = &mut self.values[self.cut.received(lane.column, lane.step)];
         let last_sum = self.cut.ranks - 2;
-        if lane.step <= last_sum {
-            E::fold_onto(&mut message, values, &self.add);
-        }
-        if lane.step >= last_sum {
-            E::decode(&message, values);
+        match lane.step.cmp(&last_sum) {
+            Ordering::Less => E::fold_onto(&mut message, values, &self.add),
+            Ordering::Equal => E::fold_both(&mut message, values, &self.add),
+            Ordering::Greater => E::decode(&message, values),
         }
         lane.step += 1;
         if lane.step == self.cut.steps() {
             transport.recycle(message);
-            return self.start_column(transport, lane.tag, lane.column + Tag::LANES as usize);
+            return self.start_column(transport, lane.tag, lane.column + self.width as usize);
         }
         self.expect(transport, &lane)?;
         transport.send(self.right(), lane.tag, message)?;

@@ -198,6 +198,7 @@ impl Transport for ThreadTransport {
         let expected = lock(&self.expected).get_mut(&(from, tag)).and_then(VecDeque::pop_front);
         let (expected, found) = (expected.unwrap_or(0), message.len());
         if expected != found {
+            let found = found.to_string();
             return Err(CommError::Mismatch { rank: from, doing: String::new(), expected, found });
         }
         Ok(Some(message))

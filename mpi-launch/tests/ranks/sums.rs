@@ -43,7 +43,7 @@ fn every_number_of_ranks_and_length_gives_the_plain_sum() {
 }
 
 #[test]
-fn a_large_sum_takes_the_ring_with_chunks_of_a_mebibyte() {
+fn a_large_sum_takes_the_ring_by_default_chunks() {
     let (ranks, length) = (3, (5 << 20) / 8 * 3 + 17);
     let results = run(ranks, |ranks_door: &dyn Communicator| {
         let mut sum = values(ranks_door.rank(), length);

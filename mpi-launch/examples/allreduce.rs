@@ -1,0 +1,92 @@
+//! Ring and tree against the MPI library's own in-place `MPI_Allreduce`, 1 KiB to 256 MiB of i64.
+//!
+//! `mpirun -n 4 target/release/examples/allreduce [LARGEST_MIB] [CHUNK_KIB] [LANES]` (build it with
+//! `cargo build --release -p mpi-launch --features mpi --example allreduce`). Each answer is checked before it is
+//! timed; the three are timed in turn, round by round; a round's time is that of its slowest rank; the table shows
+//! medians, and how many times faster than `MPI_Allreduce` each is.
+#![forbid(unsafe_code)]
+
+use std::time::Instant;
+
+use mpi_launch::world::{World, library, world};
+use mpi_launch::{Algorithm, CommError, Communicator, Group, Settings};
+
+/// Ways compared; the first is the one to beat.
+const WAYS: [Algorithm; 3] = [Algorithm::Mpi, Algorithm::Ring, Algorithm::Tree];
+
+fn main() -> Result<(), CommError> {
+    let number = |place: usize, default: usize| {
+        std::env::args().nth(place).and_then(|text| text.parse().ok()).unwrap_or(default)
+    };
+    let (largest, chunk_bytes) = (number(1, 256) << 20, number(2, Settings::default().chunk_bytes >> 10) << 10);
+    let lanes = number(3, Settings::default().lanes as usize) as u32;
+    let settings = Settings { chunk_bytes, lanes, ..Settings::default() };
+    let mut group = world(settings)?;
+    let first = group.rank() == 0;
+    if first {
+        println!("{} ranks, {}, {lanes} lanes of {} KiB", group.size(), library(), chunk_bytes >> 10);
+        println!(
+            "{:>12} {:>12} {:>12} {:>12} {:>10} {:>10}",
+            "bytes", "MPI us", "ring us", "tree us", "ring x", "tree x"
+        );
+    }
+    let mut bytes = 1 << 10;
+    while bytes <= largest {
+        let times = compare(&mut group, settings, bytes)?;
+        if first {
+            let [mpi, ring, tree] = times.map(|seconds| seconds * 1e6);
+            println!("{bytes:>12} {mpi:>12.1} {ring:>12.1} {tree:>12.1} {:>10.2} {:>10.2}", mpi / ring, mpi / tree);
+        }
+        bytes *= 4;
+    }
+    Ok(())
+}
+
+/// Median seconds of each way for a sum of `bytes`.
+fn compare(group: &mut Group<World>, settings: Settings, bytes: usize) -> Result<[f64; 3], CommError> {
+    let length = bytes / 8;
+    let mut values = vec![0_i64; length];
+    for algorithm in WAYS {
+        group.set(Settings { algorithm, ..settings });
+        check(group, &mut values)?;
+    }
+    values.fill(0);
+    let (rounds, calls) = if bytes < 1 << 20 { (21, 50) } else { (7, ((16 << 20) / bytes).max(1)) };
+    let mut seconds = [const { Vec::new() }; 3];
+    for _round in 0..rounds {
+        for (algorithm, seconds) in WAYS.into_iter().zip(&mut seconds) {
+            group.set(Settings { algorithm, ..settings });
+            group.barrier()?;
+            let start = Instant::now();
+            for _call in 0..calls {
+                group.all_reduce(&mut values)?;
+            }
+            let own = start.elapsed().as_secs_f64() / calls as f64;
+            let all = group.all_gather(&own.to_le_bytes())?;
+            let read = |bytes: &Vec<u8>| bytes.first_chunk().map_or(f64::NAN, |bytes| f64::from_le_bytes(*bytes));
+            seconds.push(all.iter().map(read).fold(0.0, f64::max));
+        }
+    }
+    Ok(seconds.map(|mut seconds| {
+        seconds.sort_by(f64::total_cmp);
+        seconds[seconds.len() / 2]
+    }))
+}
+
+/// One sum whose answer is known: rank r adds r + 1 times the index.
+fn check(group: &Group<World>, values: &mut [i64]) -> Result<(), CommError> {
+    let (rank, ranks) = (group.rank() as i64, group.size() as i64);
+    for (index, value) in values.iter_mut().enumerate() {
+        *value = (rank + 1) * index as i64;
+    }
+    group.all_reduce(values)?;
+    let factor = ranks * (ranks + 1) / 2;
+    match values.iter().enumerate().find(|(index, value)| **value != factor * *index as i64) {
+        None => Ok(()),
+        Some((index, value)) => {
+            eprintln!("wrong sum at {index}: {value}, expected {}", factor * index as i64);
+            group.abort("wrong sum", 1);
+            Ok(())
+        }
+    }
+}

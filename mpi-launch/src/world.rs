@@ -1,0 +1,349 @@
+//! Ranks started by mpirun or srun: a [`Transport`] over MPI (crate `mpi`, any library it builds against).
+//!
+//! Messages are `MPI_Isend` and `MPI_Irecv` on a duplicate of the world communicator, so that they cannot meet anyone
+//! else's. This file talks to the C interface, because the safe one ties a request to a scope on the stack, and an
+//! exchange here lives on while the scan goes on; in return every buffer of a request is owned by [`State`] until MPI
+//! says that the request is complete. One lock serialises all calls (thread level MPI_THREAD_SERIALIZED).
+
+use std::collections::{HashMap, VecDeque};
+use std::ffi::{c_char, c_int};
+use std::mem::{MaybeUninit, forget};
+use std::ptr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use mpi::Threading;
+use mpi::environment::{Universe, initialize_with_threading, library_version};
+use mpi::ffi;
+
+use crate::algorithm::Settings;
+use crate::communicator::{CommError, Result};
+use crate::group::Group;
+use crate::transport::{Pool, Tag, Transport};
+
+/// All ranks of the launcher's job. MPI is initialised here, once per process, and finalised when the group is dropped,
+/// which waits for the other ranks: after a failure call [`crate::Communicator::abort`] instead.
+///
+/// # Errors
+/// [`CommError::Launch`] when MPI was initialised before or cannot be called from several threads in turn.
+pub fn world(settings: Settings) -> Result<Group<World>> {
+    Ok(Group::new(World::new(settings.patience)?, settings))
+}
+
+/// The MPI library's name and version, on one line. It can be asked for without initialising MPI.
+#[must_use]
+pub fn library() -> String {
+    let text = library_version().unwrap_or_default();
+    text.lines().next().unwrap_or_default().trim_end_matches(['\0', ',']).trim().to_string()
+}
+
+/// This rank's end of MPI.
+pub struct World {
+    rank: usize,
+    size: usize,
+    patience: Option<Duration>,
+    state: Mutex<State>,
+}
+
+/// Everything that MPI reads or writes; reached under the lock only.
+struct State {
+    comm: ffi::MPI_Comm,
+    /// Posted receives by stream, in the order they were posted, which is the order MPI matches them in.
+    incoming: HashMap<(usize, Tag), VecDeque<Posted>>,
+    outgoing: Vec<Leaving>,
+    pool: Pool,
+    /// Requests completed.
+    completed: u64,
+    /// Whether an exchange failed: the ranks are then no longer at the same step and MPI cannot be finalised.
+    failed: bool,
+    /// Finalises MPI when dropped, after `State::drop`.
+    _universe: Universe,
+}
+
+// SAFETY: MPI's handles are plain numbers or pointers to objects of the library, which may be used from any thread as
+// long as calls do not overlap (thread level SERIALIZED, checked in `World::new`); the mutex sees to that.
+unsafe impl Send for State {}
+
+struct Posted {
+    request: ffi::MPI_Request,
+    buffer: Vec<u8>,
+}
+
+struct Leaving {
+    request: ffi::MPI_Request,
+    to: usize,
+    tag: Tag,
+    buffer: Vec<u8>,
+}
+
+impl World {
+    fn new(patience: Option<Duration>) -> Result<Self> {
+        let launch = |message: &str| CommError::Launch(message.to_string());
+        let (universe, provided) =
+            initialize_with_threading(Threading::Serialized).ok_or_else(|| launch("MPI was initialised twice"))?;
+        if provided < Threading::Serialized {
+            let wanted = "this MPI library cannot be called from several threads (MPI_THREAD_SERIALIZED); \
+                          use a build of it that can";
+            return Err(launch(wanted));
+        }
+        let (mut comm, mut rank, mut size) = (MaybeUninit::uninit(), 0, 0);
+        // SAFETY: MPI is initialised, the output pointers are valid, and `comm` is written before it is read; an error
+        // of these calls ends the process, as the world communicator has MPI's default error handler.
+        let comm = unsafe {
+            ffi::MPI_Comm_dup(ffi::RSMPI_COMM_WORLD, comm.as_mut_ptr());
+            let comm = comm.assume_init();
+            ffi::MPI_Comm_set_errhandler(comm, ffi::RSMPI_ERRORS_RETURN);
+            ffi::MPI_Comm_rank(comm, &raw mut rank);
+            ffi::MPI_Comm_size(comm, &raw mut size);
+            comm
+        };
+        let state = State {
+            comm,
+            incoming: HashMap::new(),
+            outgoing: Vec::new(),
+            pool: Pool::default(),
+            completed: 0,
+            failed: false,
+            _universe: universe,
+        };
+        let count = |number: c_int| usize::try_from(number).map_err(|_| launch("MPI gave a negative rank or size"));
+        Ok(Self { rank: count(rank)?, size: count(size)?, patience, state: Mutex::new(state) })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A panic inside leaves requests and buffers together in their queues; they stay valid.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A count or rank as MPI takes it.
+fn int(number: usize) -> Result<c_int> {
+    let too_large = |_| CommError::Launch(format!("{number} is more than MPI can count in one message"));
+    c_int::try_from(number).map_err(too_large)
+}
+
+/// MPI's own words for an error code.
+fn describe(code: c_int) -> String {
+    let mut text = [0_u8; 4096];
+    let mut length = 0;
+    // SAFETY: the text has room for MPI_MAX_ERROR_STRING bytes (at most 1,024 in the libraries known), and MPI writes
+    // no more; the length is a valid pointer.
+    unsafe { ffi::MPI_Error_string(code, text.as_mut_ptr().cast::<c_char>(), &raw mut length) };
+    let length = usize::try_from(length).unwrap_or(0).min(text.len());
+    String::from_utf8_lossy(&text[..length]).into_owned()
+}
+
+impl State {
+    /// An error when `code` is one; from then on this rank is out of step.
+    fn check(&mut self, code: c_int, rank: usize) -> Result<()> {
+        if code == ffi::MPI_SUCCESS as c_int {
+            return Ok(());
+        }
+        self.failed = true;
+        Err(CommError::Lost { rank, doing: String::new(), detail: describe(code) })
+    }
+
+    /// Completes a receive if it can be: the number of bytes that came, or `None`.
+    fn test_receive(&mut self, posted: &mut Posted, from: usize) -> Result<Option<usize>> {
+        let (mut flag, mut status) = (0, MaybeUninit::uninit());
+        // SAFETY: the request is live, and its buffer is owned by `posted`, which outlives this call.
+        let code = unsafe { ffi::MPI_Test(&raw mut posted.request, &raw mut flag, status.as_mut_ptr()) };
+        if code != ffi::MPI_SUCCESS as c_int {
+            let mut class = 0;
+            // SAFETY: `class` is a valid pointer.
+            unsafe { ffi::MPI_Error_class(code, &raw mut class) };
+            self.failed = true;
+            let (expected, doing) = (posted.buffer.len(), String::new());
+            return Err(if class == ffi::MPI_ERR_TRUNCATE as c_int {
+                CommError::Mismatch { rank: from, doing, expected, found: "more".to_string() }
+            } else {
+                CommError::Lost { rank: from, doing, detail: describe(code) }
+            });
+        }
+        if flag == 0 {
+            return Ok(None);
+        }
+        let mut count = 0;
+        // SAFETY: a completed MPI_Test has written the status.
+        unsafe { ffi::MPI_Get_count(status.as_ptr(), ffi::RSMPI_UINT8_T, &raw mut count) };
+        self.completed += 1;
+        Ok(Some(usize::try_from(count).unwrap_or(0)))
+    }
+
+    /// Completes the sends that can be.
+    fn reap(&mut self) -> Result<()> {
+        let mut index = 0;
+        while index < self.outgoing.len() {
+            let leaving = &mut self.outgoing[index];
+            let mut flag = 0;
+            // SAFETY: the request is live, and its buffer stays in `outgoing` until MPI has completed it.
+            let code = unsafe { ffi::MPI_Test(&raw mut leaving.request, &raw mut flag, ffi::RSMPI_STATUS_IGNORE) };
+            let to = leaving.to;
+            self.check(code, to)?;
+            if flag == 0 {
+                index += 1;
+            } else {
+                let done = self.outgoing.swap_remove(index);
+                self.pool.give(done.buffer);
+                self.completed += 1;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Transport for World {
+    fn rank(&self) -> usize {
+        self.rank
+    }
+
+    fn size(&self) -> usize {
+        self.size
+    }
+
+    fn send(&self, to: usize, tag: Tag, buffer: Vec<u8>) -> Result<()> {
+        let (count, peer, label) = (int(buffer.len())?, int(to)?, int(tag.number() as usize)?);
+        let mut request = MaybeUninit::uninit();
+        let mut state = self.state();
+        // SAFETY: the buffer has `count` bytes, and is kept in `outgoing`, where its heap memory does not move, until the
+        // request is complete.
+        let code = unsafe {
+            let data = buffer.as_ptr().cast();
+            ffi::MPI_Isend(data, count, ffi::RSMPI_UINT8_T, peer, label, state.comm, request.as_mut_ptr())
+        };
+        state.check(code, to)?;
+        // SAFETY: MPI_Isend succeeded, so it has written the request.
+        let request = unsafe { request.assume_init() };
+        state.outgoing.push(Leaving { request, to, tag, buffer });
+        Ok(())
+    }
+
+    fn expect(&self, from: usize, tag: Tag, bytes: usize) -> Result<()> {
+        let (count, peer, label) = (int(bytes)?, int(from)?, int(tag.number() as usize)?);
+        let mut request = MaybeUninit::uninit();
+        let mut state = self.state();
+        let mut buffer = state.pool.take(bytes);
+        // SAFETY: the buffer has `count` bytes, and is kept in `incoming`, where its heap memory neither moves nor is
+        // looked at, until the request is complete.
+        let code = unsafe {
+            let data = buffer.as_mut_ptr().cast();
+            ffi::MPI_Irecv(data, count, ffi::RSMPI_UINT8_T, peer, label, state.comm, request.as_mut_ptr())
+        };
+        state.check(code, from)?;
+        // SAFETY: MPI_Irecv succeeded, so it has written the request.
+        let request = unsafe { request.assume_init() };
+        state.incoming.entry((from, tag)).or_default().push_back(Posted { request, buffer });
+        Ok(())
+    }
+
+    fn poll(&self, from: usize, tag: Tag) -> Result<Option<Vec<u8>>> {
+        let mut state = self.state();
+        let Some(stream) = state.incoming.get_mut(&(from, tag)) else { return Ok(None) };
+        let Some(mut posted) = stream.pop_front() else { return Ok(None) };
+        let emptied = stream.is_empty();
+        let found = match state.test_receive(&mut posted, from) {
+            Ok(Some(found)) => found,
+            outcome => {
+                // Back to its place: MPI may still write to the buffer.
+                state.incoming.entry((from, tag)).or_default().push_front(posted);
+                return outcome.map(|_| None);
+            }
+        };
+        if emptied {
+            state.incoming.remove(&(from, tag));
+        }
+        let expected = posted.buffer.len();
+        if found != expected {
+            state.failed = true;
+            let found = found.to_string();
+            return Err(CommError::Mismatch { rank: from, doing: String::new(), expected, found });
+        }
+        Ok(Some(posted.buffer))
+    }
+
+    fn sent(&self, operation: u32) -> Result<bool> {
+        let mut state = self.state();
+        state.reap()?;
+        Ok(!state.outgoing.iter().any(|leaving| leaving.tag.is_of(operation)))
+    }
+
+    fn arrivals(&self) -> u64 {
+        self.state().completed
+    }
+
+    /// Spins for some microseconds, the time of a short message; then gives the core away, for ranks may share it; and
+    /// sleeps when nothing has moved for long, because the rank awaited may need the core for its scan.
+    fn pause(&self, _seen: u64, idle: u32) {
+        match idle {
+            0..100 => std::hint::spin_loop(),
+            100..20_000 => std::thread::yield_now(),
+            _ => std::thread::sleep(Duration::from_micros(50)),
+        }
+    }
+
+    fn buffer(&self, bytes: usize) -> Vec<u8> {
+        self.state().pool.take(bytes)
+    }
+
+    fn recycle(&self, buffer: Vec<u8>) {
+        let mut state = self.state();
+        state.pool.give(buffer);
+        // Sends complete in the shadow of receives: their buffers are taken back once in a while.
+        if state.outgoing.len() > 2 * Tag::LANES as usize {
+            // An error shows again at the next send or at the end of the operation.
+            let _shown_later = state.reap();
+        }
+    }
+
+    fn patience(&self) -> Option<Duration> {
+        self.patience
+    }
+
+    fn native_all_reduce(&self, sum: &mut [i64]) -> Option<Result<()>> {
+        let mut state = self.state();
+        for part in sum.chunks_mut(1 << 30) {
+            // SAFETY: `part` is `part.len()` elements of eight bytes that nothing else refers to; MPI_IN_PLACE is the
+            // library's own constant. Unsigned addition is defined to wrap, and has the bits of the signed one.
+            let code = unsafe {
+                let (data, count) = (part.as_mut_ptr().cast(), part.len() as c_int);
+                ffi::MPI_Allreduce(in_place(), data, count, ffi::RSMPI_UINT64_T, ffi::RSMPI_SUM, state.comm)
+            };
+            if code != ffi::MPI_SUCCESS as c_int {
+                state.failed = true;
+                return Some(Err(CommError::Library { operation: "MPI_Allreduce", message: describe(code) }));
+            }
+        }
+        Some(Ok(()))
+    }
+
+    fn abort(&self, _message: &str, exit_code: i32) {
+        let comm = self.state().comm;
+        // SAFETY: the communicator is live until this value is dropped. The call ends this process.
+        unsafe { ffi::MPI_Abort(comm, exit_code) };
+    }
+}
+
+/// `MPI_IN_PLACE`, a macro in C that the crate `mpi` does not carry over: (void *) 1 in Open MPI, whose communicators
+/// are pointers, and (void *) -1 in MPICH and the libraries that share its binary interface, where they are integers.
+fn in_place() -> *const std::ffi::c_void {
+    let open_mpi = size_of::<ffi::MPI_Comm>() == size_of::<*const ()>();
+    ptr::without_provenance(if open_mpi { 1 } else { usize::MAX })
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        if self.failed || !self.incoming.is_empty() || !self.outgoing.is_empty() || std::thread::panicking() {
+            // Finalising would wait for ranks that wait for this one, and open requests would outlive their buffers.
+            for posted in std::mem::take(&mut self.incoming).into_values().flatten() {
+                forget(posted.buffer);
+            }
+            for leaving in std::mem::take(&mut self.outgoing) {
+                forget(leaving.buffer);
+            }
+            // SAFETY: the communicator is live. The call ends this process and, by the launcher, the others.
+            unsafe { ffi::MPI_Abort(self.comm, 1) };
+        }
+        // SAFETY: no request is open, and the handle is not used again.
+        unsafe { ffi::MPI_Comm_free(&raw mut self.comm) };
+    }
+}
