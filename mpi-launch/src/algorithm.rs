@@ -27,8 +27,10 @@ impl Algorithm {
 pub struct Settings {
     /// The way of sums.
     pub algorithm: Algorithm,
-    /// Bytes from which `Auto` takes the ring.
+    /// Bytes from which `Auto` takes the ring rather than the tree.
     pub ring_bytes_min: usize,
+    /// Bytes from which `Auto` takes the ring rather than `MPI_Allreduce`.
+    pub ring_over_mpi_bytes_min: usize,
     /// Bytes of the longest message of a ring or tree.
     pub chunk_bytes: usize,
     /// Columns that a ring has under way at a time, up to [`crate::Tag::LANES`].
@@ -40,21 +42,30 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { algorithm: Algorithm::Auto, ring_bytes_min: 256 << 10, chunk_bytes: 128 << 10, lanes: 8, patience: None }
+        Self {
+            algorithm: Algorithm::Auto,
+            ring_bytes_min: 256 << 10,
+            ring_over_mpi_bytes_min: 16 << 20,
+            chunk_bytes: 128 << 10,
+            lanes: 8,
+            patience: None,
+        }
     }
 }
 
 impl Settings {
-    /// The algorithm for a sum of `bytes`. Below `ring_bytes_min` latency rules: the sum takes the MPI library's way
-    /// where there is one, unless a silent rank must be noticed (`patience`), for the library waits for ever; else the
-    /// tree. From there on bandwidth rules, and the ring moves the fewest bytes.
+    /// The algorithm for a sum of `bytes`. Short sums take the MPI library's own way where there is one, unless a
+    /// silent rank must be noticed (`patience`), for the library waits for ever; else the tree, for latency rules them.
+    /// Long ones take the ring, which moves the fewest bytes.
     #[must_use]
     pub fn chosen(&self, bytes: usize, has_native: bool) -> Algorithm {
         match self.algorithm {
             Algorithm::Mpi if has_native => Algorithm::Mpi,
             Algorithm::Ring | Algorithm::Tree => self.algorithm,
+            Algorithm::Auto if has_native && self.patience.is_none() && bytes < self.ring_over_mpi_bytes_min => {
+                Algorithm::Mpi
+            }
             _ if bytes >= self.ring_bytes_min => Algorithm::Ring,
-            _ if has_native && self.patience.is_none() => Algorithm::Mpi,
             _ => Algorithm::Tree,
         }
     }
@@ -68,7 +79,9 @@ mod tests {
     fn length_decides_unless_told() {
         let auto = Settings::default();
         assert_eq!(auto.chosen(8, false), Algorithm::Tree);
+        assert_eq!(auto.chosen(1 << 20, false), Algorithm::Ring);
         assert_eq!(auto.chosen(8, true), Algorithm::Mpi);
+        assert_eq!(auto.chosen(1 << 20, true), Algorithm::Mpi);
         assert_eq!(auto.chosen(64 << 20, true), Algorithm::Ring);
         let limited = Settings { patience: Some(Duration::from_secs(60)), ..auto };
         assert_eq!(limited.chosen(8, true), Algorithm::Tree);
