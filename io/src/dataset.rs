@@ -143,7 +143,7 @@ fn grains(manifest: &Manifest, shards: &[Shard], split: Split) -> Vec<GrainEntry
     grains
 }
 
-fn read_manifest(folder: &Path) -> Result<Manifest> {
+pub(crate) fn read_manifest(folder: &Path) -> Result<Manifest> {
     let path = folder.join(MANIFEST);
     let text = std::fs::read(&path).map_err(|source| match source.kind() {
         std::io::ErrorKind::NotFound => Error::Usage(format!(

@@ -20,6 +20,7 @@ pub mod encode;
 pub mod error;
 pub mod manifest;
 mod manifest_check;
+pub mod memory;
 pub mod mmap;
 pub mod rng;
 pub mod roles;
@@ -28,6 +29,7 @@ pub mod source;
 pub mod statistics;
 pub mod testing;
 pub mod tiles;
+pub mod verify;
 pub mod watch;
 
 pub use dataset::{Dataset, GrainEntry};

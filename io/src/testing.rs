@@ -188,18 +188,17 @@ impl SampleDataset {
         let mut statistics = Statistics { rows: rows as u64, ..Statistics::default() };
         let layout = Layout::of(columns, |_| true);
         for number in layout.blocks.iter().flat_map(|block| &block.columns) {
-            for parameter in dense(&self.columns[*number].1.slice(0, rows), &columns[*number].kind) {
-                let (mean, m2, min, max) = moments(&parameter);
-                statistics.mean.push(mean);
-                statistics.m2.push(m2);
-                statistics.min.push(min);
-                statistics.max.push(max);
-                statistics.nonzero.push(parameter.iter().filter(|&&value| value != 0.0).count() as u64);
+            for moments in parameter_moments(&self.columns[*number].1.slice(0, rows), &columns[*number].kind) {
+                statistics.mean.push(moments.mean);
+                statistics.m2.push(moments.m2);
+                statistics.min.push(moments.min);
+                statistics.max.push(moments.max);
+                statistics.nonzero.push(moments.nonzero);
             }
         }
         statistics.label = self.columns.iter().find(|(column, _)| column.role == Role::Label).map(|(_, values)| {
             let values = floats(&values.slice(0, rows));
-            let (mean, m2, min, max) = moments(&values);
+            let Moments { mean, m2, min, max, .. } = moments(&values);
             LabelStatistics { rows: rows as u64, mean, m2, min, max, distinct: distinct(&values) }
         });
         statistics
@@ -235,20 +234,28 @@ fn floats(values: &ArrayRef) -> Vec<f64> {
     }
 }
 
-/// A column of every parameter of a stored column, written out.
-fn dense(values: &ArrayRef, kind: &Kind) -> Vec<Vec<f64>> {
+/// What is known of a parameter.
+struct Moments {
+    mean: f64,
+    m2: f64,
+    min: f64,
+    max: f64,
+    nonzero: u64,
+}
+
+/// The moments of every parameter of a stored column.
+fn parameter_moments(values: &ArrayRef, kind: &Kind) -> Vec<Moments> {
     let rows = values.len();
     match kind {
-        Kind::Numeric { .. } | Kind::Indicator { .. } => vec![floats(values)],
+        Kind::Numeric { .. } | Kind::Indicator { .. } => vec![moments(&floats(values))],
         Kind::Categorical { levels, .. } => {
-            let codes = floats(values);
-            let level = |level: usize| codes.iter().map(|&code| f64::from(code == level as f64)).collect();
-            (0..*levels).map(level).collect()
+            dictionary_of(*levels, values).counts.into_iter().map(|count| level_moments(count, rows as f64)).collect()
         }
         Kind::Vector { width, .. } => {
             let list = values.as_fixed_size_list();
             let items = floats(&list.values().slice(list.value_offset(0) as usize, rows * width));
-            (0..*width).map(|element| items.iter().skip(element).step_by(*width).copied().collect()).collect()
+            let element = |element| items.iter().skip(element).step_by(*width).copied().collect::<Vec<f64>>();
+            (0..*width).map(|number| moments(&element(number))).collect()
         }
         Kind::Sparse { width, .. } => {
             let mut columns = vec![vec![0.0; rows]; *width];
@@ -261,23 +268,29 @@ fn dense(values: &ArrayRef, kind: &Kind) -> Vec<Vec<f64>> {
                     columns[*index as usize][row] = value;
                 }
             }
-            columns
+            columns.iter().map(|column| moments(column)).collect()
         }
     }
 }
 
-/// Mean, sum of squared deviations, smallest and largest value; zeros for no values.
-fn moments(values: &[f64]) -> (f64, f64, f64, f64) {
+/// Of a level that `count` of `rows` rows have: a variable that is 1 so often, else 0.
+fn level_moments(count: u64, rows: f64) -> Moments {
+    let ones = count as f64;
+    let (min, max) = (f64::from(ones == rows && rows > 0.0), f64::from(count > 0));
+    Moments { mean: ones / rows.max(1.0), m2: ones * (rows - ones) / rows.max(1.0), min, max, nonzero: count }
+}
+
+/// By definition; zeros for no values.
+fn moments(values: &[f64]) -> Moments {
     if values.is_empty() {
-        return (0.0, 0.0, 0.0, 0.0);
+        return Moments { mean: 0.0, m2: 0.0, min: 0.0, max: 0.0, nonzero: 0 };
     }
     let mean = values.iter().sum::<f64>() / values.len() as f64;
     let m2 = values.iter().map(|value| (value - mean) * (value - mean)).sum();
-    let (min, max) = (
-        values.iter().copied().fold(f64::INFINITY, f64::min),
-        values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
-    );
-    (mean, m2, min, max)
+    let min = values.iter().copied().fold(f64::INFINITY, f64::min);
+    let max = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let nonzero = values.iter().filter(|&&value| value != 0.0).count() as u64;
+    Moments { mean, m2, min, max, nonzero }
 }
 
 fn distinct(values: &[f64]) -> Option<Vec<(f64, u64)>> {
