@@ -5,6 +5,7 @@
 //! | [`source`] | how do foreign files become record batches? |
 //! | [`roles`] | what is each column for? |
 //! | [`encode`] | how does a value become a stored number? |
+//! | [`ingest`] | how do sources become a dataset folder? |
 //! | [`rng`] | how are random numbers drawn, whatever the thread? |
 //! | [`manifest`] | what is in a dataset folder? |
 //! | [`error`] | what went wrong, where, and what to do? |
@@ -18,6 +19,7 @@ pub mod dictionary;
 pub mod durable;
 pub mod encode;
 pub mod error;
+pub mod ingest;
 pub mod manifest;
 mod manifest_check;
 pub mod memory;

@@ -1,0 +1,293 @@
+//! Ingest (stage 2): sources become a dataset folder.
+//!
+//! ```text
+//! source --pass A: decode, number rows, split, sum up--> raw rows in memory or spilled --> storage of every column
+//!        [--scatter by random keys-->] --pass B: encode, tally--> shards, dictionaries, statistics, manifest
+//! ```
+//!
+//! The dataset is a function of the source's rows, the options and the seed: not of threads, not of memory.
+//!
+//! | module | the question it answers |
+//! |---|---|
+//! | [`options`] | what may the user say? |
+//! | [`survey`], [`summary`] | pass A: what is in the source? |
+//! | [`sequence`], [`parallel`] | how do parallel chunks get numbered rows and ordered sums? |
+//! | [`split`] | which rows are held out? |
+//! | [`keep`] | where are the rows between the passes? |
+//! | [`decide`] | how is every column stored? |
+//! | [`shuffle`] | how do rows get into random order in bounded memory? |
+//! | [`write`], [`tally`], [`moments`] | pass B: shards and statistics |
+
+pub mod decide;
+pub mod keep;
+pub mod moments;
+pub mod options;
+pub mod parallel;
+pub mod sequence;
+pub mod shuffle;
+pub mod split;
+pub mod summary;
+pub mod survey;
+pub mod tally;
+pub mod write;
+
+use std::path::Path;
+use std::time::Instant;
+
+use keep::{Keeper, Piece};
+use shuffle::Lot;
+use survey::{Found, Survey};
+
+use crate::dataset_writer::{DatasetWriter, Description};
+use crate::error::{Error, Result};
+use crate::manifest::{Kind, Manifest, SourceEntry, Split};
+use crate::rng::{Purpose, Stream};
+use crate::roles::Resolved;
+use crate::shard;
+use crate::source::{self, Source};
+use crate::watch::{Cancel, Progress};
+
+pub use options::{Impute, IngestOptions};
+
+/// What ingest did.
+#[derive(Clone, Debug)]
+pub struct IngestReport {
+    /// The manifest of the dataset.
+    pub manifest: Manifest,
+    /// Training rows.
+    pub train_rows: u64,
+    /// Rows held out.
+    pub test_rows: u64,
+    /// Rows left out because their label is missing.
+    pub dropped_rows: u64,
+    /// Columns left out because no training row has a value.
+    pub empty_columns: Vec<String>,
+    /// Bytes of the sources.
+    pub source_bytes: u64,
+    /// Bytes of the shards.
+    pub dataset_bytes: u64,
+    /// Bytes that went through temporary files because memory was short.
+    pub spilled_bytes: u64,
+    /// Seconds of the survey (decoding).
+    pub survey_seconds: f64,
+    /// Seconds of encoding and writing (and of the shuffle).
+    pub encode_seconds: f64,
+}
+
+/// Make the dataset folder `output` from `sources` (files, folders, patterns, `-` for the standard input).
+///
+/// # Errors
+/// Any of [`Error`]; nothing is left at `output` then, and what was there before stays.
+pub fn ingest(
+    sources: &[String],
+    options: &IngestOptions,
+    output: &Path,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<IngestReport> {
+    options.check()?;
+    let writer = DatasetWriter::create(output, options.force)?;
+    let mut reading = options.source_options(writer.folder())?;
+    let files = source::list(sources, &reading)?;
+    let mut opened = source::open_files(&files, &reading)?;
+    let plan = options.roles.resolve(&opened.schema(), options.split_column.as_deref())?;
+    if narrow(&mut reading, &plan, &opened) {
+        opened = source::open_files(&files, &reading)?;
+    }
+    let entries =
+        files.iter().map(|file| SourceEntry { path: file.path.display().to_string(), bytes: file.bytes }).collect();
+    run(opened.as_ref(), entries, options, writer, progress, cancel)
+}
+
+/// Leave out what is not wanted, and read categories as the text that stands in the file; true: something changed.
+fn narrow(reading: &mut source::SourceOptions, plan: &Resolved, opened: &Box<dyn Source>) -> bool {
+    use crate::roles::Shape;
+    let schema = opened.schema();
+    let text = plan.columns.iter().filter(|column| column.shape == Shape::Categorical);
+    for column in text {
+        reading.types.insert(column.name.clone(), source::TextType::Text);
+    }
+    if !plan.ignored.is_empty() {
+        let split = plan.split.map(|index| schema.field(index).name().clone());
+        reading.columns = Some(plan.columns.iter().map(|column| column.name.clone()).chain(split).collect());
+    }
+    !reading.types.is_empty() || reading.columns.is_some()
+}
+
+/// Make a dataset from an opened source.
+///
+/// # Errors
+/// As [`ingest`].
+pub fn ingest_source(
+    source: &dyn Source,
+    entries: Vec<SourceEntry>,
+    options: &IngestOptions,
+    output: &Path,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<IngestReport> {
+    options.check()?;
+    let writer = DatasetWriter::create(output, options.force)?;
+    run(source, entries, options, writer, progress, cancel)
+}
+
+/// Bytes for each purpose.
+struct Budget {
+    keep: u64,
+    bucket: u64,
+    group: u64,
+}
+
+impl Budget {
+    /// Half of the memory holds rows and dictionaries; the other half is for decoders, gathers and grains in the making.
+    fn of(options: &IngestOptions) -> Budget {
+        let memory = options.memory.unwrap_or(4 << 30);
+        let share = memory / 16 / options.workers() as u64;
+        Budget { keep: memory / 2, bucket: share.clamp(1 << 16, 16 << 20), group: share.max(1 << 20) }
+    }
+}
+
+fn run(
+    source: &dyn Source,
+    entries: Vec<SourceEntry>,
+    options: &IngestOptions,
+    writer: DatasetWriter,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<IngestReport> {
+    let began = Instant::now();
+    let plan = options.roles.resolve(&source.schema(), options.split_column.as_deref())?;
+    let budget = Budget::of(options);
+    let keeper = Keeper::new(budget.keep, writer.folder())?;
+    progress.begin("reading", source.bytes());
+    let mut found = survey(source, &plan, options, &budget, &keeper, progress, cancel)?;
+    progress.end();
+    let survey_seconds = began.elapsed().as_secs_f64();
+
+    let mut decided = decide::decide(options, &plan, &found)?;
+    found.tables.clear();
+    for number in 0..decided.stored.len() {
+        let decision = &mut decided.stored[number];
+        if let (Some(levels), Kind::Categorical { dictionary, .. }) = (&decision.levels, &mut decision.column.kind) {
+            *dictionary = writer.dictionary(number, levels)?;
+        }
+        decision.levels = None;
+    }
+    let row_bytes = decided.stored.iter().map(|decision| decision.row_bytes).sum();
+    let grain_rows = options.grain_rows.unwrap_or_else(|| shard::grain_rows(row_bytes));
+    let shard_grains = options.shard_grains.unwrap_or_else(|| shard::grains_per_shard(row_bytes, grain_rows));
+    progress.begin("writing", None);
+    let rows = arrange(found.pieces, options, &budget, &keeper, cancel)?;
+    let encoding = write::Encoding {
+        rows,
+        decisions: &decided.stored,
+        grain_rows,
+        shard_grains,
+        writer: &writer,
+        threads: options.workers(),
+        progress,
+        cancel,
+    };
+    let encoded = encoding.run()?;
+    drop(encoding);
+    let statistics = encoded.tally.statistics(&decided.stored);
+    for (decision, worst) in decided.stored.iter_mut().zip(encoded.worst) {
+        if let Kind::Numeric { worst_error, .. } = &mut decision.column.kind {
+            *worst_error = worst;
+        }
+    }
+    let source_bytes = entries.iter().map(|entry| entry.bytes).sum();
+    let ignored = plan.ignored.iter().chain(&decided.empty).cloned().collect();
+    let about = Description {
+        created_by: concat!("gristmill ", env!("CARGO_PKG_VERSION")).into(),
+        seed: options.seed,
+        shuffled: options.shuffle,
+        sources: entries,
+        grain_rows,
+        columns: decided.stored.into_iter().map(|decision| decision.column).collect(),
+        ignored,
+    };
+    cancel.check()?;
+    let manifest = writer.finish(about, encoded.shards, &statistics)?;
+    progress.end();
+    Ok(IngestReport {
+        train_rows: found.summary.train_rows,
+        test_rows: found.summary.test_rows,
+        dropped_rows: found.summary.dropped,
+        empty_columns: decided.empty,
+        source_bytes,
+        dataset_bytes: manifest.shards.iter().map(|shard| shard.file.bytes).sum(),
+        spilled_bytes: keeper.spilled(),
+        survey_seconds,
+        encode_seconds: began.elapsed().as_secs_f64() - survey_seconds,
+        manifest,
+    })
+}
+
+fn survey(
+    source: &dyn Source,
+    plan: &Resolved,
+    options: &IngestOptions,
+    budget: &Budget,
+    keeper: &Keeper,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<Found> {
+    let splitter = match plan.split {
+        Some(_) => split::Splitter::Column,
+        None => split::Splitter::share(options.seed, options.test_share),
+    };
+    let survey = Survey {
+        source,
+        plan,
+        splitter,
+        shuffle: options.shuffle.then(|| Stream::new(options.seed, Purpose::Shuffle)),
+        drop_missing_label: options.drop_missing_label,
+        max_categories: options.max_categories,
+        dictionary_bytes: budget.keep,
+        keeper,
+        threads: options.workers(),
+        progress,
+        cancel,
+    };
+    let found = survey.run()?;
+    cancel.check()?;
+    let summary = &found.summary;
+    if summary.train_rows == 0 {
+        return Err(Error::Usage(match (summary.test_rows, summary.dropped) {
+            (0, 0) => "the source has no rows".into(),
+            (0, dropped) => format!("all {dropped} rows were left out: none has a label"),
+            (test, _) => format!("all {test} rows are held out, none is left to learn from"),
+        }));
+    }
+    Ok(found)
+}
+
+/// Rows of both splits in their final order.
+fn arrange(
+    pieces: Vec<(Split, Piece)>,
+    options: &IngestOptions,
+    budget: &Budget,
+    keeper: &Keeper,
+    cancel: &Cancel,
+) -> Result<[write::Rows; 2]> {
+    let (train, test): (Vec<_>, Vec<_>) = pieces.into_iter().partition(|(split, _)| *split == Split::Train);
+    let spill = (keeper.spilled() > 0).then(|| keeper.spill());
+    let plan = shuffle::Plan { threads: options.workers(), bucket_bytes: budget.bucket, group_bytes: budget.group };
+    let lots = |pieces: Vec<(Split, Piece)>| -> Result<Vec<Lot>> {
+        let pieces: Vec<Piece> = pieces.into_iter().map(|(_, piece)| piece).collect();
+        match options.shuffle {
+            true => shuffle::scatter(pieces, plan, spill, cancel),
+            false => Ok(pieces.into_iter().map(Lot::Piece).collect()),
+        }
+    };
+    Ok([write::Rows::new(Split::Train, lots(train)?), write::Rows::new(Split::Test, lots(test)?)])
+}
+
+/// An error of Arrow about batches that this module built itself.
+fn odd(error: arrow::error::ArrowError) -> Error {
+    Error::Usage(format!("rows cannot be arranged: {error}"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,250 @@
+//! What the user may say about ingest (stage 2). Everything has a default.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use gristmill_kernels::dtype::DType;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::error::{Error, Result};
+use crate::roles::Roles;
+use crate::source::SourceOptions;
+
+/// What stands for a missing number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Impute {
+    /// The mean of the training rows that have one.
+    #[default]
+    Mean,
+    /// Zero.
+    Zero,
+    /// This number.
+    Constant(f64),
+    /// Nothing: a missing number is an error.
+    Refuse,
+}
+
+impl std::str::FromStr for Impute {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Impute, String> {
+        match text {
+            "mean" => Ok(Impute::Mean),
+            "zero" => Ok(Impute::Zero),
+            "refuse" => Ok(Impute::Refuse),
+            number => match number.parse::<f64>() {
+                Ok(value) if value.is_finite() => Ok(Impute::Constant(value)),
+                _ => Err(format!("found '{number}', expected mean, zero, refuse or a number")),
+            },
+        }
+    }
+}
+
+/// How sources become a dataset.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct IngestOptions {
+    /// What each column is for.
+    pub roles: Roles,
+    /// Storage type of numbers that are no small integers (those are `u8` or `u16`, exactly); none: `f32`.
+    #[serde(with = "optional_dtype")]
+    pub dtype: Option<DType>,
+    /// Storage types by column name; they go before everything else.
+    #[serde(with = "dtypes")]
+    pub dtypes: BTreeMap<String, DType>,
+    /// What stands for a missing number.
+    pub impute: Impute,
+    /// The same by column name.
+    pub imputes: BTreeMap<String, Impute>,
+    /// Add a column `NAME_missing` (0 or 1) beside every numeric column with missing values in training rows. Off by
+    /// default, as in scikit-learn's imputer: a model has the columns of its source and no more, unless asked.
+    pub indicator: bool,
+    /// Share of the rows that are held out, by a hash of (seed, row number).
+    pub test_share: f64,
+    /// The column that says which rows are held out: true, 1, `test` (or `valid`, `validation`, `holdout`) are; false, 0,
+    /// `train` are not.
+    pub split_column: Option<String>,
+    /// Put the rows in random order.
+    pub shuffle: bool,
+    /// Seed of the split and of the shuffle.
+    pub seed: u64,
+    /// Bytes of memory to stay within; none: half of what cgroup and machine allow.
+    pub memory: Option<u64>,
+    /// Number of threads; none: as many as there are processors.
+    pub threads: Option<usize>,
+    /// A categorical column with more levels than this is an error.
+    pub max_categories: usize,
+    /// Levels with fewer training rows than this are treated as unseen.
+    pub min_count: u64,
+    /// Leave rows without a label out instead of stopping.
+    pub drop_missing_label: bool,
+    /// Rows of a grain; none: about 4 MiB.
+    pub grain_rows: Option<usize>,
+    /// Grains of a shard; none: about 256 MiB.
+    pub shard_grains: Option<usize>,
+    /// Format of the sources; none: by extension or content.
+    pub format: Option<String>,
+    /// CSV: what separates fields; none: found out.
+    pub delimiter: Option<char>,
+    /// CSV: whether the first line holds names; none: found out.
+    pub header: Option<bool>,
+    /// CSV: texts that stand for a missing value; none: the usual ones.
+    pub null_values: Option<Vec<String>>,
+    /// Replace an output that exists.
+    pub force: bool,
+}
+
+impl Default for IngestOptions {
+    fn default() -> IngestOptions {
+        IngestOptions {
+            roles: Roles::default(),
+            dtype: None,
+            dtypes: BTreeMap::new(),
+            impute: Impute::Mean,
+            imputes: BTreeMap::new(),
+            indicator: false,
+            test_share: 0.0,
+            split_column: None,
+            shuffle: false,
+            seed: 0,
+            memory: None,
+            threads: None,
+            max_categories: 1_000_000,
+            min_count: 1,
+            drop_missing_label: false,
+            grain_rows: None,
+            shard_grains: None,
+            format: None,
+            delimiter: None,
+            header: None,
+            null_values: None,
+            force: false,
+        }
+    }
+}
+
+impl IngestOptions {
+    /// Check what can be checked without a source.
+    ///
+    /// # Errors
+    /// [`Error::Usage`].
+    pub fn check(&self) -> Result<()> {
+        let refuse = |message: &str| Err(Error::Usage(message.into()));
+        if !(0.0..1.0).contains(&self.test_share) {
+            return Err(Error::Usage(format!(
+                "--test-share: found {}, expected at least 0 and less than 1",
+                self.test_share
+            )));
+        }
+        if self.test_share > 0.0 && self.split_column.is_some() {
+            return refuse("--test-share and --split-column both say which rows are held out. Give one of them");
+        }
+        if self.threads == Some(0) {
+            return refuse("--threads: found 0, expected at least 1");
+        }
+        if self.max_categories == 0 || self.max_categories > 1 << 31 {
+            return refuse("--max-categories: expected a number from 1 to 2147483648");
+        }
+        if self.grain_rows.is_some_and(|rows| rows == 0 || rows % 64 != 0) || self.shard_grains == Some(0) {
+            return refuse("rows of a grain are a multiple of 64, a shard has at least one grain");
+        }
+        if let Some(memory) = self.memory.filter(|&memory| memory < MEMORY_MIN) {
+            return Err(Error::Usage(format!(
+                "--memory: found {memory} bytes, expected at least {MEMORY_MIN} (64 MiB)"
+            )));
+        }
+        Ok(())
+    }
+
+    /// How the sources are read; `scratch` is a folder for temporary files.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a delimiter that is no single byte.
+    pub fn source_options(&self, scratch: &Path) -> Result<SourceOptions> {
+        let mut options =
+            SourceOptions { format: self.format.clone(), scratch: scratch.to_path_buf(), ..Default::default() };
+        if let Some(delimiter) = self.delimiter {
+            let byte = u8::try_from(delimiter).ok().filter(u8::is_ascii);
+            options.delimiter = Some(byte.ok_or_else(|| {
+                Error::Usage(format!("--delimiter: found '{delimiter}', expected one ASCII character"))
+            })?);
+        }
+        options.header = self.header;
+        if let Some(markers) = &self.null_values {
+            options.null_values.clone_from(markers);
+        }
+        Ok(options)
+    }
+
+    /// Number of worker threads.
+    pub fn workers(&self) -> usize {
+        self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+    }
+}
+
+/// Less memory than this cannot hold the buffers of one worker.
+pub const MEMORY_MIN: u64 = 64 << 20;
+
+fn named<E: serde::de::Error>(name: &str) -> std::result::Result<DType, E> {
+    DType::from_name(name)
+        .ok_or_else(|| E::custom(format!("unknown storage type '{name}', expected f64, f32, f16, u16 or u8")))
+}
+
+mod optional_dtype {
+    use super::{DType, Deserialize, Deserializer, Serialize, Serializer, named};
+
+    pub fn serialize<S: Serializer>(dtype: &Option<DType>, to: S) -> Result<S::Ok, S::Error> {
+        dtype.map(DType::name).serialize(to)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<DType>, D::Error> {
+        Option::<String>::deserialize(from)?.map(|name| named(&name)).transpose()
+    }
+}
+
+mod dtypes {
+    use super::{BTreeMap, DType, Deserialize, Deserializer, Serialize, Serializer, named};
+
+    pub fn serialize<S: Serializer>(dtypes: &BTreeMap<String, DType>, to: S) -> Result<S::Ok, S::Error> {
+        dtypes.iter().map(|(name, dtype)| (name, dtype.name())).collect::<BTreeMap<_, _>>().serialize(to)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, DType>, D::Error> {
+        let names = BTreeMap::<String, String>::deserialize(from)?;
+        names.into_iter().map(|(column, name)| Ok((column, named::<D::Error>(&name)?))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_survive_toml_and_unknown_keys_do_not() {
+        let options = IngestOptions {
+            dtype: Some(DType::F64),
+            dtypes: [("a".to_string(), DType::U8)].into(),
+            imputes: [("b".to_string(), Impute::Constant(-1.5))].into(),
+            ..IngestOptions::default()
+        };
+        let text = toml::to_string(&options).unwrap();
+        assert_eq!(toml::from_str::<IngestOptions>(&text).unwrap(), options);
+        assert_eq!(toml::from_str::<IngestOptions>("").unwrap(), IngestOptions::default());
+        assert!(toml::from_str::<IngestOptions>("sed = 1").is_err());
+        assert!(toml::from_str::<IngestOptions>("dtype = \"f8\"").unwrap_err().to_string().contains("f16"));
+    }
+
+    #[test]
+    fn senseless_options_are_refused() {
+        let refused = |options: IngestOptions| matches!(options.check(), Err(Error::Usage(_)));
+        assert!(refused(IngestOptions { test_share: 1.0, ..Default::default() }));
+        assert!(refused(IngestOptions { test_share: f64::NAN, ..Default::default() }));
+        assert!(refused(IngestOptions { test_share: 0.1, split_column: Some("s".into()), ..Default::default() }));
+        assert!(refused(IngestOptions { threads: Some(0), ..Default::default() }));
+        assert!(refused(IngestOptions { memory: Some(1 << 20), ..Default::default() }));
+        assert!(IngestOptions::default().check().is_ok());
+        assert_eq!("-1".parse::<Impute>(), Ok(Impute::Constant(-1.0)));
+        assert!("nan".parse::<Impute>().is_err());
+    }
+}

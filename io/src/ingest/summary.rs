@@ -1,0 +1,83 @@
+//! What the survey adds up (stage 2): per chunk, merged in the order of the source.
+
+use std::path::PathBuf;
+
+use crate::encode::raw::ragged;
+use crate::encode::row::located;
+use crate::encode::summary::Summary;
+use crate::error::{Place, Result};
+use crate::roles::Planned;
+
+/// What is known of a run of rows.
+#[derive(Clone, Debug, Default)]
+pub struct ChunkSummary {
+    /// Training rows.
+    pub train_rows: u64,
+    /// Rows held out.
+    pub test_rows: u64,
+    /// Rows left out because their label is missing.
+    pub dropped: u64,
+    /// Of every column of the plan.
+    pub columns: Vec<ColumnSummary>,
+}
+
+/// What is known of a column.
+#[derive(Clone, Debug, Default)]
+pub struct ColumnSummary {
+    /// Its numbers in training rows (elements, for vectors; only counts, for categories).
+    pub train: Summary,
+    /// Its numbers in rows held out.
+    pub test: Summary,
+    /// Vectors: numbers a row, and the (chunk, row) where that was first seen.
+    pub width: Option<(usize, (u64, u64))>,
+    /// Sparse vectors: largest index and one.
+    pub sparse_width: usize,
+    /// Sparse vectors: number of entries.
+    pub entries: u64,
+}
+
+impl ChunkSummary {
+    /// Of no rows.
+    pub fn new(columns: usize) -> ChunkSummary {
+        ChunkSummary { columns: vec![ColumnSummary::default(); columns], ..ChunkSummary::default() }
+    }
+
+    /// These rows and then those.
+    ///
+    /// # Errors
+    /// When vectors differ in width.
+    pub fn merge(
+        &mut self,
+        next: &ChunkSummary,
+        plan: &[Planned],
+        place: &dyn Fn(u64, u64) -> (PathBuf, Place),
+    ) -> Result<()> {
+        self.train_rows += next.train_rows;
+        self.test_rows += next.test_rows;
+        self.dropped += next.dropped;
+        for ((sum, next), column) in self.columns.iter_mut().zip(&next.columns).zip(plan) {
+            sum.train.merge(&next.train);
+            sum.test.merge(&next.test);
+            sum.sparse_width = sum.sparse_width.max(next.sparse_width);
+            sum.entries += next.entries;
+            match (sum.width, next.width) {
+                (Some((expected, _)), Some((found, (chunk, row)))) if expected != found => {
+                    let at = |_: usize| place(chunk, row);
+                    return Err(located(ragged(0, found, expected), &column.name, &at));
+                }
+                (None, found) => sum.width = found,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+impl ColumnSummary {
+    /// Of both splits.
+    pub fn all(&self) -> Summary {
+        let mut all = self.train;
+        all.merge(&self.test);
+        all
+    }
+}

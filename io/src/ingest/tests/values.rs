@@ -1,0 +1,226 @@
+//! What is stored for every kind of column, against values computed here.
+
+use arrow::array::{AsArray, Float64Array, Int32Array, ListArray, StringArray, StructArray};
+use arrow::array::{Float32Array, UInt32Array};
+use arrow::buffer::OffsetBuffer;
+use arrow::datatypes::{DataType, Field, Fields, Float32Type, UInt32Type};
+use gristmill_kernels::dtype::DType;
+
+use super::*;
+use crate::roles::Roles;
+use crate::statistics::Statistics;
+
+const ROWS: usize = 1000;
+
+fn reals() -> Vec<f64> {
+    (0..ROWS).map(|i| ((i * 7919 % ROWS) as f64).sqrt() * 0.1 - 1.0).collect()
+}
+
+#[test]
+fn numbers_labels_weights_and_categories_come_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("data");
+    let years: Vec<i32> = (0..ROWS as i32).map(|i| 1950 + i % 70).collect();
+    let colours = ["red", "green", "blue"];
+    // red in half of the rows, green in a third, blue in a sixth.
+    let colour: Vec<&str> = (0..ROWS).map(|i| colours[[0, 0, 0, 1, 1, 2][i % 6]]).collect();
+    let source = Memory::new(
+        vec![
+            ("x", floats(reals())),
+            ("year", Arc::new(Int32Array::from(years.clone()))),
+            ("colour", Arc::new(StringArray::from(colour.clone()))),
+            ("importance", floats((0..ROWS).map(|i| i as f64 * 0.5))),
+            ("y", floats((0..ROWS).map(|i| (i % 2) as f64))),
+            ("id", floats((0..ROWS).map(|i| i as f64))),
+        ],
+        77,
+    );
+    let options = IngestOptions {
+        roles: Roles { weight: Some("importance".into()), ignore: vec!["id".into()], ..Roles::default() },
+        threads: Some(2),
+        ..IngestOptions::default()
+    };
+    let report = ingested(&source, &options, &output).unwrap();
+    let manifest = &report.manifest;
+    let batch = stored(&output, manifest, Split::Train).unwrap();
+    assert_eq!((report.train_rows, report.test_rows, batch.num_rows()), (1000, 0, 1000));
+    assert_eq!(manifest.ignored, ["id"]);
+
+    let Kind::Numeric { dtype, worst_error, .. } = *kind(manifest, "x") else { panic!() };
+    // x lies in [-1, 2.17]: half an ulp of f32 below 4 is 2^-23.
+    assert!(dtype == DType::F32 && worst_error > 0.0 && worst_error <= 2f64.powi(-23), "{worst_error}");
+    let errors = real(&batch, manifest, "x").into_iter().zip(reals()).map(|(found, given)| (found - given).abs());
+    assert_eq!(errors.fold(0.0, f64::max), worst_error);
+    assert!(matches!(kind(manifest, "year"), Kind::Numeric { dtype: DType::U8, offset: 1950.0, worst_error: 0.0, .. }));
+    assert_eq!(real(&batch, manifest, "year"), years.iter().map(|&y| f64::from(y)).collect::<Vec<_>>());
+    assert!(matches!(kind(manifest, "y"), Kind::Numeric { dtype: DType::U8, impute: None, .. }));
+    assert_eq!(real(&batch, manifest, "importance")[3], 1.5);
+
+    let Kind::Categorical { code_bytes: 1, levels: 4, dictionary, missing_code: Some(3), unseen_code: Some(3) } =
+        kind(manifest, "colour")
+    else {
+        panic!("{:?}", kind(manifest, "colour"))
+    };
+    let dictionary = crate::dictionary::Dictionary::read(&output, dictionary).unwrap();
+    assert_eq!(dictionary.levels, colours);
+    // 1000 rows: 166 whole rounds of six and the first four of the next.
+    assert_eq!(dictionary.counts, [501, 333, 166]);
+    let codes = raw(&batch, "colour");
+    assert!((0..ROWS).all(|i| colours[codes[i] as usize] == colour[i]));
+
+    // Layout: f32 x, u8 year, then the four levels of colour.
+    let statistics = Statistics::read(&output, &manifest.statistics, 6).unwrap();
+    let mean = reals().iter().sum::<f64>() / ROWS as f64;
+    let Kind::Numeric { offset, .. } = *kind(manifest, "x") else { panic!() };
+    assert!((statistics.mean[0] + offset - mean).abs() < 1e-7);
+    assert_eq!((statistics.min[1], statistics.max[1]), (0.0, 69.0));
+    assert_eq!(statistics.nonzero[2..], [501, 333, 166, 0]);
+    assert!((statistics.m2[2] - 501.0 * 499.0 / 1000.0).abs() < 1e-9);
+    let label = statistics.label.unwrap();
+    assert_eq!((label.mean, label.distinct), (0.5, Some(vec![(0.0, 500), (1.0, 500)])));
+}
+
+#[test]
+fn missing_numbers_are_imputed_and_marked_when_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let some = |i: usize| (!i.is_multiple_of(4)).then_some((i % 3) as f64);
+    let columns = || -> Vec<(&str, ArrayRef)> {
+        vec![
+            ("a", Arc::new((0..ROWS).map(some).collect::<Float64Array>())),
+            ("b", Arc::new((0..ROWS).map(some).collect::<Float64Array>())),
+            ("c", Arc::new((0..ROWS).map(some).collect::<Float64Array>())),
+            ("none", arrow::array::new_null_array(&DataType::Null, ROWS)),
+        ]
+    };
+    let options = IngestOptions {
+        imputes: [("b".to_string(), Impute::Zero), ("c".to_string(), Impute::Constant(0.5))].into(),
+        indicator: true,
+        ..IngestOptions::default()
+    };
+    let output = folder.path().join("data");
+    let report = ingested(&Memory::new(columns(), 64), &options, &output).unwrap();
+    let batch = stored(&output, &report.manifest, Split::Train).unwrap();
+    let present: Vec<f64> = (0..ROWS).filter_map(some).collect();
+    let mean = present.iter().sum::<f64>() / present.len() as f64;
+    let a = real(&batch, &report.manifest, "a");
+    let (b, c) = (real(&batch, &report.manifest, "b"), real(&batch, &report.manifest, "c"));
+    for i in 0..ROWS {
+        // The mean is rounded to f32 as it is stored.
+        assert!(
+            (a[i] - some(i).unwrap_or(mean)).abs() <= if some(i).is_some() { 0.0 } else { 1e-7 },
+            "row {i}: {}",
+            a[i]
+        );
+        assert_eq!((b[i], c[i]), (some(i).unwrap_or(0.0), some(i).unwrap_or(0.5)), "row {i}");
+    }
+    assert_eq!(raw(&batch, "a_missing"), (0..ROWS).map(|i| f64::from(i % 4 == 0)).collect::<Vec<_>>());
+    assert_eq!((report.empty_columns, report.manifest.columns[0].missing), (vec!["none".to_string()], 250));
+    assert!(matches!(kind(&report.manifest, "b"), Kind::Numeric { dtype: DType::U8, .. }));
+
+    let refuse = IngestOptions { impute: Impute::Refuse, ..IngestOptions::default() };
+    let error = ingested(&Memory::new(columns(), 64), &refuse, &folder.path().join("no")).unwrap_err();
+    assert!(error.to_string().contains("column 'a': 250 rows have no value"), "{error}");
+}
+
+#[test]
+fn categories_have_levels_for_missing_rare_and_unseen() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("data");
+    let levels = [Some("b"), Some("a"), None, Some("b"), Some("rare"), Some("a"), Some("test only")];
+    let sides = [Some("train"); 6].into_iter().chain([Some("test")]);
+    let source =
+        Memory::new(vec![("k", texts(levels)), ("side", texts(sides)), ("x", floats((0..7).map(f64::from)))], 3);
+    let options = IngestOptions { split_column: Some("side".into()), min_count: 2, ..IngestOptions::default() };
+    let report = ingested(&source, &options, &output).unwrap();
+    let Kind::Categorical { levels: 4, missing_code: Some(2), unseen_code: Some(3), .. } = kind(&report.manifest, "k")
+    else {
+        panic!("{:?}", kind(&report.manifest, "k"))
+    };
+    // a and b are equally frequent: by bytes.
+    assert_eq!(raw(&stored(&output, &report.manifest, Split::Train).unwrap(), "k"), [1.0, 0.0, 2.0, 1.0, 3.0, 0.0]);
+    assert_eq!(raw(&stored(&output, &report.manifest, Split::Test).unwrap(), "k"), [3.0]);
+    let statistics = Statistics::read(&output, &report.manifest.statistics, 5).unwrap();
+    assert_eq!(statistics.nonzero[1..], [2, 2, 1, 1]);
+}
+
+#[test]
+fn text_labels_become_classes_and_rows_without_one_can_be_dropped() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("data");
+    let label = [Some("yes"), None, Some("no"), Some("yes")];
+    let columns = || vec![("label", texts(label)), ("x", floats((0..4).map(f64::from)))];
+    let options = IngestOptions { drop_missing_label: true, ..IngestOptions::default() };
+    let report = ingested(&Memory::new(columns(), 3), &options, &output).unwrap();
+    let batch = stored(&output, &report.manifest, Split::Train).unwrap();
+    assert_eq!(
+        (report.dropped_rows, raw(&batch, "label"), raw(&batch, "x")),
+        (1, vec![1.0, 0.0, 1.0], vec![0.0, 2.0, 3.0])
+    );
+    assert!(matches!(kind(&report.manifest, "label"), Kind::Categorical { levels: 2, unseen_code: None, .. }));
+    let error = ingested(&Memory::new(columns(), 3), &IngestOptions::default(), &folder.path().join("no")).unwrap_err();
+    assert!(error.to_string().starts_with("rows.mem, row 2, column 'label': the label is missing"), "{error}");
+}
+
+#[test]
+fn vectors_and_sparse_rows_come_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("data");
+    let vectors = (0..10).map(|i| Some((0..3).map(|j| Some((i * j) as f32 + 0.25)).collect::<Vec<_>>()));
+    let vectors = ListArray::from_iter_primitive::<Float32Type, _, _>(vectors);
+    let fields =
+        Fields::from(vec![Field::new("index", DataType::UInt32, false), Field::new("value", DataType::Float32, false)]);
+    // Row i holds (0, 1) and (i * 100_000, i) but row 0, which is empty.
+    let indices: Vec<u32> = (1..10).flat_map(|i| [0, i * 100_000]).collect();
+    let values: Vec<f32> = (1..10).flat_map(|i| [1.0, i as f32]).collect();
+    let items = StructArray::new(
+        fields.clone(),
+        vec![Arc::new(UInt32Array::from(indices.clone())), Arc::new(Float32Array::from(values.clone()))],
+        None,
+    );
+    let lengths = (0..10).map(|i| if i == 0 { 0 } else { 2 });
+    let item = Arc::new(Field::new("item", DataType::Struct(fields), false));
+    let sparse = ListArray::new(item, OffsetBuffer::from_lengths(lengths), Arc::new(items), None);
+    let source =
+        Memory::new(vec![("v", Arc::new(vectors)), ("s", Arc::new(sparse)), ("y", floats((0..10).map(f64::from)))], 4);
+    let options = IngestOptions { grain_rows: Some(64), ..IngestOptions::default() };
+    let report = ingested(&source, &options, &output).unwrap();
+    let batch = stored(&output, &report.manifest, Split::Train).unwrap();
+    let v = batch.column_by_name("v").unwrap().as_fixed_size_list();
+    let expected: Vec<f32> = (0..10).flat_map(|i| (0..3).map(move |j| (i * j) as f32 + 0.25)).collect();
+    assert_eq!(v.values().as_primitive::<Float32Type>().values().to_vec(), expected);
+    let s = batch.column_by_name("s").unwrap().as_list::<i32>();
+    let pairs = s.values().as_struct();
+    assert_eq!(pairs.column(0).as_primitive::<UInt32Type>().values().to_vec(), indices);
+    assert_eq!(pairs.column(1).as_primitive::<Float32Type>().values().to_vec(), values);
+    assert!(matches!(kind(&report.manifest, "s"), Kind::Sparse { width: 900_001, .. }));
+    let statistics = Statistics::read(&output, &report.manifest.statistics, 900_004).unwrap();
+    // v[1] is 0.25, 1.25, ..., 9.25: mean 4.75, m2 82.5. s[0] is 0 once and 1 nine times, s[500000] is 5 once.
+    assert!((statistics.mean[1] - 4.75).abs() < 1e-12 && (statistics.m2[1] - 82.5).abs() < 1e-9);
+    assert!((statistics.mean[3] - 0.9).abs() < 1e-12 && (statistics.m2[3] - 0.9).abs() < 1e-12);
+    let p = 3 + 500_000;
+    assert_eq!((statistics.min[p], statistics.max[p], statistics.nonzero[p]), (0.0, 5.0, 1));
+    assert!((statistics.m2[p] - (25.0 - 2.5)).abs() < 1e-12);
+}
+
+#[test]
+fn types_can_be_chosen() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("data");
+    let columns =
+        || vec![("x", floats(reals())), ("z", floats(reals())), ("n", floats((0..ROWS).map(|i| (i % 5) as f64)))];
+    let options = IngestOptions {
+        dtype: Some(DType::F64),
+        dtypes: [("z".to_string(), DType::U8)].into(),
+        ..IngestOptions::default()
+    };
+    let report = ingested(&Memory::new(columns(), 100), &options, &output).unwrap();
+    let batch = stored(&output, &report.manifest, Split::Train).unwrap();
+    assert_eq!(real(&batch, &report.manifest, "x"), reals());
+    assert!(matches!(kind(&report.manifest, "n"), Kind::Numeric { dtype: DType::U8, .. }));
+    let Kind::Numeric { dtype: DType::U8, worst_error, .. } = *kind(&report.manifest, "z") else { panic!() };
+    let range = reals().iter().fold(0.0, |m: f64, x| m.max(*x)) + 1.0;
+    assert!(worst_error <= range / 255.0 / 2.0 * (1.0 + 1e-9), "{worst_error}");
+    let unknown = IngestOptions { dtypes: [("zz".to_string(), DType::U8)].into(), ..IngestOptions::default() };
+    let error = ingested(&Memory::new(columns(), 100), &unknown, &folder.path().join("no")).unwrap_err();
+    assert!(error.to_string().contains("no column 'zz'"), "{error}");
+}
