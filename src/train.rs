@@ -162,3 +162,5 @@ pub struct Company<'a> {
     /// Who may ask to stop. On several ranks, rank 0's wish counts, between passes.
     pub cancel: &'a Cancel,
 }
+
+pub use crate::engine::drive::train;

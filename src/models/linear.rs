@@ -43,6 +43,10 @@ impl Model for Linear {
         mean
     }
 
+    fn null_loss(&self, mean: f64, mean_square: f64) -> f64 {
+        (mean_square - mean * mean).max(0.0) / 2.0
+    }
+
     fn residual_bound(&self, label: f64, margin: f64) -> f64 {
         label + margin
     }

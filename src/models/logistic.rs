@@ -50,6 +50,11 @@ impl Model for Logistic {
         (mean / (1.0 - mean)).ln()
     }
 
+    fn null_loss(&self, mean: f64, _mean_square: f64) -> f64 {
+        let part = |share: f64| if share > 0.0 { -share * share.ln() } else { 0.0 };
+        part(mean) + part(1.0 - mean)
+    }
+
     fn residual_bound(&self, _label: f64, _margin: f64) -> f64 {
         1.0
     }

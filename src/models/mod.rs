@@ -3,13 +3,14 @@
 //! A generalised linear model sees a row as one number, its margin z = intercept + sum_j w_j s_j, and says what
 //! z costs against the target (the loss), how the cost changes (the residual, the curvature) and what z means (the
 //! link). Everything else (columns, penalties, solvers, ranks) is the engine's. To add a model: one file with a `Model`,
-//! one line in the registry, and, for a new loss, its arithmetic in `kernels/src/ops`.
+//! one line in the registry, and, for a new loss, its arithmetic in `kernels/src/losses`.
 
 mod linear;
 mod logistic;
 
 use std::fmt;
 
+pub use gristmill_kernels::Loss;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::{Error, Result};
@@ -17,15 +18,6 @@ use crate::plan::SolverName;
 
 /// Every model, in the order of help and tables.
 pub const MODELS: &[&dyn Model] = &[&linear::Linear, &logistic::Logistic];
-
-/// A loss of one row, by the name of its kernel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Loss {
-    /// (z - y)^2 / 2.
-    Squared,
-    /// log(1 + exp(z)) - y z, y in 0..=1.
-    Logistic,
-}
 
 /// How wide and long a problem is, to choose a solver by.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -62,6 +54,9 @@ pub trait Model: Sync {
 
     /// The margin that best fits a target of that mean by itself (the link): where the intercept starts.
     fn margin(&self, mean: f64) -> f64;
+
+    /// Mean loss of the best intercept alone, given the means of the target and of its square.
+    fn null_loss(&self, mean: f64, mean_square: f64) -> f64;
 
     /// Largest absolute residual (derivative of the loss by the margin) of a row with |y| <= `label` and |z| <= `margin`.
     fn residual_bound(&self, label: f64, margin: f64) -> f64;

@@ -25,6 +25,7 @@ pub mod coordinate_descent;
 pub mod dense;
 pub mod lbfgs;
 pub mod line_search;
+pub mod machine;
 pub mod memory;
 pub mod newton;
 pub mod owlqn;
@@ -35,7 +36,7 @@ pub mod schedule;
 pub mod second_order;
 
 #[cfg(test)]
-mod problems;
+pub(crate) mod problems;
 
 use serde::{Deserialize, Serialize};
 

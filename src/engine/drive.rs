@@ -1,0 +1,338 @@
+//! The training loop: for each configuration of the path, ask the solver, make the pass, let it absorb, until it is done.
+
+use std::time::Instant;
+
+use gristmill_io::Error as IoError;
+use gristmill_io::dataset::Dataset;
+use gristmill_kernels::Real;
+use serde::{Deserialize, Serialize};
+
+use super::answer::{self, Answer};
+use super::derive;
+use super::pass::{Found, Order, Passes, Want};
+use super::setup::Setup;
+use super::space::Stored;
+use super::weights::{self, Totals};
+use crate::error::{Error, Result};
+use crate::optim::coordinate_descent::Until;
+use crate::optim::dense::norm;
+use crate::optim::machine::Machine;
+use crate::optim::quadratic::Quadratic;
+use crate::optim::schedule::Schedule;
+use crate::optim::second_order::Problem;
+use crate::optim::{
+    Collect, Evaluation, Limits, Outcome, Penalty, Sample, Solver, Status, cholesky, coordinate_descent,
+};
+use crate::plan::{SolverName, Strengths, TrainPlan};
+use crate::train::{Checkpoint, Company, Ended, Fitted, PassReport, Start, Trained};
+
+/// Version of [`Checkpoint`].
+pub const CHECKPOINT_FORMAT: u32 = 1;
+/// Means further than this from 0, in deviations, make products of a Gram matrix lose digits in `f32`.
+const OFF_CENTRE: f64 = 16.0;
+/// A closed form's path is solved at least to this share of the objective.
+const CLOSED_TOLERANCE: f64 = 1e-9;
+
+/// Trains what `plan` says on `dataset`.
+///
+/// # Errors
+/// When plan and data do not fit, data cannot be read, or a rank is lost.
+pub fn train(dataset: &Dataset, plan: &TrainPlan, start: Start, company: &Company<'_>) -> Result<Ended> {
+    let mut setup = Setup::new(dataset, plan, company)?;
+    let totals = weights::totals(&setup)?;
+    setup.weight_max = totals.weight_max;
+    answer::check_totals(&setup, &totals)?;
+    if setup.is_wide() {
+        Training::<f64>::new(&setup, plan, totals).run(start)
+    } else {
+        Training::<f32>::new(&setup, plan, totals).run(start)
+    }
+}
+
+/// A training on its way.
+struct Training<'a, R: Real> {
+    setup: &'a Setup<'a>,
+    plan: &'a TrainPlan,
+    totals: Totals,
+    limits: Limits,
+    solver: SolverName,
+    passes: Passes<R>,
+    exact: bool,
+    models: Vec<Fitted>,
+    history: Vec<PassReport>,
+    answer: Answer,
+    clock: Instant,
+}
+
+/// The part of a checkpoint that is the solver's.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct State {
+    machine: Machine,
+    history: Vec<PassReport>,
+    rows_read: u64,
+}
+
+/// What came of a pass.
+enum Made {
+    Whole(Evaluation, bool),
+    Interrupted,
+}
+
+impl<'a, R: Real + Default> Training<'a, R> {
+    fn new(setup: &'a Setup<'a>, plan: &'a TrainPlan, totals: Totals) -> Training<'a, R> {
+        let mean = totals.label / totals.weight;
+        let solver = match plan.solver {
+            SolverName::Auto => setup.model.solver(&setup.shape(plan.any_l1())),
+            named => named,
+        };
+        let limits = Limits {
+            tolerance: plan.tolerance,
+            passes_max: plan.max_passes,
+            noise: if size_of::<R>() == 4 { 1e-7 } else { 1e-14 },
+            null_loss: setup.model.null_loss(mean, totals.square / totals.weight),
+            open: setup.model.is_classifier(),
+        };
+        let space = &setup.space;
+        let off_centre = space.mean.iter().zip(&space.inverse).any(|(mean, inverse)| mean.abs() * inverse > OFF_CENTRE);
+        Training {
+            passes: Passes::new(setup),
+            exact: setup.model.is_quadratic() || off_centre,
+            answer: Answer::new(setup),
+            models: Vec::new(),
+            history: Vec::new(),
+            clock: Instant::now(),
+            setup,
+            plan,
+            totals,
+            limits,
+            solver,
+        }
+    }
+
+    fn run(self, start: Start) -> Result<Ended> {
+        match self.solver {
+            SolverName::Cholesky | SolverName::CoordinateDescent => self.closed_form(),
+            _ => self.iterate(start),
+        }
+    }
+
+    /// One pass, then every configuration from it.
+    fn closed_form(mut self) -> Result<Ended> {
+        let zero = vec![0.0; self.setup.space.coordinates()];
+        let none = Penalty::none(zero.len());
+        let Made::Whole(found, _) = self.pass(&zero, Want::Gram, Sample::ALL, &none, 0)? else {
+            return Err(Error::from(IoError::Interrupted));
+        };
+        let metric = self.setup.space.metric();
+        let Some(quadratic) = Quadratic::new(found, self.plan.intercept, metric) else {
+            return Err(Error::Sum("a pass for a closed form brought no Gram matrix".into()));
+        };
+        let mut point = zero;
+        for strengths in self.plan.path() {
+            let penalty = self.penalty(strengths);
+            let outcome = if penalty.has_l1() {
+                self.descend(&quadratic, &penalty, &point)
+            } else {
+                cholesky::solve(&quadratic, &penalty)
+            };
+            point.clone_from(&outcome.point);
+            self.finish(strengths, outcome, |weight| weight);
+        }
+        self.trained()
+    }
+
+    fn descend(&self, quadratic: &Quadratic, penalty: &Penalty, start: &[f64]) -> Outcome {
+        let rough = Until::DualityGap(CLOSED_TOLERANCE * self.limits.null_loss);
+        let first = coordinate_descent::solve(quadratic, penalty, start, rough);
+        let share = self.limits.tolerance.min(CLOSED_TOLERANCE);
+        let enough = Until::DualityGap(share * first.objective.max(1e-9 * self.limits.null_loss));
+        coordinate_descent::solve(quadratic, penalty, &first.point, enough)
+    }
+
+    /// Pass after pass, configuration after configuration.
+    fn iterate(mut self, start: Start) -> Result<Ended> {
+        let (mut point, mut resumed) = self.begin(start)?;
+        let path = self.plan.path();
+        for number in self.models.len()..path.len() {
+            let mut machine = match resumed.take() {
+                Some(machine) => machine,
+                None => self.machine(path[number], point)?,
+            };
+            let outcome = loop {
+                let request = machine.request();
+                let want = if request.collect == Collect::Hessian { Want::Hessian } else { Want::Gradient };
+                let penalty = self.penalty(path[number]);
+                match self.pass(request.point, want, request.sample, &penalty, number)? {
+                    Made::Interrupted => return self.checkpoint(machine),
+                    Made::Whole(found, stop) => match machine.absorb(found) {
+                        Status::Done(outcome) => break *outcome,
+                        Status::Continue if stop => return self.checkpoint(machine),
+                        Status::Continue => {}
+                    },
+                }
+            };
+            point = outcome.point.clone();
+            self.finish(path[number], outcome, |weight| R::from_f64(weight).to_f64());
+        }
+        self.trained()
+    }
+
+    /// Where the first configuration starts, and the solver of a checkpoint.
+    fn begin(&mut self, start: Start) -> Result<(Vec<f64>, Option<Machine>)> {
+        match start {
+            Start::Cold => {
+                let mut point = vec![0.0; self.setup.space.coordinates()];
+                if self.plan.intercept
+                    && let Some(last) = point.last_mut()
+                {
+                    *last = self.setup.model.margin(self.totals.label / self.totals.weight);
+                }
+                Ok((point, None))
+            }
+            Start::From { weights, intercept } => {
+                let want = self.setup.space.mean.len();
+                if weights.len() != want {
+                    return Err(Error::usage(format!(
+                        "the model to start from has {} parameters, this dataset has {want}. Start from a model of the same \
+                         columns, or leave --warm-start out",
+                        weights.len()
+                    )));
+                }
+                let (offset, scale) = self.setup.target.units;
+                let weights = weights.iter().map(|w| w / scale).collect();
+                let stored = Stored { weights, intercept: (intercept - offset) / scale };
+                Ok((self.setup.space.from_stored(&stored), None))
+            }
+            Start::Resume(checkpoint) => {
+                let state = self.check(&checkpoint)?;
+                self.models = checkpoint.models;
+                self.answer.warnings = checkpoint.warnings;
+                self.answer.rows_read = state.rows_read;
+                self.history = state.history;
+                Ok((Vec::new(), Some(state.machine)))
+            }
+        }
+    }
+
+    fn check(&self, checkpoint: &Checkpoint) -> Result<State> {
+        let refuse = |why: String| Err(Error::usage(format!("the checkpoint cannot be resumed: {why}")));
+        if checkpoint.format != CHECKPOINT_FORMAT {
+            return refuse(format!("it has format {}, this build reads {CHECKPOINT_FORMAT}", checkpoint.format));
+        }
+        if checkpoint.fingerprint != self.setup.dataset.manifest().fingerprint {
+            return refuse("the dataset has changed since. Train again from the start".into());
+        }
+        // Threads, memory and tier never change the model.
+        let fixed = |plan: &TrainPlan| TrainPlan { threads: 0, memory: None, tier: None, ..plan.clone() };
+        if fixed(&checkpoint.plan) != fixed(self.plan) {
+            return refuse("its configuration is another. Resume with the one in its run folder".into());
+        }
+        match serde_json::from_value(checkpoint.state.clone()) {
+            Ok(state) => Ok(state),
+            Err(e) => refuse(format!("its solver state is damaged: {e}")),
+        }
+    }
+
+    fn penalty(&self, strengths: Strengths) -> Penalty {
+        self.setup.space.penalty(self.setup.target.strengths(strengths))
+    }
+
+    fn machine(&self, strengths: Strengths, point: Vec<f64>) -> Result<Machine> {
+        let problem = Problem {
+            penalty: self.penalty(strengths),
+            intercept: self.plan.intercept,
+            metric: self.setup.space.metric(),
+            limits: self.limits,
+        };
+        let schedule = Schedule::new(self.setup.statistics.rows, self.setup.space.mean.len());
+        Machine::new(self.solver, problem, point, schedule)
+            .ok_or_else(|| Error::usage(format!("solver '{}' makes no steps", self.solver.name())))
+    }
+
+    /// One pass at a point of solver space, reported.
+    fn pass(
+        &mut self,
+        point: &[f64],
+        want: Want,
+        sample: Sample,
+        penalty: &Penalty,
+        configuration: usize,
+    ) -> Result<Made> {
+        let stored = self.setup.space.to_stored(point, |weight| R::from_f64(weight).to_f64());
+        let order = Order { want, point: &stored, sample, exact: self.exact };
+        let found = match self.passes.make(self.setup, &order) {
+            Err(Error::Data(IoError::Interrupted)) => return Ok(Made::Interrupted),
+            other => other?,
+        };
+        let space = &self.setup.space;
+        let evaluation =
+            if want == Want::Gram { derive::quadratic(space, &found)? } else { derive::evaluation(space, &found)? };
+        self.tell(&evaluation, &found, point, want, sample, penalty, configuration);
+        Ok(Made::Whole(evaluation, found.stop))
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "one call; they are the fields of a report")]
+    fn tell(
+        &mut self,
+        evaluation: &Evaluation,
+        found: &Found,
+        point: &[f64],
+        want: Want,
+        sample: Sample,
+        penalty: &Penalty,
+        configuration: usize,
+    ) {
+        let mut smooth = evaluation.gradient.clone();
+        penalty.add_smooth(point, &mut smooth);
+        let collected = match want {
+            Want::Gradient => "gradient",
+            Want::Hessian => "hessian",
+            Want::Gram => "gram",
+        };
+        let every = u64::from(sample.every);
+        let rows = self.setup.statistics.rows / every;
+        let whole_grains = found.report.rows <= rows;
+        let report = PassReport {
+            configuration,
+            pass: self.answer.passes + 1,
+            share: 1.0 / f64::from(sample.every),
+            collected: collected.into(),
+            objective: (evaluation.loss + penalty.value(point)) * self.setup.target.loss_unit(),
+            gradient_norm: norm(&penalty.subgradient(point, &smooth)) * self.setup.target.units.1.abs(),
+            rows,
+            bytes: if whole_grains { found.report.bytes } else { found.report.bytes / every },
+            seconds: found.report.seconds,
+        };
+        self.answer.count(&report, sample.is_all());
+        self.setup.company.watch.pass(&report);
+        self.history.push(report);
+    }
+
+    /// A configuration is done.
+    fn finish(&mut self, strengths: Strengths, outcome: Outcome, round: impl Fn(f64) -> f64) {
+        let history = std::mem::take(&mut self.history);
+        self.answer.warn(self.setup, &outcome);
+        self.models.push(answer::fitted(self.setup, strengths, outcome, history, round));
+    }
+
+    fn trained(self) -> Result<Ended> {
+        let trained: Trained = self.answer.trained(self.setup, self.models, self.solver, self.clock.elapsed())?;
+        Ok(Ended::Trained(Box::new(trained)))
+    }
+
+    fn checkpoint(self, machine: Machine) -> Result<Ended> {
+        let state = State { machine, history: self.history, rows_read: self.answer.rows_read };
+        let state = serde_json::to_value(state)
+            .map_err(|e| Error::Sum(format!("the solver's state cannot be written: {e}")))?;
+        Ok(Ended::Interrupted(Box::new(Checkpoint {
+            format: CHECKPOINT_FORMAT,
+            plan: self.plan.clone(),
+            fingerprint: self.setup.dataset.manifest().fingerprint.clone(),
+            models: self.models,
+            state,
+            warnings: self.answer.warnings,
+            passes: self.answer.passes,
+        })))
+    }
+}

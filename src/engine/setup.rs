@@ -1,0 +1,166 @@
+//! What every pass of a training needs to know, settled once: which rows this rank reads, in tiles of how many rows, and
+//! between which bounds everything lies.
+
+use gristmill_io::dataset::Dataset;
+use gristmill_io::manifest::{Kind, Role, Split};
+use gristmill_io::statistics::Statistics;
+use gristmill_io::tiles::{StreamOptions, TileStream};
+use gristmill_kernels::Tier;
+use gristmill_kernels::dtype::DType;
+use gristmill_kernels::ops::gram::Shape as GramShape;
+
+use super::space::Space;
+use super::sum::TERMS_MAX;
+use super::target::Target;
+use crate::error::{Error, Result};
+use crate::models::{Model, Shape};
+use crate::plan::TrainPlan;
+use crate::train::Company;
+
+/// Feature bytes of a tile, about: it stays in the L2 cache from margins to gradient.
+const TILE_BYTES: usize = 64 << 10;
+
+/// See the head of the file.
+pub struct Setup<'a> {
+    /// The data.
+    pub dataset: &'a Dataset,
+    /// The grains of this rank.
+    pub stream: TileStream<'a>,
+    /// The model.
+    pub model: &'static dyn Model,
+    /// Who is around.
+    pub company: &'a Company<'a>,
+    /// Statistics of all training rows.
+    pub statistics: Statistics,
+    /// Spaces of the parameters.
+    pub space: Space,
+    /// Labels and weights.
+    pub target: Target,
+    /// True when rows have a weight column.
+    pub weighted: bool,
+    /// Largest weight of a row, class weight included.
+    pub weight_max: f64,
+    /// Rows of a tile.
+    pub tile_rows: usize,
+    /// Rows of a full grain.
+    pub grain_rows: usize,
+    /// Grains of all ranks.
+    pub grains: usize,
+    /// Workers.
+    pub threads: usize,
+    /// Instruction set.
+    pub tier: Tier,
+}
+
+impl<'a> Setup<'a> {
+    /// Opens the streams and reads the statistics.
+    ///
+    /// # Errors
+    /// When data and plan do not fit, or the statistics cannot be read.
+    pub fn new(dataset: &'a Dataset, plan: &TrainPlan, company: &'a Company<'a>) -> Result<Setup<'a>> {
+        let model = plan.model.model();
+        let statistics = dataset.statistics()?;
+        let target = Target::new(dataset, &statistics, model, &plan.class_weight)?;
+        let grains = dataset.grains(Split::Train).len();
+        if grains > TERMS_MAX {
+            return Err(Error::training(format!(
+                "the dataset has {grains} grains, sums hold {TERMS_MAX}. Ingest it again with larger grains"
+            )));
+        }
+        let threads = match plan.threads {
+            0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            threads => threads,
+        };
+        let (rank, size) = (company.comm.rank(), company.comm.size());
+        let mut options = StreamOptions::new(Split::Train);
+        options.grains = Some(grains * rank / size..grains * (rank + 1) / size);
+        options.threads = threads;
+        options.budget_bytes = plan.memory.unwrap_or(u64::MAX);
+        let stream = dataset.stream(options)?;
+        let columns = &dataset.manifest().columns;
+        let mut space = Space::new(columns, stream.layout(), &statistics, plan.standardize, plan.intercept);
+        if !plan.intercept {
+            space.base = -target.units.0 / target.units.1;
+        }
+        let grain_rows = dataset.manifest().grain_rows;
+        Ok(Setup {
+            tile_rows: tile_rows(dataset),
+            weighted: columns.iter().any(|column| column.role == Role::Weight),
+            weight_max: target.largest_class_weight(),
+            tier: tier(plan)?,
+            dataset,
+            stream,
+            model,
+            company,
+            statistics,
+            space,
+            target,
+            grain_rows,
+            grains,
+            threads,
+        })
+    }
+
+    /// The shape to choose a solver by.
+    pub fn shape(&self, any_l1: bool) -> Shape {
+        let nonzero: u64 = self.statistics.nonzero.iter().sum();
+        Shape {
+            rows: self.statistics.rows,
+            entries_per_row: nonzero as f64 / (self.statistics.rows as f64).max(1.0),
+            parameters: self.space.mean.len(),
+            any_l1,
+        }
+    }
+
+    /// The blocks of a row as a Gram matrix sees them.
+    pub fn gram_shapes(&self) -> Vec<GramShape> {
+        let columns = &self.dataset.manifest().columns;
+        let blocks = self.stream.layout().blocks.iter();
+        blocks
+            .map(|block| match block.columns.first().map(|&number| &columns[number].kind) {
+                Some(Kind::Categorical { .. }) => GramShape::Codes(block.parameters),
+                Some(Kind::Sparse { .. }) => GramShape::Sparse(block.parameters),
+                _ => GramShape::Dense(block.parameters),
+            })
+            .collect()
+    }
+
+    /// True when some number of a row is `f64`: then so is all arithmetic.
+    pub fn is_wide(&self) -> bool {
+        self.dataset.manifest().columns.iter().any(|column| {
+            matches!(column.kind, Kind::Numeric { dtype: DType::F64, .. } | Kind::Vector { dtype: DType::F64, .. })
+        })
+    }
+}
+
+fn tier(plan: &TrainPlan) -> Result<Tier> {
+    let Some(name) = &plan.tier else {
+        return Tier::chosen().map_err(|e| Error::usage(e.to_string()));
+    };
+    match Tier::from_name(name) {
+        Some(tier) if tier.is_available() => Ok(tier),
+        _ => {
+            let known: Vec<&str> = Tier::available().into_iter().map(Tier::name).collect();
+            Err(Error::usage(format!(
+                "tier '{name}' is not to be had here. Tiers of this machine: {}",
+                known.join(", ")
+            )))
+        }
+    }
+}
+
+/// Rows of a tile: a multiple of 64 in 128..=1,024, a function of the columns alone.
+fn tile_rows(dataset: &Dataset) -> usize {
+    let columns = dataset.manifest().columns.iter().filter(|column| column.role == Role::Feature);
+    let bytes: usize = columns
+        .map(|column| match &column.kind {
+            Kind::Numeric { dtype, .. } => dtype.bytes(),
+            Kind::Vector { dtype, width } => dtype.bytes() * width,
+            Kind::Categorical { code_bytes, .. } => usize::from(*code_bytes),
+            Kind::Indicator { .. } => 1,
+            // The rows of a sparse column have no fixed size; some hundred entries are meant.
+            Kind::Sparse { .. } => 512,
+        })
+        .sum();
+    (TILE_BYTES / bytes.max(1)).clamp(128, 1024) / 64 * 64
+}

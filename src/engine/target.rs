@@ -1,0 +1,187 @@
+//! The target: what a stored label means to a model, and what rows weigh.
+//!
+//! A regression reads the stored label as it is; its real value is offset + scale * stored, so the whole problem is solved
+//! in stored units u = (y - offset) / scale and its answer is scaled back: the loss by scale^2, weights by scale. The
+//! penalty goes the other way: with c = scale * w, scale^2 (f + l1 / scale |w| + l2 / 2 w^2) is the objective in real units.
+//!
+//! A classifier reads 1 for the greater of two stored values and 0 for the lesser.
+
+use gristmill_io::dataset::Dataset;
+use gristmill_io::manifest::{Column, Kind};
+use gristmill_io::statistics::{LabelStatistics, Statistics};
+use gristmill_kernels::{Kernels, Real};
+
+use crate::error::{Error, Result};
+use crate::models::Model;
+use crate::plan::{ClassWeight, Strengths};
+
+/// What labels and weights mean.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Target {
+    /// Largest |label| as the model sees it.
+    pub largest: f64,
+    /// Names, stored values and weights of the classes.
+    pub classes: Option<Classes>,
+    /// Real value of a stored label of a regression: offset and scale.
+    pub units: (f64, f64),
+}
+
+/// The two classes, for 0 and for 1.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Classes {
+    /// As the source names them.
+    pub names: [String; 2],
+    /// As they are stored.
+    pub stored: [f64; 2],
+    /// Training rows of each.
+    pub rows: [u64; 2],
+    /// Weight of each.
+    pub weight: [f64; 2],
+}
+
+impl Target {
+    /// The target of `model` in `dataset`.
+    ///
+    /// # Errors
+    /// [`Error::Training`] when the labels do not fit the model; [`Error::Usage`] when a class weight names no class.
+    pub fn new(dataset: &Dataset, statistics: &Statistics, model: &dyn Model, weights: &ClassWeight) -> Result<Target> {
+        let missing = || Error::usage("the dataset has no label. Name its column with --label when ingesting");
+        let column = &dataset.manifest().columns[dataset.label().ok_or_else(missing)?];
+        let label = statistics.label.as_ref().ok_or_else(missing)?;
+        if statistics.rows == 0 {
+            return Err(Error::training("the dataset has no training rows. Ingest more data, or hold out fewer rows"));
+        }
+        if model.is_classifier() {
+            let classes = classes(dataset, column, label, weights)?;
+            return Ok(Target { largest: 1.0, classes: Some(classes), units: (0.0, 1.0) });
+        }
+        let units = match column.kind {
+            Kind::Numeric { offset, scale, .. } => (offset, scale),
+            _ => {
+                let name = &column.name;
+                return Err(Error::training(format!(
+                    "the label '{name}' is categorical, model '{}' needs a number. Use --model logistic for two classes, \
+                     or ingest the label as numeric",
+                    model.name()
+                )));
+            }
+        };
+        Ok(Target { largest: label.min.abs().max(label.max.abs()), classes: None, units })
+    }
+
+    /// The strengths of a configuration in stored units of the label.
+    pub fn strengths(&self, real: Strengths) -> Strengths {
+        Strengths { l1: real.l1 / self.units.1.abs(), l2: real.l2 }
+    }
+
+    /// Factor from an objective in stored units of the label to real ones.
+    pub fn loss_unit(&self) -> f64 {
+        self.units.1 * self.units.1
+    }
+
+    /// Largest factor that a class puts on a row's weight.
+    pub fn largest_class_weight(&self) -> f64 {
+        self.classes.as_ref().map_or(1.0, |classes| classes.weight[0].max(classes.weight[1]))
+    }
+
+    /// True when rows weigh differently by class.
+    pub fn weighs_classes(&self) -> bool {
+        self.classes.as_ref().is_some_and(|classes| classes.weight != [1.0, 1.0])
+    }
+
+    /// Turns stored labels into what the loss takes, and the weights of rows (1 each where the dataset has none: the
+    /// caller fills them) into those with the class counted.
+    pub fn apply<R: Real>(&self, y: &mut [R], weight: Option<&mut [R]>) {
+        let Some(classes) = &self.classes else { return };
+        let (greater, zero) = (R::from_f64(classes.stored[1]), R::from_f64(0.0));
+        if let Some(weight) = weight {
+            for (w, y) in weight.iter_mut().zip(&*y) {
+                let factor = classes.weight[usize::from(*y == greater)];
+                *w = R::from_f64(w.to_f64() * factor);
+            }
+        }
+        for y in y.iter_mut() {
+            *y = if *y == greater { R::ONE } else { zero };
+        }
+    }
+}
+
+fn classes(dataset: &Dataset, column: &Column, label: &LabelStatistics, weights: &ClassWeight) -> Result<Classes> {
+    let name = &column.name;
+    let found: Vec<(f64, u64)> = match &label.distinct {
+        Some(distinct) => distinct.iter().copied().filter(|(_, rows)| *rows > 0).collect(),
+        None => {
+            return Err(Error::training(format!(
+                "the label '{name}' has more than {} distinct values; a classifier of two classes needs two. \
+                 Use --model linear for a number, or another label",
+                gristmill_io::statistics::DISTINCT_MAX
+            )));
+        }
+    };
+    let named = |value: f64| class_name(dataset, column, value);
+    let [(lesser, few), (greater, more)] = found[..] else {
+        let values: Vec<String> = found.iter().take(5).map(|(value, _)| named(*value)).collect::<Result<_>>()?;
+        let hint = if found.len() < 2 {
+            "there is nothing to tell apart. Check the label column, and filters before ingest"
+        } else {
+            "Use --model linear for a number, or a label with two classes"
+        };
+        return Err(Error::training(format!(
+            "the label '{name}' has {} distinct value{} in the training rows ({}{}); two are needed: {hint}",
+            found.len(),
+            if found.len() == 1 { "" } else { "s" },
+            values.join(", "),
+            if found.len() > 5 { ", ..." } else { "" },
+        )));
+    };
+    let names = [named(lesser)?, named(greater)?];
+    let rows = [few, more];
+    let weight = class_weights(&names, rows, weights)?;
+    Ok(Classes { names, stored: [lesser, greater], rows, weight })
+}
+
+fn class_weights(names: &[String; 2], rows: [u64; 2], weights: &ClassWeight) -> Result<[f64; 2]> {
+    match weights {
+        ClassWeight::None => Ok([1.0, 1.0]),
+        ClassWeight::Balanced => Ok(rows.map(|own| (rows[0] + rows[1]) as f64 / (2.0 * own as f64))),
+        ClassWeight::Map(map) => {
+            if let Some(unknown) = map.keys().find(|key| !names.contains(key)) {
+                return Err(Error::usage(format!(
+                    "class-weight names a class '{unknown}'; the classes are '{}' and '{}'",
+                    names[0], names[1]
+                )));
+            }
+            Ok([0, 1].map(|class: usize| map.get(&names[class]).copied().unwrap_or(1.0)))
+        }
+    }
+}
+
+/// A class as its source has it.
+fn class_name(dataset: &Dataset, column: &Column, stored: f64) -> Result<String> {
+    match &column.kind {
+        Kind::Numeric { offset, scale, .. } => Ok(format!("{}", offset + scale * stored)),
+        Kind::Categorical { missing_code, unseen_code, .. } => {
+            let code = stored as u32;
+            let number = dataset.label().unwrap_or_default();
+            let dictionary = dataset.dictionary(number)?;
+            let special = [(missing_code, "missing"), (unseen_code, "unseen")];
+            let level = dictionary.levels.get(code as usize).cloned();
+            let special = special.iter().find(|(known, _)| **known == Some(code)).map(|(_, name)| (*name).to_string());
+            Ok(level.or(special).unwrap_or_else(|| format!("level {code}")))
+        }
+        _ => Ok(format!("{stored}")),
+    }
+}
+
+/// Reads labels or weights of some rows into the arithmetic type.
+pub fn read<R: Real>(
+    kernels: &Kernels<R>,
+    values: Option<&gristmill_kernels::tile::Values<'_>>,
+    rows: std::ops::Range<usize>,
+    out: &mut [R],
+) {
+    match values {
+        Some(values) => kernels.convert(values, rows, out),
+        None => out.fill(R::ONE),
+    }
+}

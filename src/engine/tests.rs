@@ -1,0 +1,247 @@
+//! The promises of a training, on small datasets: the same bits whatever runs it, and a proper answer to bad data.
+
+use std::sync::Mutex;
+
+use gristmill_io::dataset::Dataset;
+use gristmill_io::manifest::Role;
+use gristmill_io::testing::SampleDataset;
+use gristmill_io::watch::Cancel;
+use gristmill_kernels::Tier;
+use gristmill_kernels::dtype::DType;
+use mpi_launch::{Communicator, Solo, threads};
+
+use super::drive::train;
+use crate::error::{Error, Result};
+use crate::optim::problems::numbers;
+use crate::plan::{TrainPlan, TrainRequest};
+use crate::train::{Company, Ended, PassReport, Start, TrainWatch, Trained, Unwatched};
+
+pub(crate) fn plan(text: &str) -> TrainPlan {
+    serde_json::from_str::<TrainRequest>(text).expect("a request").resolve().expect("a valid plan")
+}
+
+pub(crate) fn fit_with(dataset: &Dataset, plan: &TrainPlan, comm: &dyn Communicator) -> Result<Trained> {
+    let cancel = Cancel::new();
+    let company = Company { comm, watch: &Unwatched, cancel: &cancel };
+    match train(dataset, plan, Start::Cold, &company)? {
+        Ended::Trained(trained) => Ok(*trained),
+        Ended::Interrupted(_) => panic!("nobody asked to stop"),
+    }
+}
+
+pub(crate) fn fit(dataset: &Dataset, text: &str) -> Result<Trained> {
+    fit_with(dataset, &plan(text), &Solo)
+}
+
+/// Every kind of column, 2,000 rows in grains of 192.
+fn mixed(folder: &std::path::Path, label: &str) -> Dataset {
+    let mut next = numbers(17);
+    let rows = 2_000;
+    let a: Vec<f32> = (0..rows).map(|_| next() as f32 * 3.0).collect();
+    let b: Vec<f64> = (0..rows).map(|_| (next() * 100.0).round()).collect();
+    let codes: Vec<u32> = (0..rows).map(|_| ((next() + 1.0) * 2.4) as u32).collect();
+    let vectors: Vec<f64> = (0..rows * 3).map(|_| next()).collect();
+    let sparse: Vec<Vec<(u32, f32)>> =
+        (0..rows).map(|i| (0..7).filter(|j| (i + j) % 5 == 0).map(|j| (j as u32, next() as f32)).collect()).collect();
+    let target: Vec<f32> = (0..rows)
+        .map(|i| {
+            let z = f64::from(a[i]) * 0.5 - b[i] * 0.01 + f64::from(codes[i]) * 0.4 + vectors[3 * i] - 0.7 + next();
+            if label == "binary" { f32::from(z > 0.0) } else { z as f32 }
+        })
+        .collect();
+    let weight: Vec<f32> = (0..rows).map(|_| 1.0 + next() as f32).collect();
+    SampleDataset::new(192)
+        .grains_per_shard(4)
+        .f32("a", Role::Feature, a)
+        .stored("b", Role::Feature, DType::U8, -100.0, 1.0, &b.iter().map(|b| b + 100.0).collect::<Vec<_>>())
+        .codes("c", Role::Feature, 5, &codes)
+        .vectors("v", DType::F32, 3, &vectors)
+        .sparse("s", 7, &sparse)
+        .f32("y", Role::Label, target)
+        .f32("w", Role::Weight, weight)
+        .write(&folder.join("data"))
+        .expect("a dataset")
+}
+
+fn bits(trained: &Trained) -> Vec<u64> {
+    let numbers =
+        trained.models.iter().flat_map(|m| m.weights.iter().chain([&m.intercept, &m.objective, &m.gradient_norm]));
+    numbers.map(|x| x.to_bits()).collect()
+}
+
+const PLANS: [(&str, &str); 8] = [
+    ("real", r#"{"model": "linear", "l2": 0.1, "threads": 1}"#),
+    ("real", r#"{"model": "linear", "l1": [0.1, 0.01], "l2": 0.01, "threads": 1}"#),
+    ("real", r#"{"model": "linear", "l2": 0.1, "solver": "lbfgs", "standardize": false, "threads": 1}"#),
+    ("binary", r#"{"model": "logistic", "l2": 0.01, "threads": 1}"#),
+    ("binary", r#"{"model": "logistic", "l2": 0.01, "class-weight": "balanced", "intercept": false, "threads": 1}"#),
+    ("binary", r#"{"model": "logistic", "l2": 0.01, "solver": "lbfgs", "threads": 1}"#),
+    ("binary", r#"{"model": "logistic", "l1": 0.01, "threads": 1}"#),
+    ("binary", r#"{"model": "logistic", "l1": 0.01, "solver": "owlqn", "threads": 1}"#),
+];
+
+#[test]
+fn the_bits_do_not_depend_on_threads_tiers_or_ranks() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for label in ["real", "binary"] {
+        let dataset = mixed(&folder.path().join(label), label);
+        for (_, text) in PLANS.iter().filter(|(of, _)| *of == label) {
+            let one = plan(text);
+            let base = fit_with(&dataset, &one, &Solo).expect("trains");
+            assert!(base.models.iter().all(|m| m.converged), "{text}: {:?}", base.models);
+            for threads in [2, 5] {
+                let other = fit_with(&dataset, &TrainPlan { threads, ..one.clone() }, &Solo).expect("trains");
+                assert_eq!(bits(&base), bits(&other), "{text}: {threads} threads");
+            }
+            for tier in Tier::available().into_iter().filter(|tier| *tier != Tier::Portable) {
+                let other = TrainPlan { tier: Some(tier.name().into()), ..one.clone() };
+                let other = fit_with(&dataset, &other, &Solo).expect("trains");
+                assert_eq!(bits(&base), bits(&other), "{text}: {}", tier.name());
+            }
+            for ranks in [2, 3, 5] {
+                let all = threads::run(ranks, |comm| fit_with(&dataset, &one, comm));
+                for trained in all {
+                    assert_eq!(bits(&base), bits(&trained.expect("trains")), "{text}: {ranks} ranks");
+                }
+            }
+        }
+    }
+}
+
+/// Different ways to the same minimum: closed form or Gram matrix, Newton, quasi-Newton.
+#[test]
+fn solvers_agree_on_every_kind_of_column() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let solvers =
+        [("real", "linear", ["cholesky", "newton", "lbfgs"]), ("binary", "logistic", ["newton", "lbfgs", "owlqn"])];
+    for (label, model, solvers) in solvers {
+        let dataset = mixed(&folder.path().join(label), label);
+        for (standardize, intercept) in [(true, true), (false, true), (true, false), (false, false)] {
+            let objective = |solver: &str| {
+                let text = format!(
+                    r#"{{"model": "{model}", "l2": 0.05, "standardize": {standardize}, "intercept": {intercept},
+                        "solver": "{solver}", "tolerance": 1e-9, "threads": 2}}"#
+                );
+                fit(&dataset, &text).expect("trains").models[0].objective
+            };
+            let all: Vec<f64> = solvers.iter().map(|solver| objective(solver)).collect();
+            for other in &all {
+                assert!((other / all[0] - 1.0).abs() < 1e-6, "{model} {standardize} {intercept}: {all:?}");
+            }
+        }
+    }
+}
+
+/// Asks to stop after so many passes.
+struct StopAfter {
+    passes: Mutex<u32>,
+    cancel: Cancel,
+}
+
+impl TrainWatch for StopAfter {
+    fn pass(&self, _report: &PassReport) {
+        let mut left = self.passes.lock().expect("not poisoned");
+        *left = left.saturating_sub(1);
+        if *left == 0 {
+            self.cancel.request();
+        }
+    }
+
+    fn rows(&self, _rows: u64) {}
+}
+
+#[test]
+fn an_interrupted_training_resumes_to_the_same_bits() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let dataset = mixed(folder.path(), "binary");
+    for solver in ["newton", "lbfgs"] {
+        let plan = plan(&format!(r#"{{"model": "logistic", "l2": [0.1, 0.001], "solver": "{solver}", "threads": 2}}"#));
+        let whole = fit_with(&dataset, &plan, &Solo).expect("trains");
+        for stop in 1..6 {
+            let cancel = Cancel::new();
+            let watch = StopAfter { passes: Mutex::new(stop), cancel: cancel.clone() };
+            let company = Company { comm: &Solo, watch: &watch, cancel: &cancel };
+            let checkpoint = match train(&dataset, &plan, Start::Cold, &company).expect("stops") {
+                Ended::Interrupted(checkpoint) => checkpoint,
+                Ended::Trained(_) => break,
+            };
+            let text = serde_json::to_string(&checkpoint).expect("serialises");
+            let checkpoint = serde_json::from_str(&text).expect("parses");
+            let cancel = Cancel::new();
+            let company = Company { comm: &Solo, watch: &Unwatched, cancel: &cancel };
+            let resumed = match train(&dataset, &plan, Start::Resume(checkpoint), &company).expect("resumes") {
+                Ended::Trained(trained) => trained,
+                Ended::Interrupted(_) => panic!("nobody asked to stop"),
+            };
+            assert_eq!(bits(&whole), bits(&resumed), "{solver} stopped after {stop}");
+        }
+    }
+}
+
+fn small(label: &[f32]) -> SampleDataset {
+    let x = (0..label.len()).map(|i| (i * i % 7) as f32).collect();
+    SampleDataset::new(64).f32("x", Role::Feature, x).f32("y", Role::Label, label.to_vec())
+}
+
+fn complaint(sample: SampleDataset, text: &str) -> String {
+    let folder = tempfile::tempdir().expect("a folder");
+    match fit(&sample.write(&folder.path().join("data")).expect("a dataset"), text) {
+        Err(Error::Training(message) | Error::Usage(message)) => message,
+        other => panic!("expected a complaint, found {other:?}"),
+    }
+}
+
+#[test]
+fn labels_that_say_nothing_are_refused() {
+    let logistic = r#"{"model": "logistic", "l2": 1, "threads": 1}"#;
+    assert!(complaint(small(&[1.0; 8]), logistic).contains("1 distinct value in the training rows (1)"));
+    assert!(complaint(small(&[0.0, 1.0, 2.0]), logistic).contains("3 distinct values in the training rows (0, 1, 2)"));
+    let weightless = small(&[0.0, 1.0, 1.0]).f32("w", Role::Weight, vec![0.0; 3]);
+    assert!(complaint(weightless, logistic).contains("sum to 0"));
+    let one_sided = small(&[0.0, 1.0, 1.0]).f32("w", Role::Weight, vec![0.0, 1.0, 2.0]);
+    assert!(complaint(one_sided, logistic).contains("one class"));
+    let named = r#"{"model": "logistic", "class-weight": {"2": 3}, "threads": 1}"#;
+    assert!(complaint(small(&[0.0, 1.0, 1.0]), named).contains("'0' and '1'"));
+}
+
+#[test]
+fn classes_may_be_any_two_numbers() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let binary: Vec<f32> = (0..60).map(|i| f32::from(i % 3 == 0 || i % 7 == 4)).collect();
+    let other: Vec<f32> = binary.iter().map(|y| 7.0 - 9.0 * y).collect();
+    let text = r#"{"model": "logistic", "l2": 0.01, "threads": 1}"#;
+    let a = fit(&small(&binary).write(&folder.path().join("a")).expect("a dataset"), text).expect("trains");
+    let b = fit(&small(&other).write(&folder.path().join("b")).expect("a dataset"), text).expect("trains");
+    assert_eq!(b.classes, Some(["-2".to_string(), "7".to_string()]));
+    // The order of the classes is turned: so is every sign.
+    assert!((a.models[0].intercept + b.models[0].intercept).abs() < 1e-4);
+    assert!((a.models[0].objective / b.models[0].objective - 1.0).abs() < 1e-6);
+}
+
+#[test]
+fn constant_and_dependent_columns_are_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let x: Vec<f32> = (0..50).map(|i| ((i * 13) % 17) as f32).collect();
+    let label = x.iter().enumerate().map(|(i, x)| 2.0 * x + 1.0 + (i % 3) as f32).collect();
+    let dataset = SampleDataset::new(64)
+        .f32("x", Role::Feature, x.clone())
+        .f32("twice", Role::Feature, x.iter().map(|x| 2.0 * x).collect())
+        .f32("same", Role::Feature, vec![3.0; 50])
+        .f32("y", Role::Label, label)
+        .write(&folder.path().join("data"))
+        .expect("a dataset");
+    for standardize in [true, false] {
+        let trained = fit(&dataset, &format!(r#"{{"model": "linear", "standardize": {standardize}, "threads": 1}}"#));
+        let trained = trained.expect("trains");
+        assert!(trained.warnings.iter().any(|w| w.contains("'same'")), "{:?}", trained.warnings);
+        assert!(trained.warnings.iter().any(|w| w.contains("'twice'") || w.contains("'x'")), "{:?}", trained.warnings);
+        let [x, twice, same] = trained.models[0].coefficients[..] else { panic!("three coefficients") };
+        assert_eq!(same, 0.0);
+        // Smallest norm: of standardised coefficients both count alike, of plain ones x : twice = 1 : 2.
+        let share = if standardize { 2.0 } else { 0.5 };
+        assert!((x / twice - share).abs() < 1e-9, "{standardize}: {x} {twice}");
+        let ridge = format!(r#"{{"model": "linear", "l2": 1e-9, "standardize": {standardize}, "threads": 1}}"#);
+        let ridge = fit(&dataset, &ridge).expect("trains");
+        assert!((ridge.models[0].coefficients[0] / x - 1.0).abs() < 1e-5, "the limit of ridge");
+    }
+}
