@@ -59,7 +59,7 @@ fn compare(group: &mut Group<World>, settings: Settings, bytes: usize) -> Result
             group.barrier()?;
             let start = Instant::now();
             for _call in 0..calls {
-                group.all_reduce(&mut values)?;
+                group.all_reduce_vec(&mut values)?;
             }
             let own = start.elapsed().as_secs_f64() / calls as f64;
             let all = group.all_gather(&own.to_le_bytes())?;
@@ -74,12 +74,12 @@ fn compare(group: &mut Group<World>, settings: Settings, bytes: usize) -> Result
 }
 
 /// One sum whose answer is known: rank r adds r + 1 times the index.
-fn check(group: &Group<World>, values: &mut [i64]) -> Result<(), CommError> {
+fn check(group: &Group<World>, values: &mut Vec<i64>) -> Result<(), CommError> {
     let (rank, ranks) = (group.rank() as i64, group.size() as i64);
     for (index, value) in values.iter_mut().enumerate() {
         *value = (rank + 1) * index as i64;
     }
-    group.all_reduce(values)?;
+    group.all_reduce_vec(values)?;
     let factor = ranks * (ranks + 1) / 2;
     match values.iter().enumerate().find(|(index, value)| **value != factor * *index as i64) {
         None => Ok(()),

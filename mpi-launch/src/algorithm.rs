@@ -45,9 +45,9 @@ impl Default for Settings {
         Self {
             algorithm: Algorithm::Auto,
             ring_bytes_min: 256 << 10,
-            ring_over_mpi_bytes_min: 16 << 20,
-            chunk_bytes: 128 << 10,
-            lanes: 8,
+            ring_over_mpi_bytes_min: 1 << 20,
+            chunk_bytes: 256 << 10,
+            lanes: 4,
             patience: None,
         }
     }
@@ -81,7 +81,7 @@ mod tests {
         assert_eq!(auto.chosen(8, false), Algorithm::Tree);
         assert_eq!(auto.chosen(1 << 20, false), Algorithm::Ring);
         assert_eq!(auto.chosen(8, true), Algorithm::Mpi);
-        assert_eq!(auto.chosen(1 << 20, true), Algorithm::Mpi);
+        assert_eq!(auto.chosen(512 << 10, true), Algorithm::Mpi);
         assert_eq!(auto.chosen(64 << 20, true), Algorithm::Ring);
         let limited = Settings { patience: Some(Duration::from_secs(60)), ..auto };
         assert_eq!(limited.chosen(8, true), Algorithm::Tree);

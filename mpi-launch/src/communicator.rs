@@ -97,6 +97,15 @@ pub trait Communicator: Send + Sync {
         self.start_all_reduce(sum)?.wait()
     }
 
+    /// [`Communicator::all_reduce`] of values that are handed over meanwhile, which spares copies of long sums under
+    /// MPI. After an error `sum` may be empty.
+    ///
+    /// # Errors
+    /// [`CommError`] when a rank is lost or failed.
+    fn all_reduce_vec(&self, sum: &mut Vec<i64>) -> Result<()> {
+        self.all_reduce(sum)
+    }
+
     /// Begins [`Communicator::all_reduce`] and returns at once. Large messages move only while some rank's
     /// [`Pending::progress`] or [`Pending::wait`] runs, so a scan calls `progress` between tiles. Several sums may be
     /// under way; all ranks start them in the same order and wait for them in that order.

@@ -18,9 +18,6 @@ pub trait Element: Copy + Send + Sync + 'static {
 
     /// `message[i] = add(message[i], values[i])`.
     fn fold_onto(message: &mut [u8], values: &[Self], add: impl Fn(Self, Self) -> Self);
-
-    /// `message[i] = values[i] = add(message[i], values[i])`.
-    fn fold_both(message: &mut [u8], values: &mut [Self], add: impl Fn(Self, Self) -> Self);
 }
 
 macro_rules! element {
@@ -49,13 +46,6 @@ macro_rules! element {
             fn fold_onto(message: &mut [u8], values: &[Self], add: impl Fn(Self, Self) -> Self) {
                 for (bytes, value) in message.as_chunks_mut::<$bytes>().0.iter_mut().zip(values) {
                     *bytes = add(Self::from_le_bytes(*bytes), *value).to_le_bytes();
-                }
-            }
-
-            fn fold_both(message: &mut [u8], values: &mut [Self], add: impl Fn(Self, Self) -> Self) {
-                for (bytes, value) in message.as_chunks_mut::<$bytes>().0.iter_mut().zip(values) {
-                    *value = add(Self::from_le_bytes(*bytes), *value);
-                    *bytes = value.to_le_bytes();
                 }
             }
         }

@@ -9,6 +9,7 @@ use crate::ring::Ring;
 use crate::spread;
 use crate::transport::{Step, Transport, drive};
 use crate::tree::Tree;
+use crate::window::{Copied, Lent};
 
 /// The ranks that a transport joins.
 pub struct Group<T> {
@@ -59,10 +60,24 @@ impl<T: Transport> Group<T> {
         let operation = self.next_operation();
         let (transport, settings) = (&self.transport, &self.settings);
         let way = match algorithm {
-            Algorithm::Ring => Ring::start(transport, operation, settings, values, add).map(Way::Ring),
+            Algorithm::Ring => {
+                Ring::start(transport, operation, settings, Copied::new(transport, values), add).map(Way::Ring)
+            }
             _ => Tree::start(transport, operation, settings.chunk_bytes, values, add).map(Way::Tree),
         };
         Ok(AllReduce { transport, way: way.map_err(|error| error.while_doing(|| "starting a sum".to_string()))? })
+    }
+
+    /// Around the ring in memory that the transport holds meanwhile.
+    fn ring_in_place(&self, sum: &mut Vec<i64>) -> Result<()> {
+        let (transport, operation) = (&self.transport, self.next_operation());
+        let window = transport.lend(std::mem::take(sum));
+        let ring = Ring::start(transport, operation, &self.settings, window, i64::wrapping_add);
+        let mut ring = ring.map_err(|error| error.while_doing(|| "starting a sum".to_string()))?;
+        drive(transport, &mut ring, Ring::doing, |ring| ring.advance(transport))?;
+        let window: Box<dyn Lent + '_> = ring.into_window();
+        *sum = window.give_back()?;
+        Ok(())
     }
 
     /// The sum of `values` over all ranks by `add`: [`Group::start_sum`] and [`Pending::wait`].
@@ -77,11 +92,11 @@ impl<T: Transport> Group<T> {
 /// A sum under way.
 pub struct AllReduce<'a, T, E, A> {
     transport: &'a T,
-    way: Way<'a, E, A>,
+    way: Way<'a, T, E, A>,
 }
 
-enum Way<'a, E, A> {
-    Ring(Ring<'a, E, A>),
+enum Way<'a, T, E, A> {
+    Ring(Ring<Copied<'a, T, &'a mut [E], E>, E, A>),
     Tree(Tree<'a, E, A>),
 }
 
@@ -132,6 +147,14 @@ impl<T: Transport> Communicator for Group<T> {
             return done;
         }
         self.start_all_reduce(sum)?.wait()
+    }
+
+    fn all_reduce_vec(&self, sum: &mut Vec<i64>) -> Result<()> {
+        if self.settings.chosen(size_of_val(&sum[..]), true) == Algorithm::Ring {
+            self.ring_in_place(sum)
+        } else {
+            self.all_reduce(sum)
+        }
     }
 
     fn start_all_reduce<'a>(&'a self, sum: &'a mut [i64]) -> Result<Box<dyn Pending + 'a>> {

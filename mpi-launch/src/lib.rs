@@ -19,6 +19,7 @@ mod spread;
 pub mod threads;
 mod transport;
 pub mod tree;
+pub mod window;
 // The C interface of MPI.
 #[cfg(feature = "mpi")]
 #[allow(unsafe_code)]

@@ -6,26 +6,27 @@
 //! other N - 1 steps, the all-gather, finished segments go round.
 //!
 //! Each segment is cut into pieces of at most a chunk. Piece c of all segments makes column c, a ring of its own;
-//! several columns (lanes) are under way at a time, so links stay busy while a rank adds. A received buffer is added
-//! to and sent on as it is: nothing is copied but a rank's own first segment on the way out and finished segments on
-//! the way in.
+//! several columns (lanes) are under way at a time, so links stay busy while a rank adds. A received partial sum is added
+//! to and sent on in the buffer it came in; own values go out of, and finished segments come into, a [`Window`].
 //!
 //! Cost: time 2(N-1) alpha + 2(N-1)/N * bytes * beta + (N-1)/N * elements additions; memory 2 chunks per lane.
 //! Source: P. Patarasuk and X. Yuan, "Bandwidth optimal all-reduce algorithms for clusters of workstations", JPDC 69
 //! (2009).
 
-use std::cmp::Ordering;
+use std::marker::PhantomData;
 use std::ops::Range;
 
 use crate::algorithm::Settings;
 use crate::communicator::Result;
 use crate::element::Element;
 use crate::transport::{Step, Tag, Transport};
+use crate::window::Window;
 
 /// A sum on its way around the ring.
-pub struct Ring<'a, E, A> {
-    values: &'a mut [E],
+pub struct Ring<W, E, A> {
+    window: W,
     add: A,
+    element: PhantomData<E>,
     cut: Cut,
     operation: u32,
     lanes: Vec<Lane>,
@@ -80,7 +81,7 @@ impl Cut {
     }
 }
 
-impl<'a, E: Element, A: Fn(E, E) -> E> Ring<'a, E, A> {
+impl<W: Window<E>, E: Element, A: Fn(E, E) -> E> Ring<W, E, A> {
     /// Puts the first columns on their way.
     ///
     /// # Errors
@@ -89,13 +90,13 @@ impl<'a, E: Element, A: Fn(E, E) -> E> Ring<'a, E, A> {
         transport: &T,
         operation: u32,
         settings: &Settings,
-        values: &'a mut [E],
+        mut window: W,
         add: A,
     ) -> Result<Self> {
         let ranks = transport.size();
-        let cut = Cut::new(transport.rank(), ranks, values.len(), settings.chunk_bytes / E::BYTES);
-        let mut ring =
-            Self { values, add, cut, operation, lanes: Vec::new(), width: settings.lanes.clamp(1, Tag::LANES) };
+        let cut = Cut::new(transport.rank(), ranks, window.elements(), settings.chunk_bytes / E::BYTES);
+        let width = settings.lanes.clamp(1, Tag::LANES);
+        let mut ring = Self { window, add, element: PhantomData, cut, operation, lanes: Vec::new(), width };
         if ranks > 1 {
             for (column, lane) in (0..ring.width).enumerate() {
                 ring.start_column(transport, Tag::new(operation, lane), column)?;
@@ -112,16 +113,23 @@ impl<'a, E: Element, A: Fn(E, E) -> E> Ring<'a, E, A> {
         }
         let lane = Lane { tag, column, step: 0 };
         self.expect(transport, &lane)?;
-        let own = self.cut.sent(lane.column, 0);
-        let mut message = transport.buffer(own.len() * E::BYTES);
-        E::encode(&self.values[own], &mut message);
-        transport.send(self.right(), tag, message)?;
+        self.window.send(self.right(), tag, self.cut.sent(column, 0))?;
         self.lanes.push(lane);
         Ok(())
     }
 
-    fn expect<T: Transport + ?Sized>(&self, transport: &T, lane: &Lane) -> Result<()> {
-        transport.expect(self.left(), lane.tag, self.cut.received(lane.column, lane.step).len() * E::BYTES)
+    /// The last step whose message is a partial sum.
+    fn last_sum(&self) -> usize {
+        self.cut.ranks - 2
+    }
+
+    fn expect<T: Transport + ?Sized>(&mut self, transport: &T, lane: &Lane) -> Result<()> {
+        let range = self.cut.received(lane.column, lane.step);
+        if lane.step <= self.last_sum() {
+            transport.expect(self.left(), lane.tag, range.len() * E::BYTES)
+        } else {
+            self.window.expect(self.left(), lane.tag, range)
+        }
     }
 
     fn left(&self) -> usize {
@@ -136,11 +144,9 @@ impl<'a, E: Element, A: Fn(E, E) -> E> Ring<'a, E, A> {
     pub(crate) fn advance<T: Transport + ?Sized>(&mut self, transport: &T) -> Result<Step> {
         let mut index = 0;
         while index < self.lanes.len() {
-            let lane = &self.lanes[index];
-            match transport.poll(self.left(), lane.tag)? {
-                None => index += 1,
-                // A lane that ends gives its place to the last one, which is looked at next.
-                Some(message) => self.take(transport, index, message)?,
+            // A lane that moves goes to the end, and the last one takes its place, which is looked at next.
+            if !self.take(transport, index)? {
+                index += 1;
             }
         }
         if !self.lanes.is_empty() {
@@ -149,25 +155,45 @@ impl<'a, E: Element, A: Fn(E, E) -> E> Ring<'a, E, A> {
         Ok(if transport.sent(self.operation)? { Step::Done } else { Step::Waiting(self.right()) })
     }
 
-    /// Handles a lane's next message.
-    fn take<T: Transport + ?Sized>(&mut self, transport: &T, index: usize, mut message: Vec<u8>) -> Result<()> {
-        let mut lane = self.lanes.swap_remove(index);
-        let values = &mut self.values[self.cut.received(lane.column, lane.step)];
-        let last_sum = self.cut.ranks - 2;
-        match lane.step.cmp(&last_sum) {
-            Ordering::Less => E::fold_onto(&mut message, values, &self.add),
-            Ordering::Equal => E::fold_both(&mut message, values, &self.add),
-            Ordering::Greater => E::decode(&message, values),
+    /// Handles a lane's next message, if it has come.
+    fn take<T: Transport + ?Sized>(&mut self, transport: &T, index: usize) -> Result<bool> {
+        let Lane { tag, column, step } = self.lanes[index];
+        let (left, right, range) = (self.left(), self.right(), self.cut.received(column, step));
+        let partial_sum = if step <= self.last_sum() {
+            let Some(message) = transport.poll(left, tag)? else { return Ok(false) };
+            Some(message)
+        } else if self.window.arrived(left, tag, range.clone())? {
+            None
+        } else {
+            return Ok(false);
+        };
+        self.lanes.swap_remove(index);
+        let next = Lane { tag, column, step: step + 1 };
+        if next.step == self.cut.steps() {
+            self.start_column(transport, tag, column + self.width as usize)?;
+            return Ok(true);
         }
-        lane.step += 1;
-        if lane.step == self.cut.steps() {
-            transport.recycle(message);
-            return self.start_column(transport, lane.tag, lane.column + self.width as usize);
+        self.expect(transport, &next)?;
+        match partial_sum {
+            Some(mut message) if step < self.last_sum() => {
+                E::fold_onto(&mut message, self.window.part(range)?, &self.add);
+                transport.send(right, tag, message)?;
+            }
+            finished => {
+                if let Some(message) = finished {
+                    E::fold_in(&message, self.window.part(range.clone())?, &self.add);
+                    transport.recycle(message);
+                }
+                self.window.send(right, tag, range)?;
+            }
         }
-        self.expect(transport, &lane)?;
-        transport.send(self.right(), lane.tag, message)?;
-        self.lanes.push(lane);
-        Ok(())
+        self.lanes.push(next);
+        Ok(true)
+    }
+
+    /// The window, to be taken when the sum stands.
+    pub(crate) fn into_window(self) -> W {
+        self.window
     }
 
     pub(crate) fn doing(&self) -> String {

@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use crate::communicator::{CommError, Result};
+use crate::window::{Copied, Lent};
 
 /// Names a stream of messages between two ranks. Messages of one tag from one rank arrive in the order they were sent;
 /// streams do not overtake or disturb each other.
@@ -92,6 +93,15 @@ pub trait Transport: Send + Sync {
     /// Element-wise wrapping sum by the library's own collective, where there is one.
     fn native_all_reduce(&self, _sum: &mut [i64]) -> Option<Result<()>> {
         None
+    }
+
+    /// A window on `values` that works in place where the transport can, and copies where it cannot. The transport
+    /// owns the memory meanwhile, so that no exchange, however it ends, outlives it.
+    fn lend(&self, values: Vec<i64>) -> Box<dyn Lent + '_>
+    where
+        Self: Sized,
+    {
+        Box::new(Copied::new(self, values))
     }
 
     /// See [`crate::Communicator::abort`].

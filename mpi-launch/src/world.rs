@@ -2,14 +2,17 @@
 //!
 //! Messages are `MPI_Isend` and `MPI_Irecv` on a duplicate of the world communicator, so that they cannot meet anyone
 //! else's. This file talks to the C interface, because the safe one ties a request to a scope on the stack, and an
-//! exchange here lives on while the scan goes on; in return every buffer of a request is owned by [`State`] until MPI
+//! exchange here lives on while the scan goes on; in return the memory of a request is kept alive in [`State`] until MPI
 //! says that the request is complete. One lock serialises all calls (thread level MPI_THREAD_SERIALIZED).
 
+mod lease;
+
 use std::collections::{HashMap, VecDeque};
-use std::ffi::{c_char, c_int};
+use std::ffi::{c_char, c_int, c_void};
 use std::mem::{MaybeUninit, forget};
+use std::ops::Range;
 use std::ptr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use mpi::Threading;
@@ -20,6 +23,8 @@ use crate::algorithm::Settings;
 use crate::communicator::{CommError, Result};
 use crate::group::Group;
 use crate::transport::{Pool, Tag, Transport};
+use crate::window::{Copied, Lent};
+use lease::{Lease, Leased};
 
 /// All ranks of the launcher's job. MPI is initialised here, once per process, and finalised when the group is dropped,
 /// which waits for the other ranks: after a failure call [`crate::Communicator::abort`] instead.
@@ -66,14 +71,44 @@ unsafe impl Send for State {}
 
 struct Posted {
     request: ffi::MPI_Request,
-    buffer: Vec<u8>,
+    memory: Memory,
 }
 
 struct Leaving {
     request: ffi::MPI_Request,
     to: usize,
     tag: Tag,
-    buffer: Vec<u8>,
+    memory: Memory,
+}
+
+/// What a request reads or writes, kept alive by the request.
+enum Memory {
+    Message(Vec<u8>),
+    Part(Arc<Lease>, Range<usize>),
+}
+
+impl Memory {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Message(message) => message.len(),
+            Self::Part(_, range) => range.len() * size_of::<i64>(),
+        }
+    }
+
+    /// Where it starts; the heap memory does not move when `self` does.
+    fn address(&mut self) -> *mut c_void {
+        match self {
+            Self::Message(message) => message.as_mut_ptr().cast(),
+            Self::Part(lease, range) => lease.address(range).cast(),
+        }
+    }
+
+    fn overlaps(&self, other: &Arc<Lease>, part: &Range<usize>) -> bool {
+        match self {
+            Self::Message(_) => false,
+            Self::Part(lease, range) => Arc::ptr_eq(lease, other) && range.start < part.end && part.start < range.end,
+        }
+    }
 }
 
 impl World {
@@ -146,14 +181,14 @@ impl State {
     /// Completes a receive if it can be: the number of bytes that came, or `None`.
     fn test_receive(&mut self, posted: &mut Posted, from: usize) -> Result<Option<usize>> {
         let (mut flag, mut status) = (0, MaybeUninit::uninit());
-        // SAFETY: the request is live, and its buffer is owned by `posted`, which outlives this call.
+        // SAFETY: the request is live, and its memory is kept alive by `posted`, which outlives this call.
         let code = unsafe { ffi::MPI_Test(&raw mut posted.request, &raw mut flag, status.as_mut_ptr()) };
         if code != ffi::MPI_SUCCESS as c_int {
             let mut class = 0;
             // SAFETY: `class` is a valid pointer.
             unsafe { ffi::MPI_Error_class(code, &raw mut class) };
             self.failed = true;
-            let (expected, doing) = (posted.buffer.len(), String::new());
+            let (expected, doing) = (posted.memory.bytes(), String::new());
             return Err(if class == ffi::MPI_ERR_TRUNCATE as c_int {
                 CommError::Mismatch { rank: from, doing, expected, found: "more".to_string() }
             } else {
@@ -176,7 +211,7 @@ impl State {
         while index < self.outgoing.len() {
             let leaving = &mut self.outgoing[index];
             let mut flag = 0;
-            // SAFETY: the request is live, and its buffer stays in `outgoing` until MPI has completed it.
+            // SAFETY: the request is live, and its memory stays in `outgoing` until MPI has completed it.
             let code = unsafe { ffi::MPI_Test(&raw mut leaving.request, &raw mut flag, ffi::RSMPI_STATUS_IGNORE) };
             let to = leaving.to;
             self.check(code, to)?;
@@ -184,11 +219,78 @@ impl State {
                 index += 1;
             } else {
                 let done = self.outgoing.swap_remove(index);
-                self.pool.give(done.buffer);
+                if let Memory::Message(buffer) = done.memory {
+                    self.pool.give(buffer);
+                }
                 self.completed += 1;
             }
         }
         Ok(())
+    }
+
+    fn begin_send(&mut self, to: usize, tag: Tag, mut memory: Memory) -> Result<()> {
+        let (count, peer, label) = (int(memory.bytes())?, int(to)?, int(tag.number() as usize)?);
+        let mut request = MaybeUninit::uninit();
+        let data = memory.address();
+        // SAFETY: the memory has `count` bytes; it is kept in `outgoing`, and not written to, until the request is
+        // complete.
+        let code =
+            unsafe { ffi::MPI_Isend(data, count, ffi::RSMPI_UINT8_T, peer, label, self.comm, request.as_mut_ptr()) };
+        self.check(code, to)?;
+        // SAFETY: MPI_Isend succeeded, so it has written the request.
+        let request = unsafe { request.assume_init() };
+        self.outgoing.push(Leaving { request, to, tag, memory });
+        Ok(())
+    }
+
+    fn begin_receive(&mut self, from: usize, tag: Tag, mut memory: Memory) -> Result<()> {
+        let (count, peer, label) = (int(memory.bytes())?, int(from)?, int(tag.number() as usize)?);
+        let mut request = MaybeUninit::uninit();
+        let data = memory.address();
+        // SAFETY: the memory has `count` bytes; it is kept in `incoming`, and not looked at, until the request is
+        // complete.
+        let code =
+            unsafe { ffi::MPI_Irecv(data, count, ffi::RSMPI_UINT8_T, peer, label, self.comm, request.as_mut_ptr()) };
+        self.check(code, from)?;
+        // SAFETY: MPI_Irecv succeeded, so it has written the request.
+        let request = unsafe { request.assume_init() };
+        self.incoming.entry((from, tag)).or_default().push_back(Posted { request, memory });
+        Ok(())
+    }
+
+    /// The memory of the stream's oldest receive, if that is complete.
+    fn take_received(&mut self, from: usize, tag: Tag) -> Result<Option<Memory>> {
+        let Some(stream) = self.incoming.get_mut(&(from, tag)) else { return Ok(None) };
+        let Some(mut posted) = stream.pop_front() else { return Ok(None) };
+        let emptied = stream.is_empty();
+        let found = match self.test_receive(&mut posted, from) {
+            Ok(Some(found)) => found,
+            outcome => {
+                // Back to its place: MPI may still write to the memory.
+                self.incoming.entry((from, tag)).or_default().push_front(posted);
+                return outcome.map(|_| None);
+            }
+        };
+        if emptied {
+            self.incoming.remove(&(from, tag));
+        }
+        let expected = posted.memory.bytes();
+        if found != expected {
+            self.failed = true;
+            let found = found.to_string();
+            return Err(CommError::Mismatch { rank: from, doing: String::new(), expected, found });
+        }
+        Ok(Some(posted.memory))
+    }
+
+    /// Whether a part is being sent.
+    fn sends(&self, lease: &Arc<Lease>, part: &Range<usize>) -> bool {
+        self.outgoing.iter().any(|leaving| leaving.memory.overlaps(lease, part))
+    }
+
+    /// Whether a part is being received.
+    fn receives(&self, lease: &Arc<Lease>, part: &Range<usize>) -> bool {
+        self.incoming.values().flatten().any(|posted| posted.memory.overlaps(lease, part))
     }
 }
 
@@ -201,64 +303,22 @@ impl Transport for World {
         self.size
     }
 
-    fn send(&self, to: usize, tag: Tag, buffer: Vec<u8>) -> Result<()> {
-        let (count, peer, label) = (int(buffer.len())?, int(to)?, int(tag.number() as usize)?);
-        let mut request = MaybeUninit::uninit();
-        let mut state = self.state();
-        // SAFETY: the buffer has `count` bytes, and is kept in `outgoing`, where its heap memory does not move, until the
-        // request is complete.
-        let code = unsafe {
-            let data = buffer.as_ptr().cast();
-            ffi::MPI_Isend(data, count, ffi::RSMPI_UINT8_T, peer, label, state.comm, request.as_mut_ptr())
-        };
-        state.check(code, to)?;
-        // SAFETY: MPI_Isend succeeded, so it has written the request.
-        let request = unsafe { request.assume_init() };
-        state.outgoing.push(Leaving { request, to, tag, buffer });
-        Ok(())
+    fn send(&self, to: usize, tag: Tag, message: Vec<u8>) -> Result<()> {
+        self.state().begin_send(to, tag, Memory::Message(message))
     }
 
     fn expect(&self, from: usize, tag: Tag, bytes: usize) -> Result<()> {
-        let (count, peer, label) = (int(bytes)?, int(from)?, int(tag.number() as usize)?);
-        let mut request = MaybeUninit::uninit();
         let mut state = self.state();
-        let mut buffer = state.pool.take(bytes);
-        // SAFETY: the buffer has `count` bytes, and is kept in `incoming`, where its heap memory neither moves nor is
-        // looked at, until the request is complete.
-        let code = unsafe {
-            let data = buffer.as_mut_ptr().cast();
-            ffi::MPI_Irecv(data, count, ffi::RSMPI_UINT8_T, peer, label, state.comm, request.as_mut_ptr())
-        };
-        state.check(code, from)?;
-        // SAFETY: MPI_Irecv succeeded, so it has written the request.
-        let request = unsafe { request.assume_init() };
-        state.incoming.entry((from, tag)).or_default().push_back(Posted { request, buffer });
-        Ok(())
+        let message = state.pool.take(bytes);
+        state.begin_receive(from, tag, Memory::Message(message))
     }
 
     fn poll(&self, from: usize, tag: Tag) -> Result<Option<Vec<u8>>> {
-        let mut state = self.state();
-        let Some(stream) = state.incoming.get_mut(&(from, tag)) else { return Ok(None) };
-        let Some(mut posted) = stream.pop_front() else { return Ok(None) };
-        let emptied = stream.is_empty();
-        let found = match state.test_receive(&mut posted, from) {
-            Ok(Some(found)) => found,
-            outcome => {
-                // Back to its place: MPI may still write to the buffer.
-                state.incoming.entry((from, tag)).or_default().push_front(posted);
-                return outcome.map(|_| None);
-            }
-        };
-        if emptied {
-            state.incoming.remove(&(from, tag));
-        }
-        let expected = posted.buffer.len();
-        if found != expected {
-            state.failed = true;
-            let found = found.to_string();
-            return Err(CommError::Mismatch { rank: from, doing: String::new(), expected, found });
-        }
-        Ok(Some(posted.buffer))
+        Ok(match self.state().take_received(from, tag)? {
+            Some(Memory::Message(message)) => Some(message),
+            // A part came to its place; the window that expects it asks for it by `arrived`.
+            Some(Memory::Part(..)) | None => None,
+        })
     }
 
     fn sent(&self, operation: u32) -> Result<bool> {
@@ -316,6 +376,15 @@ impl Transport for World {
         Some(Ok(()))
     }
 
+    fn lend(&self, values: Vec<i64>) -> Box<dyn Lent + '_> {
+        // Messages are little-endian, whichever way they are made.
+        if cfg!(target_endian = "little") {
+            Box::new(Leased::new(self, values))
+        } else {
+            Box::new(Copied::new(self, values))
+        }
+    }
+
     fn abort(&self, _message: &str, exit_code: i32) {
         let comm = self.state().comm;
         // SAFETY: the communicator is live until this value is dropped. The call ends this process.
@@ -325,7 +394,7 @@ impl Transport for World {
 
 /// `MPI_IN_PLACE`, a macro in C that the crate `mpi` does not carry over: (void *) 1 in Open MPI, whose communicators
 /// are pointers, and (void *) -1 in MPICH and the libraries that share its binary interface, where they are integers.
-fn in_place() -> *const std::ffi::c_void {
+fn in_place() -> *const c_void {
     let open_mpi = size_of::<ffi::MPI_Comm>() == size_of::<*const ()>();
     ptr::without_provenance(if open_mpi { 1 } else { usize::MAX })
 }
@@ -335,10 +404,10 @@ impl Drop for State {
         if self.failed || !self.incoming.is_empty() || !self.outgoing.is_empty() || std::thread::panicking() {
             // Finalising would wait for ranks that wait for this one, and open requests would outlive their buffers.
             for posted in std::mem::take(&mut self.incoming).into_values().flatten() {
-                forget(posted.buffer);
+                forget(posted.memory);
             }
             for leaving in std::mem::take(&mut self.outgoing) {
-                forget(leaving.buffer);
+                forget(leaving.memory);
             }
             // SAFETY: the communicator is live. The call ends this process and, by the launcher, the others.
             unsafe { ffi::MPI_Abort(self.comm, 1) };

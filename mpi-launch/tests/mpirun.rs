@@ -60,7 +60,9 @@ fn exchange(door: &dyn Communicator) -> Result<(), CommError> {
         let expected = |index: usize| (0..ranks).fold(0_i64, |sum, from| sum.wrapping_add(value(from, index)));
         let right = |sum: &[i64]| sum.iter().enumerate().all(|(index, sum)| *sum == expected(index));
         let mut sum: Vec<i64> = (0..length).map(|index| value(rank, index)).collect();
-        let mut again = sum.clone();
+        let (mut again, mut owned) = (sum.clone(), sum.clone());
+        door.all_reduce_vec(&mut owned)?;
+        assert!(right(&owned), "handed-over sum of {length} on {ranks} ranks");
         door.all_reduce(&mut sum)?;
         assert!(right(&sum), "sum of {length} on {ranks} ranks");
         let mut pending = door.start_all_reduce(&mut again)?;

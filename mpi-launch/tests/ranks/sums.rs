@@ -34,6 +34,9 @@ fn every_number_of_ranks_and_length_gives_the_plain_sum() {
                     let mut sum = values(group.rank(), length);
                     group.all_reduce(&mut sum)?;
                     assert_eq!(sum, plain_sum(ranks, length), "{algorithm:?}, {ranks} ranks, length {length}");
+                    let mut owned = values(group.rank(), length);
+                    group.all_reduce_vec(&mut owned)?;
+                    assert_eq!(owned, sum, "handed over: {algorithm:?}, {ranks} ranks, length {length}");
                 }
                 Ok::<_, CommError>(())
             });
