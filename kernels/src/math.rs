@@ -130,6 +130,13 @@ fn polynomial<T: Isa, R: Real, const N: usize>(
 /// `e^x`.
 #[inline(always)]
 pub fn exp<T: Isa, R: Real, const N: usize>(tier: T, x: Group<T, R, N>) -> Group<T, R, N> {
+    let over = Group::splat(tier, R::EXP_HIGHEST).less(x);
+    Group::select(over, Group::splat(tier, R::INFINITY), exp_below_overflow(tier, x))
+}
+
+/// `e^x` for `x` up to where the result overflows.
+#[inline(always)]
+fn exp_below_overflow<T: Isa, R: Real, const N: usize>(tier: T, x: Group<T, R, N>) -> Group<T, R, N> {
     let constant = |value: R| Group::splat(tier, value);
     let shifted = x.fma(constant(R::LOG2_E), constant(R::ROUNDER));
     let n = shifted - constant(R::ROUNDER);
@@ -139,9 +146,7 @@ pub fn exp<T: Isa, R: Real, const N: usize>(tier: T, x: Group<T, R, N>) -> Group
     let fraction = (r * r).fma(q, r) + constant(R::ONE);
     // 2^n itself overflows where e^x does not yet, so half of it is the factor.
     let half = fraction * shifted.shift_into_exponent();
-    let value = half + half;
-    let value = Group::select(x.less(constant(R::EXP_LOWEST)), Group::zero(tier), value);
-    Group::select(constant(R::EXP_HIGHEST).less(x), constant(R::INFINITY), value)
+    Group::select(x.less(constant(R::EXP_LOWEST)), Group::zero(tier), half + half)
 }
 
 /// `log(1 + u)` for `0 <= u <= 1`.
@@ -165,7 +170,7 @@ pub struct Logistic<V> {
 #[inline(always)]
 pub fn logistic<T: Isa, R: Real, const N: usize>(tier: T, z: Group<T, R, N>) -> Logistic<Group<T, R, N>> {
     let one = Group::splat(tier, R::ONE);
-    let decay = exp(tier, -z.abs());
+    let decay = exp_below_overflow(tier, -z.abs());
     let greater = one / (one + decay);
     Logistic { decay, greater, lesser: decay * greater }
 }
@@ -180,7 +185,7 @@ pub fn sigmoid<T: Isa, R: Real, const N: usize>(tier: T, z: Group<T, R, N>) -> G
 /// `log(1 + e^z)`.
 #[inline(always)]
 pub fn softplus<T: Isa, R: Real, const N: usize>(tier: T, z: Group<T, R, N>) -> Group<T, R, N> {
-    let decay = exp(tier, -z.abs());
+    let decay = exp_below_overflow(tier, -z.abs());
     // A NaN `z` is 0 here and NaN in `decay`.
     z.max(Group::zero(tier)) + log1p_unit(tier, decay)
 }

@@ -1,7 +1,7 @@
 //! Losses of a tile: margins become weighted residuals in place, and what the objective needs is summed.
 //!
-//! 64 rows at a time; lane `k` of each `f64` sum adds rows `k, k + 16, ..` in row order, folded in the fixed tree
-//! of [`Lanes::sum`]. Cost: about 40 operations per sixteen rows for the logistic loss.
+//! 64 rows at a time; lane `k` of each sum adds rows `k`, `k + 16`, `k + 32`, `k + 48` of them in the arithmetic type, then
+//! those of all turns in `f64`, and the lanes are folded in the fixed tree of [`Lanes::sum`]. Cost: about 40 operations per sixteen rows for the logistic loss.
 
 use crate::isa::{Group, Isa, Kernel, LANES, Lanes, Real};
 use crate::losses::LossFunction;
@@ -114,13 +114,14 @@ fn step<T: Isa, L: LossFunction, R: Real, const N: usize>(tier: T, rows: Losses<
     }
 }
 
-/// Adds the vectors of a group in row order.
+/// Adds the vectors of a group, first among themselves in the arithmetic type.
 #[inline(always)]
-fn add<T: Isa, R: Real, const N: usize>(mut sum: T::F64, group: Group<T, R, N>) -> T::F64 {
-    for lanes in group.0 {
-        sum = sum + lanes.widen();
+fn add<T: Isa, R: Real, const N: usize>(sum: T::F64, group: Group<T, R, N>) -> T::F64 {
+    let mut total = group.0[0];
+    for &lanes in &group.0[1..] {
+        total = total + lanes;
     }
-    sum
+    sum + total.widen()
 }
 
 /// At most 16 rows: the lanes behind them repeat the first of them with weight 0, so that they add nothing and yet hold
