@@ -67,11 +67,11 @@ impl<R: Real> Kernels<R> {
         debug_assert_eq!(z.len(), rows.len(), "one margin a row");
         match block {
             Block::Columns(columns) => each_dtype!(Columns, columns, columns: E => {
-                self.token.enter(margins::Margins::<E, R> { columns, rows, w, z })
+                self.token.enter(margins::Margins::<E, R> { columns, rows, w, z });
             }),
             Block::Vectors { values, width } => each_dtype!(Values, values, values: E => {
                 let values = &values[rows.start * width..rows.end * width];
-                self.token.enter(vectors::Margins::<E, R> { values, w, z })
+                self.token.enter(vectors::Margins::<E, R> { values, w, z });
             }),
             Block::Codes { codes: Codes::U8(codes), .. } => {
                 self.token.enter(codes::Margins { codes: &codes[rows], w, z });
@@ -97,11 +97,11 @@ impl<R: Real> Kernels<R> {
         debug_assert_eq!(r.len(), rows.len(), "one residual a row");
         match block {
             Block::Columns(columns) => each_dtype!(Columns, columns, columns: E => {
-                self.token.enter(gradient::Gradient::<E, R> { columns, rows, r, g })
+                self.token.enter(gradient::Gradient::<E, R> { columns, rows, r, g });
             }),
             Block::Vectors { values, width } => each_dtype!(Values, values, values: E => {
                 let values = &values[rows.start * width..rows.end * width];
-                self.token.enter(vectors::Gradient::<E, R> { values, r, g })
+                self.token.enter(vectors::Gradient::<E, R> { values, r, g });
             }),
             Block::Codes { .. } | Block::Sparse { .. } => {}
         }

@@ -115,8 +115,8 @@ impl<T: Isa, R: Real, const N: usize> Group<T, R, N> {
     #[inline(always)]
     pub fn less(self, other: Self) -> GroupMask<T, R, N> {
         let mut mask = [self.0[0].less(other.0[0]); N];
-        for k in 1..N {
-            mask[k] = self.0[k].less(other.0[k]);
+        for (k, mask) in mask.iter_mut().enumerate().skip(1) {
+            *mask = self.0[k].less(other.0[k]);
         }
         GroupMask(mask)
     }
