@@ -237,7 +237,7 @@ fn numbers(stored: &Values<'_>, offset: f64, scale: f64, to: &mut Vec<f64>) -> R
     to.resize(stored.len(), 0.0);
     kernels.convert(stored, 0..stored.len(), to);
     if (offset, scale) != (0.0, 1.0) {
-        to.iter_mut().for_each(|value| *value = scale.mul_add(*value, offset));
+        to.iter_mut().for_each(|value| *value = offset + scale * *value);
     }
     Ok(())
 }

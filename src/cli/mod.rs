@@ -4,15 +4,20 @@
 //! here and nowhere else. Exit codes: 0 done, 1 failed, 2 the request makes no sense, 130 and 143 after SIGINT and
 //! SIGTERM.
 
+mod cache;
 mod completions;
 mod config;
 mod doctor;
 mod evaluate;
+mod ingest;
 mod inspect;
 mod options;
 mod predict;
+mod resume;
 mod session;
 mod summary;
+mod train;
+mod verify;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -49,12 +54,20 @@ struct Cli {
 /// Every command, in the order of help.
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Turn files into a dataset: typed, encoded, split, shuffled, checksummed
+    Ingest(ingest::Arguments),
+    /// Train a model on a dataset, or straight on files
+    Train(train::Arguments),
     /// Judge a model on rows it has not seen
     Evaluate(evaluate::Arguments),
     /// Predict with a model: any source in, Parquet, CSV or Arrow out
     Predict(predict::Arguments),
     /// Show what is in a dataset, a run or a source
     Inspect(inspect::Arguments),
+    /// Check every checksum of a dataset
+    Verify(verify::Arguments),
+    /// Go on with an interrupted training, to the same bits
+    Resume(resume::Arguments),
     /// Show what this machine can do: processor, memory, disk, MPI
     Doctor(doctor::Arguments),
     /// Print completions for a shell
@@ -88,9 +101,13 @@ fn run(arguments: Vec<OsString>) -> Result<()> {
     let Some(matches) = parse(arguments)? else { return Ok(()) };
     let cli = Cli::from_arg_matches(&matches).map_err(|error| usage(&error))?;
     match &cli.command {
+        Command::Ingest(arguments) => ingest::run(arguments),
+        Command::Train(arguments) => train::run(arguments, &matches),
         Command::Evaluate(arguments) => evaluate::run(arguments),
         Command::Predict(arguments) => predict::run(arguments),
         Command::Inspect(arguments) => inspect::run(arguments),
+        Command::Verify(arguments) => verify::run(arguments),
+        Command::Resume(arguments) => resume::run(arguments),
         Command::Doctor(arguments) => doctor::run(arguments),
         Command::Completions(arguments) => completions::run(arguments, &mut Cli::command()),
     }

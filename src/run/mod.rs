@@ -17,5 +17,6 @@ pub mod folder;
 pub mod model;
 pub mod names;
 pub mod weights;
+pub mod write;
 
 pub use model::{Fit, Metadata, Model};

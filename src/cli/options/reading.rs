@@ -1,7 +1,7 @@
 //! How source files are read.
 
 use clap::Args;
-use gristmill_io::source::{SourceOptions, TextType};
+use gristmill_io::source::SourceOptions;
 
 use crate::error::{Error, Result};
 
@@ -9,7 +9,6 @@ use crate::error::{Error, Result};
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Reading")]
 pub struct ReadingOptions {
-    /// Format of the sources; default: by extension, else by content
     #[arg(long, value_name = "NAME", help = format!("Format of the sources: {} [default: by extension, else by content]", formats()))]
     pub format: Option<String>,
     /// CSV: what separates fields, a character or `tab` [default: recognised]
@@ -21,9 +20,6 @@ pub struct ReadingOptions {
     /// Text formats: texts that stand for a missing value, separated by commas [default: empty, NA, NaN, null, ...]
     #[arg(long, value_name = "TEXTS", value_delimiter = ',')]
     pub null_values: Vec<String>,
-    /// Text formats: types of columns, NAME=boolean|integer|float|date|timestamp|text [default: from a sample]
-    #[arg(long, value_name = "NAME=TYPE", value_delimiter = ',')]
-    pub types: Vec<String>,
 }
 
 impl ReadingOptions {
@@ -38,12 +34,6 @@ impl ReadingOptions {
         if !self.null_values.is_empty() {
             options.null_values = self.null_values.clone();
         }
-        for given in &self.types {
-            let (name, kind) = given.rsplit_once('=').ok_or_else(|| {
-                Error::usage(format!("--types is '{given}'; NAME=TYPE, separated by commas, was expected"))
-            })?;
-            options.types.insert(name.to_string(), text_type(kind)?);
-        }
         Ok(options)
     }
 }
@@ -52,7 +42,7 @@ fn formats() -> String {
     gristmill_io::source::FORMATS.iter().map(|format| format.name).collect::<Vec<_>>().join(", ")
 }
 
-fn delimiter(text: &str) -> Result<u8> {
+pub fn delimiter(text: &str) -> Result<u8> {
     match text {
         "tab" | "\\t" => Ok(b'\t'),
         _ => match text.as_bytes() {
@@ -60,20 +50,4 @@ fn delimiter(text: &str) -> Result<u8> {
             _ => Err(Error::usage(format!("--delimiter is '{text}'; one character or `tab` was expected"))),
         },
     }
-}
-
-fn text_type(name: &str) -> Result<TextType> {
-    Ok(match name {
-        "boolean" => TextType::Boolean,
-        "integer" => TextType::Integer,
-        "float" => TextType::Float,
-        "date" => TextType::Date,
-        "timestamp" => TextType::Timestamp,
-        "text" => TextType::Text,
-        _ => {
-            return Err(Error::usage(format!(
-                "--types: unknown type '{name}'; boolean, integer, float, date, timestamp or text was expected"
-            )));
-        }
-    })
 }

@@ -1,0 +1,69 @@
+//! Training straight on files: they are ingested to `RUN.data` beside the run, once.
+//!
+//! `RUN.data/cache.json` holds what the dataset was made of: sources (path, size, time of change) and options. When they
+//! are the same, the dataset is used again.
+
+use std::path::{Path, PathBuf};
+
+use gristmill_io::dataset::Dataset;
+use gristmill_io::durable;
+use gristmill_io::ingest::{self, IngestOptions};
+use gristmill_io::source;
+use serde_json::{Value, json};
+
+use super::Session;
+use crate::error::{Error, Result};
+
+/// Name of the file that says what the cache was made of.
+const KEY_FILE: &str = "cache.json";
+
+/// The dataset of these sources, made or found.
+///
+/// # Errors
+/// When the sources cannot be read, or something else lies where the cache belongs.
+pub fn ingested(sources: &[String], options: &IngestOptions, run: &Path, session: &Session) -> Result<Dataset> {
+    let folder = beside(run);
+    let key = key(sources, options)?;
+    let found = std::fs::read(folder.join(KEY_FILE)).ok().and_then(|text| serde_json::from_slice::<Value>(&text).ok());
+    if found.is_none() && folder.exists() {
+        return Err(Error::usage(format!(
+            "{} exists and is no cache of gristmill: it is where the ingested data belong. Name another run, or move it",
+            folder.display()
+        )));
+    }
+    if found.is_some() && found == key {
+        session.report.note(&format!("sources and options are unchanged: using {} again", folder.display()));
+        return Ok(Dataset::open(&folder)?);
+    }
+    let options = IngestOptions { force: true, ..options.clone() };
+    let watcher = session.report.watcher();
+    ingest::ingest(sources, &options, &folder, &watcher, &session.cancel)?;
+    drop(watcher);
+    let key = serde_json::to_vec_pretty(&key.unwrap_or(Value::Null)).unwrap_or_default();
+    durable::write_bytes(&folder.join(KEY_FILE), &key)?;
+    Ok(Dataset::open(&folder)?)
+}
+
+/// `RUN.data`.
+fn beside(run: &Path) -> PathBuf {
+    let mut name = run.file_name().unwrap_or_default().to_os_string();
+    name.push(".data");
+    run.with_file_name(name)
+}
+
+/// What decides the dataset; none for standard input, which cannot be looked at twice.
+fn key(sources: &[String], options: &IngestOptions) -> Result<Option<Value>> {
+    if sources.iter().any(|source| source == "-") {
+        return Ok(None);
+    }
+    let reading = options.source_options(Path::new("."))?;
+    let mut files = Vec::new();
+    for file in source::list(sources, &reading)? {
+        let about = std::fs::metadata(&file.path).map_err(|e| gristmill_io::Error::io(&file.path, "cannot read", e))?;
+        let changed = about.modified().ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
+        files.push(json!([std::path::absolute(&file.path).ok(), about.len(), changed.map(|time| time.as_nanos().to_string())]));
+    }
+    // Threads and memory never change a dataset.
+    let options = IngestOptions { threads: None, memory: None, force: false, ..options.clone() };
+    Ok(Some(json!({ "version": env!("CARGO_PKG_VERSION"), "sources": files, "options": options })))
+}

@@ -1,0 +1,139 @@
+//! How sources become a dataset: roles of columns, storage, missing values, the split.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use gristmill_io::ingest::{Impute, IngestOptions};
+use gristmill_io::roles::Roles;
+use gristmill_kernels::dtype::DType;
+
+use super::reading::delimiter;
+use super::{MachineOptions, ReadingOptions};
+use crate::error::{Error, Result};
+
+/// Flags of ingest. Names of columns may be patterns with `*` and `?`.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Columns")]
+pub struct IngestingOptions {
+    /// Column to predict [default: the column called label, target or y]
+    #[arg(long, value_name = "COLUMN")]
+    pub label: Option<String>,
+    /// Column with the weights of rows
+    #[arg(long, value_name = "COLUMN")]
+    pub weight: Option<String>,
+    /// Columns to leave out
+    #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
+    pub ignore: Vec<String>,
+    /// Columns to read as numbers
+    #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
+    pub numeric: Vec<String>,
+    /// Columns to read as categories
+    #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
+    pub categorical: Vec<String>,
+    /// Columns of lists to read as vectors
+    #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
+    pub vector: Vec<String>,
+    /// TOML file with roles: label, weight, ignore, numeric, categorical, vector; flags beat it
+    #[arg(long, value_name = "FILE")]
+    pub roles: Option<PathBuf>,
+    /// Storage of real numbers: f32, f64 or f16, or COLUMN=TYPE, separated by commas [default: f32]
+    #[arg(long, value_name = "TYPE", value_delimiter = ',')]
+    pub dtype: Vec<String>,
+    /// What stands for a missing number: mean, zero, refuse, a number, or COLUMN=... of these [default: mean]
+    #[arg(long, value_name = "RULE", value_delimiter = ',')]
+    pub impute: Vec<String>,
+    /// Add a column NAME_missing beside every numeric column with missing values
+    #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub indicator: Option<bool>,
+    /// Leave rows without a label out instead of stopping
+    #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub drop_missing_label: Option<bool>,
+    /// Most levels of a category; more are an error [default: 1000000]
+    #[arg(long, value_name = "N")]
+    pub max_categories: Option<usize>,
+    /// Levels with fewer training rows than this count as unseen [default: 1]
+    #[arg(long, value_name = "N")]
+    pub min_count: Option<u64>,
+    /// Share of the rows to hold out, decided row by row by the seed [default: 0]
+    #[arg(long, value_name = "SHARE", help_heading = "Rows")]
+    pub test_share: Option<f64>,
+    /// Column that says which rows are held out: true, 1 or `test` are
+    #[arg(long, value_name = "COLUMN", help_heading = "Rows")]
+    pub split_column: Option<String>,
+    /// Put the rows in random order (sorted input, mini-batches)
+    #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "Rows")]
+    pub shuffle: Option<bool>,
+}
+
+impl IngestingOptions {
+    /// The options that these flags make.
+    ///
+    /// # Errors
+    /// When a flag's value makes no sense, or the file of roles cannot be read.
+    pub fn options(
+        &self,
+        reading: &ReadingOptions,
+        machine: &MachineOptions,
+        seed: Option<u64>,
+        force: bool,
+    ) -> Result<IngestOptions> {
+        let mut options = IngestOptions {
+            roles: self.roles()?,
+            indicator: self.indicator.unwrap_or(false),
+            drop_missing_label: self.drop_missing_label.unwrap_or(false),
+            test_share: self.test_share.unwrap_or(0.0),
+            split_column: self.split_column.clone(),
+            shuffle: self.shuffle.unwrap_or(false),
+            seed: seed.unwrap_or(crate::plan::SEED),
+            memory: Some(machine.memory_bytes()),
+            threads: Some(machine.threads()?),
+            format: reading.format.clone(),
+            delimiter: reading.delimiter.as_deref().map(delimiter).transpose()?.map(char::from),
+            header: reading.header,
+            null_values: (!reading.null_values.is_empty()).then(|| reading.null_values.clone()),
+            force,
+            ..IngestOptions::default()
+        };
+        options.max_categories = self.max_categories.unwrap_or(options.max_categories);
+        options.min_count = self.min_count.unwrap_or(options.min_count);
+        for given in &self.dtype {
+            let (column, name) = split_rule(given);
+            let dtype = DType::from_name(name).ok_or_else(|| {
+                Error::usage(format!("--dtype: unknown storage type '{name}'; f64, f32, f16, u16 or u8 was expected"))
+            })?;
+            match column {
+                Some(column) => drop(options.dtypes.insert(column.to_string(), dtype)),
+                None => options.dtype = Some(dtype),
+            }
+        }
+        for given in &self.impute {
+            let (column, rule) = split_rule(given);
+            let rule: Impute = rule.parse().map_err(|message| Error::usage(format!("--impute: {message}")))?;
+            match column {
+                Some(column) => drop(options.imputes.insert(column.to_string(), rule)),
+                None => options.impute = rule,
+            }
+        }
+        options.check()?;
+        Ok(options)
+    }
+
+    /// Roles of the file, with those of the flags over them.
+    fn roles(&self) -> Result<Roles> {
+        let file = self.roles.as_deref().map(Roles::read).transpose()?.unwrap_or_default();
+        let over = |flags: &Vec<String>, file: Vec<String>| if flags.is_empty() { file } else { flags.clone() };
+        Ok(Roles {
+            label: self.label.clone().or(file.label),
+            weight: self.weight.clone().or(file.weight),
+            ignore: over(&self.ignore, file.ignore),
+            numeric: over(&self.numeric, file.numeric),
+            categorical: over(&self.categorical, file.categorical),
+            vector: over(&self.vector, file.vector),
+        })
+    }
+}
+
+/// `COLUMN=RULE` or `RULE`.
+fn split_rule(given: &str) -> (Option<&str>, &str) {
+    given.rsplit_once('=').map_or((None, given), |(column, rule)| (Some(column), rule))
+}

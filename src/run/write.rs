@@ -1,0 +1,273 @@
+//! A training as a run folder, and what is said of it at its end.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use gristmill_io::dataset::Dataset;
+use gristmill_io::durable::{self, Staging};
+use gristmill_io::manifest::{FileEntry, Kind, Role};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::folder::{
+    CHECKPOINT_FILE, CONFIG_FILE, PASSES_FILE, SUMMARY_FILE, SUMMARY_TEXT_FILE, write_json, write_json_lines,
+};
+use super::model::FORMAT_VERSION;
+use super::weights::Weights;
+use super::{Fit, Metadata, Model};
+use crate::error::Result;
+use crate::machine;
+use crate::plan::{Strengths, TrainPlan};
+use crate::report::{Table, number};
+use crate::train::{Checkpoint, Fitted, Trained};
+
+/// A training that reads less than this is over before its speed can be told.
+const SECONDS_MIN: f64 = 0.05;
+
+/// A training and where it goes.
+pub struct Job<'a> {
+    /// The data.
+    pub dataset: &'a Dataset,
+    /// What to train.
+    pub plan: TrainPlan,
+    /// The run's folder.
+    pub output: &'a Path,
+    /// Replace it when it exists.
+    pub force: bool,
+    /// The configuration as resolved.
+    pub config: String,
+}
+
+/// What an interrupted training leaves behind.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Interruption {
+    /// The dataset's folder.
+    pub dataset: PathBuf,
+    /// Where it stopped.
+    pub checkpoint: Checkpoint,
+}
+
+/// How fast it was.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Measured {
+    /// Worker threads.
+    pub threads: usize,
+    /// Seconds inside passes.
+    pub pass_seconds: f64,
+    /// Rows a second inside passes.
+    pub rows_per_s: f64,
+    /// Bytes a second inside passes.
+    pub bytes_per_s: f64,
+    /// Memory-read bandwidth of as many threads, measured right after; none after a training too short to tell.
+    pub memory_bytes_per_s: Option<f64>,
+}
+
+impl Measured {
+    /// The speed of a training, and the machine's bandwidth to compare with.
+    pub fn of(trained: &Trained, plan: &TrainPlan) -> Measured {
+        let threads = match plan.threads {
+            0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            threads => threads,
+        };
+        let passes = trained.models.iter().flat_map(|model| &model.history);
+        let pass_seconds: f64 = passes.map(|pass| pass.seconds).sum();
+        let s = pass_seconds.max(1e-9);
+        Measured {
+            threads,
+            pass_seconds,
+            rows_per_s: trained.rows_read as f64 / s,
+            bytes_per_s: trained.bytes_read as f64 / s,
+            memory_bytes_per_s: (pass_seconds >= SECONDS_MIN).then(|| machine::memory_bandwidth(threads)),
+        }
+    }
+
+    /// Share of the memory bandwidth.
+    pub fn share(&self) -> Option<f64> {
+        self.memory_bytes_per_s.map(|bandwidth| self.bytes_per_s / bandwidth)
+    }
+
+    /// The speed in words.
+    pub fn text(&self) -> String {
+        let rates = format!("{}, {}", number::rows_per_s(self.rows_per_s), number::gb_per_s(self.bytes_per_s));
+        match (self.share(), self.memory_bytes_per_s) {
+            (Some(share), Some(bandwidth)) => {
+                let (share, bandwidth) = (number::share(share), number::gb_per_s(bandwidth));
+                format!("{rates}: {share} of the memory bandwidth measured in this run ({bandwidth})")
+            }
+            _ => format!("{rates} (over too soon to compare with memory bandwidth)"),
+        }
+    }
+}
+
+/// Write a finished training as its run folder.
+///
+/// # Errors
+/// When the folder exists and is not to be replaced, or a file cannot be written; the output is then as it was.
+pub fn trained(trained: &Trained, measured: &Measured, job: &Job<'_>) -> Result<()> {
+    let staging = Staging::create(job.output, job.force)?;
+    let folder = staging.folder();
+    for fitted in &trained.models {
+        let own = folder.join(model_folder(trained, fitted));
+        std::fs::create_dir_all(&own).map_err(|e| gristmill_io::Error::io(&own, "cannot create the folder", e))?;
+        let weights = Weights {
+            weights: fitted.weights.clone(),
+            intercept: fitted.intercept,
+            coefficients: fitted.coefficients.clone(),
+            real_intercept: fitted.real_intercept,
+        };
+        Model::write(metadata(trained, fitted, job)?, &weights, &own, job.dataset.folder())?;
+    }
+    durable::write_bytes(&folder.join(CONFIG_FILE), job.config.as_bytes())?;
+    let passes = trained.models.iter().flat_map(|model| &model.history);
+    write_json_lines(&folder.join(PASSES_FILE), passes)?;
+    write_json(&folder.join(SUMMARY_FILE), &summary(trained, measured, job))?;
+    durable::write_bytes(&folder.join(SUMMARY_TEXT_FILE), (text(trained, measured, job) + "\n").as_bytes())?;
+    Ok(staging.commit()?)
+}
+
+/// Write an interrupted training as a run folder that can be resumed.
+///
+/// # Errors
+/// As [`trained`].
+pub fn interrupted(interruption: &Interruption, job: &Job<'_>) -> Result<()> {
+    let staging = Staging::create(job.output, job.force)?;
+    write_json(&staging.folder().join(CHECKPOINT_FILE), interruption)?;
+    durable::write_bytes(&staging.folder().join(CONFIG_FILE), job.config.as_bytes())?;
+    Ok(staging.commit()?)
+}
+
+/// Folder of a model inside the run: the run itself, unless there are several.
+fn model_folder(trained: &Trained, fitted: &Fitted) -> String {
+    let Strengths { l1, l2 } = fitted.strengths;
+    if trained.models.len() == 1 { String::new() } else { format!("l1-{l1}-l2-{l2}") }
+}
+
+fn metadata(trained: &Trained, fitted: &Fitted, job: &Job<'_>) -> Result<Metadata> {
+    let manifest = job.dataset.manifest();
+    let plan = &job.plan;
+    Ok(Metadata {
+        format: FORMAT_VERSION,
+        created_by: concat!("gristmill ", env!("CARGO_PKG_VERSION")).into(),
+        model: plan.model,
+        link: if plan.model.model().is_classifier() { "logit" } else { "identity" }.into(),
+        classes: trained.classes.clone(),
+        label_mean: label_mean(job.dataset, trained.classes.is_some())?,
+        columns: manifest.columns.clone(),
+        parameters: fitted.weights.len(),
+        fit: Fit {
+            strengths: fitted.strengths,
+            standardize: plan.standardize,
+            intercept: plan.intercept,
+            solver: trained.solver.clone(),
+            tolerance: plan.tolerance,
+            seed: plan.seed,
+            objective: fitted.objective,
+            loss: fitted.loss,
+            gradient_norm: fitted.gradient_norm,
+            passes: fitted.passes,
+            converged: fitted.converged,
+            reason: fitted.reason.clone(),
+            rows: trained.rows,
+        },
+        dataset_fingerprint: manifest.fingerprint.clone(),
+        weights: FileEntry { file: String::new(), bytes: 0, xxh3: String::new() },
+    })
+}
+
+/// Mean of the training labels in the units of the source; of a classifier's: the share of the second class.
+fn label_mean(dataset: &Dataset, classes: bool) -> Result<f64> {
+    let Some(label) = dataset.statistics()?.label else { return Ok(0.0) };
+    if classes {
+        let second = label.distinct.iter().flatten().rfind(|(_, rows)| *rows > 0).map_or(0, |(_, rows)| *rows);
+        return Ok(second as f64 / label.rows.max(1) as f64);
+    }
+    let column = dataset.manifest().columns.iter().find(|column| column.role == Role::Label);
+    Ok(match column.map(|column| &column.kind) {
+        Some(Kind::Numeric { offset, scale, .. }) => offset + scale * label.mean,
+        _ => label.mean,
+    })
+}
+
+/// What was trained and measured, for programs.
+pub fn summary(trained: &Trained, measured: &Measured, job: &Job<'_>) -> Value {
+    let models: Vec<Value> = trained
+        .models
+        .iter()
+        .map(|fitted| {
+            json!({
+                "folder": model_folder(trained, fitted),
+                "l1": fitted.strengths.l1,
+                "l2": fitted.strengths.l2,
+                "objective": fitted.objective,
+                "loss": fitted.loss,
+                "gradient_norm": fitted.gradient_norm,
+                "passes": fitted.passes,
+                "converged": fitted.converged,
+                "reason": fitted.reason,
+                "nonzero": nonzero(fitted),
+            })
+        })
+        .collect();
+    json!({
+        "kind": "run",
+        "run": job.output,
+        "model": job.plan.model,
+        "dataset": job.dataset.folder(),
+        "dataset_fingerprint": job.dataset.manifest().fingerprint,
+        "solver": trained.solver,
+        "tier": trained.tier,
+        "parameters": trained.models.first().map_or(0, |fitted| fitted.weights.len()),
+        "rows": trained.rows,
+        "passes": trained.passes,
+        "rows_read": trained.rows_read,
+        "bytes_read": trained.bytes_read,
+        "seconds": trained.seconds,
+        "speed": measured,
+        "share_of_memory_bandwidth": measured.share(),
+        "warnings": trained.warnings,
+        "models": models,
+    })
+}
+
+/// What was trained and measured, for people.
+pub fn text(trained: &Trained, measured: &Measured, job: &Job<'_>) -> String {
+    let parameters = trained.models.first().map_or(0, |fitted| fitted.weights.len());
+    let mut table = Table::of_pairs();
+    table.pair("trained on", format!("{} rows, {} parameters", number::count(trained.rows), number::count(parameters as u64)));
+    let plural = if trained.passes == 1 { "pass" } else { "passes" };
+    let time = number::time(Duration::from_secs_f64(trained.seconds.max(0.0)));
+    table.pair("solver", format!("{} on {}, {} threads: {} {plural} in {time}", trained.solver, trained.tier, measured.threads, trained.passes));
+    if let [only] = trained.models.as_slice() {
+        let converged = if only.converged { "converged" } else { "NOT converged" };
+        table.pair("objective", format!("{} ({converged}: {})", number::plain(only.objective, 10), only.reason));
+    }
+    table.pair("speed", measured.text());
+    table.pair("run", job.output.display().to_string());
+    let mut text = format!("{} model\n{}", job.plan.model, table.text(2));
+    if trained.models.len() > 1 {
+        text = format!("{text}\n\n{}", path_table(trained).text(2));
+    }
+    for warning in &trained.warnings {
+        text = format!("{text}\n  note: {warning}");
+    }
+    text
+}
+
+fn path_table(trained: &Trained) -> Table {
+    let mut table = Table::with_head(&["folder", ">objective", ">loss", ">non-zero", ">passes"]);
+    for fitted in &trained.models {
+        table.line([
+            model_folder(trained, fitted),
+            number::plain(fitted.objective, 10),
+            number::plain(fitted.loss, 10),
+            number::count(nonzero(fitted) as u64),
+            fitted.passes.to_string(),
+        ]);
+    }
+    table
+}
+
+fn nonzero(fitted: &Fitted) -> usize {
+    fitted.weights.iter().filter(|weight| **weight != 0.0).count()
+}
