@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use gristmill_io::memory::{Limits, format_size};
 use gristmill_kernels::tier::Tier;
 use serde::Serialize;
 
 use super::Session;
 use super::options::OutputOptions;
 use crate::error::Result;
-use crate::machine::limit::{MemoryLimit, memory_limit};
 use crate::machine::{MachineReport, disk};
 use crate::report::{Table, number};
 
@@ -35,7 +35,7 @@ struct Findings {
     version: &'static str,
     machine: MachineReport,
     tier: TierFinding,
-    memory_limit: MemoryLimit,
+    memory: MemoryFinding,
     disk: Option<disk::DiskBandwidth>,
     mpi: MpiFinding,
 }
@@ -47,6 +47,14 @@ struct TierFinding {
     available: Vec<&'static str>,
     forced_by_environment: Option<String>,
     fault: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct MemoryFinding {
+    machine_bytes: u64,
+    available_bytes: u64,
+    control_group_bytes: Option<u64>,
+    used_by_default_bytes: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -67,12 +75,18 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         version: env!("CARGO_PKG_VERSION"),
         machine: MachineReport::measure(threads),
         tier: tier(),
-        memory_limit: memory_limit(),
+        memory: memory_finding(),
         disk,
-        mpi: MpiFinding { built: cfg!(feature = "mpi"), launcher: None },
+        mpi: MpiFinding { built: cfg!(feature = "mpi"), launcher: launcher() },
     };
     session.report.json(&findings)?;
     session.report.text(&text(&findings))
+}
+
+/// Who started this process as one of several ranks.
+fn launcher() -> Option<String> {
+    let launch = mpi_launch::detect_here().ok().flatten()?;
+    Some(launch.launcher.to_string())
 }
 
 fn measure_disk(folder: &std::path::Path) -> Result<disk::DiskBandwidth> {
@@ -111,11 +125,29 @@ fn text(found: &Findings) -> String {
         "memory bandwidth",
         format!("{rate} read by {} threads (median {})", memory.threads, number::gb_per_s(memory.median)),
     );
-    let limit = &found.memory_limit;
-    table.pair("memory limit", format!("{} ({})", number::binary_bytes(limit.bytes), limit.from));
+    table.pair("memory", memory_text(&found.memory));
     table.pair("disk", found.disk.as_ref().map_or("not measured (add --disk)".into(), disk_text));
     table.pair("mpi", mpi_text(&found.mpi));
     format!("gristmill {}\n{}", found.version, table.text(2))
+}
+
+fn memory_finding() -> MemoryFinding {
+    let limits = Limits::now();
+    MemoryFinding {
+        machine_bytes: limits.machine_bytes,
+        available_bytes: limits.available_bytes,
+        control_group_bytes: limits.group_bytes,
+        used_by_default_bytes: limits.default_bytes(),
+    }
+}
+
+fn memory_text(memory: &MemoryFinding) -> String {
+    let [machine, free, default] =
+        [memory.machine_bytes, memory.available_bytes, memory.used_by_default_bytes].map(format_size);
+    let group = memory.control_group_bytes.map_or("no control group limits it".to_string(), |bytes| {
+        format!("the control group allows {}", format_size(bytes))
+    });
+    format!("{machine} in the machine, {free} available, {group}; used without --memory: {default}")
 }
 
 fn tier_text(tier: &TierFinding) -> String {

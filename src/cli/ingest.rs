@@ -55,7 +55,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         .map_err(|error| session.explain(error.into()))?;
     drop(watcher);
     session.report.json(&facts(&done, output))?;
-    session.report.text(&format!("{}\n{}", session.report.bold(&output.display().to_string()), text(&done)))
+    session.report.text(&format!("{}\n{}", session.report.bold(&output.display().to_string()), text(&done, 2)))
 }
 
 /// What was done, for programs.
@@ -77,7 +77,7 @@ pub fn facts(done: &IngestReport, output: &std::path::Path) -> serde_json::Value
 }
 
 /// What was done, for people.
-pub fn text(done: &IngestReport) -> String {
+pub fn text(done: &IngestReport, indent: usize) -> String {
     let s = (done.survey_seconds + done.encode_seconds).max(1e-9);
     let rows = done.train_rows + done.test_rows;
     let of_role = |role| done.manifest.columns.iter().filter(|column| column.role == role).count();
@@ -100,5 +100,5 @@ pub fn text(done: &IngestReport) -> String {
     if !done.empty_columns.is_empty() {
         table.pair("left out", format!("columns without any value: {}", done.empty_columns.join(", ")));
     }
-    table.text(2)
+    table.text(indent)
 }

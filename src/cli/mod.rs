@@ -13,6 +13,7 @@ mod ingest;
 mod inspect;
 mod options;
 mod predict;
+mod quickstart;
 mod resume;
 mod session;
 mod summary;
@@ -54,6 +55,8 @@ struct Cli {
 /// Every command, in the order of help.
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// See it all in half a minute: make data, ingest, train, evaluate, predict
+    Quickstart(quickstart::Arguments),
     /// Turn files into a dataset: typed, encoded, split, shuffled, checksummed
     Ingest(ingest::Arguments),
     /// Train a model on a dataset, or straight on files
@@ -101,6 +104,7 @@ fn run(arguments: Vec<OsString>) -> Result<()> {
     let Some(matches) = parse(arguments)? else { return Ok(()) };
     let cli = Cli::from_arg_matches(&matches).map_err(|error| usage(&error))?;
     match &cli.command {
+        Command::Quickstart(arguments) => quickstart::run(arguments),
         Command::Ingest(arguments) => ingest::run(arguments),
         Command::Train(arguments) => train::run(arguments, &matches),
         Command::Evaluate(arguments) => evaluate::run(arguments),

@@ -50,5 +50,5 @@ fn resume(arguments: &Arguments, session: &Session) -> Result<()> {
     plan.threads = arguments.machine.threads.unwrap_or(plan.threads);
     plan.memory = arguments.machine.memory.or(plan.memory);
     let job = Job { dataset: &dataset, plan, output: &arguments.run, force: true, config };
-    run_job(&job, Start::Resume(Box::new(interruption.checkpoint)), session).map(|_| ())
+    run_job(&job, Start::Resume(Box::new(interruption.checkpoint)), session)
 }

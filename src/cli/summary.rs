@@ -13,15 +13,21 @@ pub fn split_name(split: Split) -> &'static str {
     }
 }
 
-/// The figures, and the calibration table of a classifier.
-pub fn evaluation(evaluation: &Evaluation) -> String {
+/// The figures.
+pub fn figures(evaluation: &Evaluation, indent: usize) -> String {
     let mut table = Table::of_pairs();
     table.pair("rows", number::count(evaluation.rows));
     for figure in &evaluation.figures {
         table.pair(&figure.name.replace('_', " "), number::optional(figure.value, 6));
     }
+    table.text(indent)
+}
+
+/// The figures, and the calibration table of a classifier.
+pub fn evaluation(evaluation: &Evaluation) -> String {
+    let figures = figures(evaluation, 2);
     if evaluation.calibration.is_empty() {
-        return table.text(2);
+        return figures;
     }
     let mut bins = Table::with_head(&["predicted", ">weight", ">mean predicted", ">observed"]);
     for bin in &evaluation.calibration {
@@ -32,5 +38,5 @@ pub fn evaluation(evaluation: &Evaluation) -> String {
             bin.observed.map_or_else(|| "-".into(), |value| format!("{value:.4}")),
         ]);
     }
-    format!("{}\n\n  calibration\n{}", table.text(2), bins.text(2))
+    format!("{figures}\n\n  calibration\n{}", bins.text(2))
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{ArgMatches, Args, CommandFactory};
 use gristmill_io::dataset::Dataset;
 use gristmill_io::durable;
+use gristmill_io::manifest::Split;
 
 use super::options::{IngestingOptions, MachineOptions, OutputOptions, ReadingOptions, TrainingOptions};
 use super::predict::dataset_of;
@@ -74,7 +75,7 @@ fn train(arguments: &Arguments, matches: &ArgMatches, session: &Session) -> Resu
     let resolved = serde_json::to_value(&plan).unwrap_or_default();
     let config = command.find_subcommand(name).map(|command| config::resolved(command, own, &resolved));
     let job = Job { dataset: &dataset, plan, output, force: arguments.force, config: config.unwrap_or_default() };
-    run_job(&job, start, session).map(|_| ())
+    run_job(&job, start, session)
 }
 
 /// The coefficients of another run as a start.
@@ -84,14 +85,24 @@ fn warm(run: &Path, dataset: &Dataset) -> Result<Start> {
     Ok(Start::From { weights: model.weights.weights, intercept: model.weights.intercept })
 }
 
-/// Train, write the run, and say what was done; what was trained and measured.
+/// Train, write the run, and say what was done.
 ///
 /// # Errors
 /// As for [`run`].
-pub fn run_job(job: &Job<'_>, start: Start, session: &Session) -> Result<(Trained, Measured)> {
+pub fn run_job(job: &Job<'_>, start: Start, session: &Session) -> Result<()> {
+    let (trained, measured) = execute(job, start, session)?;
+    session.report.json(&write::summary(&trained, &measured, job))?;
+    session.report.text(&write::text(&trained, &measured, job))
+}
+
+/// Train and write the run; what was trained and measured.
+///
+/// # Errors
+/// As for [`run`].
+pub fn execute(job: &Job<'_>, start: Start, session: &Session) -> Result<(Trained, Measured)> {
     let watcher = session.report.watcher();
-    let bytes: u64 = job.dataset.grains(gristmill_io::manifest::Split::Train).iter().map(|grain| grain.bytes).sum();
-    let rows = job.dataset.rows(gristmill_io::manifest::Split::Train);
+    let bytes: u64 = job.dataset.grains(Split::Train).iter().map(|grain| grain.bytes).sum();
+    let rows = job.dataset.rows(Split::Train);
     let watch = PassWatch::new(&watcher, rows, bytes / rows.max(1), job.plan.path().len() > 1);
     let company = Company { comm: &mpi_launch::Solo, watch: &watch, cancel: &session.cancel };
     let ended = crate::engine::drive::train(job.dataset, &job.plan, start, &company)?;
@@ -100,8 +111,6 @@ pub fn run_job(job: &Job<'_>, start: Start, session: &Session) -> Result<(Traine
         Ended::Trained(trained) => {
             let measured = Measured::of(&trained, &job.plan);
             write::trained(&trained, &measured, job)?;
-            session.report.json(&write::summary(&trained, &measured, job))?;
-            session.report.text(&write::text(&trained, &measured, job))?;
             Ok((*trained, measured))
         }
         Ended::Interrupted(checkpoint) => {

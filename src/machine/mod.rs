@@ -5,7 +5,6 @@
 //! (a fused multiply-add counts as two).
 
 pub mod disk;
-pub mod limit;
 pub mod memory;
 pub mod processor;
 

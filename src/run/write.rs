@@ -22,7 +22,7 @@ use crate::report::{Table, number};
 use crate::train::{Checkpoint, Fitted, Trained};
 
 /// A training that reads less than this is over before its speed can be told.
-const SECONDS_MIN: f64 = 0.05;
+const BYTES_MIN: u64 = 64 << 20;
 
 /// A training and where it goes.
 pub struct Job<'a> {
@@ -78,7 +78,7 @@ impl Measured {
             pass_seconds,
             rows_per_s: trained.rows_read as f64 / s,
             bytes_per_s: trained.bytes_read as f64 / s,
-            memory_bytes_per_s: (pass_seconds >= SECONDS_MIN).then(|| machine::memory_bandwidth(threads)),
+            memory_bytes_per_s: (trained.bytes_read >= BYTES_MIN).then(|| machine::memory_bandwidth(threads)),
         }
     }
 
@@ -230,21 +230,28 @@ pub fn summary(trained: &Trained, measured: &Measured, job: &Job<'_>) -> Value {
     })
 }
 
-/// What was trained and measured, for people.
-pub fn text(trained: &Trained, measured: &Measured, job: &Job<'_>) -> String {
-    let parameters = trained.models.first().map_or(0, |fitted| fitted.weights.len());
+/// What was trained and measured, line by line.
+pub fn table(trained: &Trained, measured: &Measured, job: &Job<'_>) -> Table {
+    let parameters = trained.models.first().map_or(0, |fitted| fitted.weights.len()) as u64;
     let mut table = Table::of_pairs();
-    table.pair("trained on", format!("{} rows, {} parameters", number::count(trained.rows), number::count(parameters as u64)));
+    let [rows, parameters] = [trained.rows, parameters].map(number::count);
+    table.pair("trained on", format!("{rows} rows, {parameters} parameters"));
     let plural = if trained.passes == 1 { "pass" } else { "passes" };
     let time = number::time(Duration::from_secs_f64(trained.seconds.max(0.0)));
-    table.pair("solver", format!("{} on {}, {} threads: {} {plural} in {time}", trained.solver, trained.tier, measured.threads, trained.passes));
+    let (solver, tier, threads) = (&trained.solver, &trained.tier, measured.threads);
+    table.pair("solver", format!("{solver} on {tier}, {threads} threads: {} {plural} in {time}", trained.passes));
     if let [only] = trained.models.as_slice() {
         let converged = if only.converged { "converged" } else { "NOT converged" };
         table.pair("objective", format!("{} ({converged}: {})", number::plain(only.objective, 10), only.reason));
     }
     table.pair("speed", measured.text());
     table.pair("run", job.output.display().to_string());
-    let mut text = format!("{} model\n{}", job.plan.model, table.text(2));
+    table
+}
+
+/// What was trained and measured, for people.
+pub fn text(trained: &Trained, measured: &Measured, job: &Job<'_>) -> String {
+    let mut text = format!("{} model\n{}", job.plan.model, table(trained, measured, job).text(2));
     if trained.models.len() > 1 {
         text = format!("{text}\n\n{}", path_table(trained).text(2));
     }

@@ -1,6 +1,7 @@
 //! How much of the machine a command may use. None of it changes a result.
 
 use clap::Args;
+use gristmill_io::memory;
 
 use crate::error::{Error, Result};
 
@@ -38,45 +39,11 @@ impl MachineOptions {
 impl MachineOptions {
     /// Bytes of memory to stay within.
     pub fn memory_bytes(&self) -> u64 {
-        self.memory.unwrap_or_else(crate::machine::limit::default_memory_bytes)
+        self.memory.unwrap_or_else(|| memory::Limits::now().default_bytes())
     }
 }
 
-/// A number of bytes: `1500000`, `800MB` (powers of ten), `2GiB` or `2G` (powers of two).
-pub fn size(text: &str) -> std::result::Result<u64, String> {
-    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let factor: u64 = match unit.trim().to_ascii_lowercase().as_str() {
-        "" | "b" => 1,
-        "k" | "kib" => 1 << 10,
-        "m" | "mib" => 1 << 20,
-        "g" | "gib" => 1 << 30,
-        "t" | "tib" => 1 << 40,
-        "kb" => 1_000,
-        "mb" => 1_000_000,
-        "gb" => 1_000_000_000,
-        "tb" => 1_000_000_000_000,
-        _ => return Err(format!("unknown unit '{unit}'; use KiB, MiB, GiB, TiB, KB, MB, GB or TB")),
-    };
-    let bytes = match number.parse::<u64>() {
-        Ok(whole) => whole.checked_mul(factor),
-        Err(_) => number.parse::<f64>().ok().map(|value| value * factor as f64).filter(|b| *b < 1e18).map(|b| b as u64),
-    };
-    bytes.filter(|&bytes| bytes > 0).ok_or_else(|| "expected a size such as 2GiB or 800MB".to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::size;
-
-    #[test]
-    fn sizes_have_units() {
-        assert_eq!(size("123"), Ok(123));
-        assert_eq!(size("2GiB"), Ok(2 << 30));
-        assert_eq!(size("1.5g"), Ok(3 << 29));
-        assert_eq!(size("800 MB"), Ok(800_000_000));
-        for bad in ["", "0", "GiB", "-1", "1XB", "1e400", "99999999999999999999"] {
-            assert!(size(bad).is_err(), "{bad}");
-        }
-    }
+/// A number of bytes with or without a unit.
+fn size(text: &str) -> std::result::Result<u64, String> {
+    memory::parse_size(text).map_err(|error| error.to_string())
 }
