@@ -61,7 +61,11 @@ fn key(sources: &[String], options: &IngestOptions) -> Result<Option<Value>> {
     for file in source::list(sources, &reading)? {
         let about = std::fs::metadata(&file.path).map_err(|e| gristmill_io::Error::io(&file.path, "cannot read", e))?;
         let changed = about.modified().ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
-        files.push(json!([std::path::absolute(&file.path).ok(), about.len(), changed.map(|time| time.as_nanos().to_string())]));
+        files.push(json!([
+            std::path::absolute(&file.path).ok(),
+            about.len(),
+            changed.map(|time| time.as_nanos().to_string())
+        ]));
     }
     // Threads and memory never change a dataset.
     let options = IngestOptions { threads: None, memory: None, force: false, ..options.clone() };

@@ -85,7 +85,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 
 /// Who started this process as one of several ranks.
 fn launcher() -> Option<String> {
-    let launch = mpi_launch::detect_here().ok().flatten()?;
+    let launch = mpi_launch::launch::detect_here().ok().flatten()?;
     Some(launch.launcher.to_string())
 }
 

@@ -83,16 +83,23 @@ pub fn text(done: &IngestReport, indent: usize) -> String {
     let of_role = |role| done.manifest.columns.iter().filter(|column| column.role == role).count();
     let label = done.manifest.columns.iter().find(|column| column.role == Role::Label);
     let mut table = Table::of_pairs();
-    let held_out = format!("{} to train on, {} held out", number::count(done.train_rows), number::count(done.test_rows));
+    let held_out =
+        format!("{} to train on, {} held out", number::count(done.train_rows), number::count(done.test_rows));
     table.pair("rows", held_out);
     let label = label.map_or("no label".to_string(), |column| format!("label {}", column.name));
     table.pair("columns", format!("{} features, {label}", of_role(Role::Feature)));
-    table.pair("size", format!("{} from {} of sources", number::bytes(done.dataset_bytes), number::bytes(done.source_bytes)));
+    table.pair(
+        "size",
+        format!("{} from {} of sources", number::bytes(done.dataset_bytes), number::bytes(done.source_bytes)),
+    );
     let time = number::time(std::time::Duration::from_secs_f64(s));
     let rates = (number::rows_per_s(rows as f64 / s), number::gb_per_s(done.source_bytes as f64 / s));
     table.pair("speed", format!("{time}, {}, {} of sources", rates.0, rates.1));
     if done.spilled_bytes > 0 {
-        table.pair("spilled", format!("{} through temporary files (more --memory avoids it)", number::bytes(done.spilled_bytes)));
+        table.pair(
+            "spilled",
+            format!("{} through temporary files (more --memory avoids it)", number::bytes(done.spilled_bytes)),
+        );
     }
     if done.dropped_rows > 0 {
         table.pair("left out", format!("{} rows without a label", number::count(done.dropped_rows)));

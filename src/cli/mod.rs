@@ -13,7 +13,6 @@ mod ingest;
 mod inspect;
 mod options;
 mod predict;
-mod quickstart;
 mod resume;
 mod session;
 mod summary;
@@ -24,6 +23,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use mpi_launch::launch;
 
 use crate::error::{Error, Result};
 use crate::report::failure;
@@ -55,8 +55,6 @@ struct Cli {
 /// Every command, in the order of help.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// See it all in half a minute: make data, ingest, train, evaluate, predict
-    Quickstart(quickstart::Arguments),
     /// Turn files into a dataset: typed, encoded, split, shuffled, checksummed
     Ingest(ingest::Arguments),
     /// Train a model on a dataset, or straight on files
@@ -86,7 +84,10 @@ pub fn main() -> ExitCode {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(error)) if reader_is_gone(&error) => ExitCode::SUCCESS,
         Ok(Err(error)) => {
-            failure::print(&error);
+            // Every rank finds the same fault in how it was launched: one of them says so.
+            if !matches!(error, Error::Comm(mpi_launch::CommError::Launch(_))) || launch::speaks() {
+                failure::print(&error);
+            }
             ExitCode::from(error.exit_code())
         }
         Err(_) => ExitCode::from(crate::error::EXIT_FAILURE),
@@ -99,12 +100,23 @@ fn reader_is_gone(error: &Error) -> bool {
         if source.kind() == std::io::ErrorKind::BrokenPipe && path == std::path::Path::new("-"))
 }
 
+/// A binary without MPI that finds itself one of several ranks would do all the work once a rank.
+fn refuse_ranks_without_mpi() -> Result<()> {
+    if cfg!(feature = "mpi") {
+        return Ok(());
+    }
+    let refusal = launch::detect_here()?.as_ref().and_then(launch::refusal_without_mpi);
+    refusal.map_or(Ok(()), |error| Err(error.into()))
+}
+
 /// Parse and run.
 fn run(arguments: Vec<OsString>) -> Result<()> {
     let Some(matches) = parse(arguments)? else { return Ok(()) };
     let cli = Cli::from_arg_matches(&matches).map_err(|error| usage(&error))?;
+    if !matches!(cli.command, Command::Doctor(_) | Command::Completions(_)) {
+        refuse_ranks_without_mpi()?;
+    }
     match &cli.command {
-        Command::Quickstart(arguments) => quickstart::run(arguments),
         Command::Ingest(arguments) => ingest::run(arguments),
         Command::Train(arguments) => train::run(arguments, &matches),
         Command::Evaluate(arguments) => evaluate::run(arguments),

@@ -58,14 +58,15 @@ fn train(arguments: &Arguments, matches: &ArgMatches, session: &Session) -> Resu
     let plan = arguments.training.request(&arguments.machine, arguments.seed)?.resolve()?;
     let output = arguments.output.as_deref().ok_or_else(|| Error::usage("no output given. Add -o RUN"))?;
     if arguments.source.is_empty() {
-        return Err(Error::usage("no data given. Name a dataset, or files, folders, patterns, or - for standard input"));
+        return Err(Error::usage(
+            "no data given. Name a dataset, or files, folders, patterns, or - for standard input",
+        ));
     }
     durable::check_output(output, arguments.force)?;
     let dataset = match dataset_of(&arguments.source)? {
         Some(dataset) => dataset,
         None => {
-            let options =
-                arguments.ingesting.options(&arguments.reading, &arguments.machine, arguments.seed, false)?;
+            let options = arguments.ingesting.options(&arguments.reading, &arguments.machine, arguments.seed, false)?;
             cache::ingested(&arguments.source, &options, output, session)?
         }
     };

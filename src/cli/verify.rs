@@ -38,7 +38,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         session.report.text(&format!("  {}: {}", fault.file, fault.error))?;
     }
     if let Some(first) = found.faults.first() {
-        let others = if found.faults.len() > 1 { format!(" (and {} more)", found.faults.len() - 1) } else { String::new() };
+        let others =
+            if found.faults.len() > 1 { format!(" (and {} more)", found.faults.len() - 1) } else { String::new() };
         return Err(Error::File {
             path: arguments.dataset.clone(),
             message: format!("{}{others}. Ingest again, or restore the file", first.error),
