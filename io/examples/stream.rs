@@ -164,7 +164,7 @@ fn scan(folder: &Path, budget_bytes: u64, io: Io, passes: usize) -> Result<(), B
                     scope.spawn(move || std::hint::black_box(sum(part)));
                 }
             });
-            self::report("plain memory", 1 << 30, start);
+            report("plain memory", 1 << 30, start);
         }
     }
     println!("sum {}", totals.iter().copied().fold(0, u64::wrapping_add));

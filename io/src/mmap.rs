@@ -23,6 +23,9 @@ use crate::error::{Error, Place, Result};
 /// Pages of maps and the unit of direct I/O; a multiple of every common sector and page size.
 pub const PAGE: usize = 4096;
 
+/// The largest unit in which the page cache holds a file.
+const FOLIO_BYTES_MAX: usize = 2 << 20;
+
 /// What tells one state of a file from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {
@@ -89,6 +92,9 @@ impl Map {
         // SAFETY: the map is read-only, and shards are never written again once they have their name (`durable`);
         // `Identity::check` before each scan and `populate` before first use turn a change by others into an error.
         let pages = unsafe { memmap2::Mmap::map(file) }.map_err(|e| Error::io(path, "cannot map the file", e))?;
+        // The kernel's own read-ahead (up to 8 MiB on some disks) would bring in columns and grains that nobody asked for
+        // and that the memory budget does not know; `populate` asks for exactly what is wanted. Refusal changes nothing.
+        let _ = pages.advise(memmap2::Advice::Random);
         Ok(Map { path: path.to_path_buf(), pages })
     }
 
@@ -163,8 +169,12 @@ impl Map {
         // SAFETY: a read-only map of a file that nobody writes: pages dropped here come back from the file with the
         // same bytes when they are touched again, so even a live reference into the range stays valid.
         let _ = unsafe { self.pages.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, end - start) };
-        if let (Ok(file), Some(length)) = (File::open(&self.path), std::num::NonZeroU64::new((end - start) as u64)) {
-            let _ = rustix::fs::fadvise(&file, start as u64, Some(length), rustix::fs::Advice::DontNeed);
+        // The cache holds pages in folios of up to 2 MiB, and drops whole ones only: those at the edge were left by the
+        // range before. Going back over them is harmless, as pages that are mapped (in use, or staying) are not dropped.
+        let back = start.saturating_sub(FOLIO_BYTES_MAX);
+        let length = std::num::NonZeroU64::new((range.end - back) as u64);
+        if let Ok(file) = File::open(&self.path) {
+            let _ = rustix::fs::fadvise(&file, back as u64, length, rustix::fs::Advice::DontNeed);
         }
     }
 
