@@ -21,9 +21,13 @@ pub mod files;
 pub mod flatten;
 pub mod guard;
 pub mod libsvm;
+#[cfg(test)]
+mod mutation_tests;
 pub mod ndjson;
 pub mod options;
 pub mod parquet;
+#[cfg(test)]
+mod sample_tests;
 pub mod text;
 
 use std::path::PathBuf;

@@ -51,7 +51,7 @@ pub fn names(path: &std::path::Path, header: &[u8], delimiter: u8, may_be_data: 
     let fault = |message: String| Error::data(path, message).at(Place::Line(1));
     let fields = match record(header, 0, delimiter) {
         Ok(Some((fields, _))) => fields,
-        Ok(None) => return Err(fault("the header line is empty".into()).help("Pass --no-header when there is none")),
+        Ok(None) => return Err(fault("the header line is empty".into()).help("Pass --header false when there is none")),
         Err((reason, _)) => {
             let (message, help) = reason.message();
             return Err(fault(message.into()).help(help));
@@ -65,17 +65,17 @@ pub fn names(path: &std::path::Path, header: &[u8], delimiter: u8, may_be_data: 
     }
     if may_be_data && looks_like_data(&names) {
         return Err(fault(format!("the first line holds numbers ({}), expected column names", names.join(", ")))
-            .help("Pass --no-header when it is a row, --header when these are the names"));
+            .help("Pass --header false when it is a row, --header true when these are the names"));
     }
     if let Some(number) = names.iter().position(String::is_empty) {
-        return Err(fault(format!("column {} has no name", number + 1)).help("Name it, or pass --no-header"));
+        return Err(fault(format!("column {} has no name", number + 1)).help("Name it, or pass --header false"));
     }
     let mut sorted: Vec<&String> = names.iter().collect();
     sorted.sort();
     if let Some(pair) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
         return Err(fault("two columns have this name".into())
             .column(pair[0].clone())
-            .help("Rename one, or pass --no-header"));
+            .help("Rename one, or pass --header false"));
     }
     Ok(names)
 }
@@ -112,7 +112,7 @@ mod tests {
     fn bad_headers_are_named() {
         assert!(names_of("a,b,a\n").unwrap_err().contains("column 'a': two columns have this name"));
         assert!(names_of("a,,b\n").unwrap_err().contains("column 2 has no name"));
-        assert!(names_of("1.5,2,3\n").unwrap_err().contains("--no-header"));
+        assert!(names_of("1.5,2,3\n").unwrap_err().contains("--header false"));
         assert_eq!(names_of("0,1,2\n").unwrap(), ["0", "1", "2"]);
         assert_eq!(names_of(" a , \"b c\"\r\n").unwrap(), ["a", "\"b c\""]);
         assert_eq!(names_of("a,\" b\"\r\n").unwrap(), ["a", " b"]);

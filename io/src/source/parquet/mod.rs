@@ -5,6 +5,10 @@
 //! Footers are read once when the source is opened; only row counts are kept of them, and the footers of the files
 //! read last.
 
+pub mod footer;
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -115,6 +119,9 @@ impl Footer {
     fn read(file: &SourceFile, options: &SourceOptions) -> Result<(Footer, Flat)> {
         guard::decoding(&file.path, || {
             let positioned = file.open()?;
+            footer::check(&positioned)
+                .map_err(|error| Error::io(&file.path, "cannot read", error))?
+                .map_err(|refused| decode_error(&file.path, &ParquetError::General(refused.to_owned())))?;
             let failed = |error| decode_error(&file.path, &error);
             let metadata =
                 ArrowReaderMetadata::load(&Chunks(positioned.clone()), ArrowReaderOptions::new()).map_err(failed)?;
@@ -324,6 +331,3 @@ impl ChunkReader for Chunks {
         Ok(bytes.into())
     }
 }
-
-#[cfg(test)]
-mod tests;
