@@ -89,8 +89,12 @@ pub fn ingest(
     let writer = DatasetWriter::create(output, options.force)?;
     let mut reading = options.source_options(writer.folder())?;
     let files = source::list(sources, &reading)?;
+    // Columns of types that mean nothing are errors only when they are not ignored, and that is known a line further down.
+    reading.any_type = true;
     let mut opened = source::open_files(&files, &reading)?;
     let plan = options.roles.resolve(&opened.schema(), options.split_column.as_deref())?;
+    let numeric = options.roles.numeric.iter().filter(|name| opened.schema().field_with_name(name).is_ok());
+    reading.types.extend(numeric.map(|name| (name.clone(), source::TextType::Float)));
     if narrow(&mut reading, &plan, &opened) {
         opened = source::open_files(&files, &reading)?;
     }

@@ -59,7 +59,8 @@ impl Flat {
     pub fn select(path: &Path, schema: &Schema, options: &SourceOptions) -> Result<Flat> {
         let mut columns = all_columns(path, schema)?;
         columns.retain(|column| wanted(options, &column.name));
-        let fields = columns.iter().map(|column| field(path, column)).collect::<Result<Vec<Field>>>()?;
+        let fields =
+            columns.iter().map(|column| field(path, column, options.any_type)).collect::<Result<Vec<Field>>>()?;
         if fields.is_empty() {
             return Err(Error::data(path, "no column is left to read").help("Check --columns and --ignore"));
         }
@@ -159,9 +160,10 @@ fn all_columns(path: &Path, schema: &Schema) -> Result<Vec<Column>> {
     }
 }
 
-fn field(path: &Path, column: &Column) -> Result<Field> {
+fn field(path: &Path, column: &Column, any_type: bool) -> Result<Field> {
     match &column.to {
         Some(to) => Ok(Field::new(&column.name, to.clone(), true)),
+        None if any_type => Ok(Field::new(&column.name, column.from.clone(), true)),
         None => Err(Error::data(path, format!("the type {} cannot be read as numbers or categories", column.from))
             .column(&column.name)
             .help(format!("Leave the column out with --ignore {}", column.name))),
@@ -328,6 +330,8 @@ mod tests {
         ]);
         let error = Flat::plan(Path::new("f"), &schema, &SourceOptions::default()).unwrap_err().to_string();
         assert!(error.starts_with("f, column 'deep': the type") && error.contains("--ignore deep"), "{error}");
+        let any = SourceOptions { any_type: true, ..SourceOptions::default() };
+        assert_eq!(Flat::plan(Path::new("f"), &schema, &any).unwrap().schema.fields(), schema.fields());
         let options = SourceOptions { ignore: vec!["deep".into()], ..SourceOptions::default() };
         assert!(Flat::plan(Path::new("f"), &schema, &options).is_ok());
     }

@@ -47,6 +47,9 @@ pub struct SourceOptions {
     pub columns: Option<Vec<String>>,
     /// Columns not to read; a column of an unsupported type is no error when it stands here.
     pub ignore: Vec<String>,
+    /// Hand on columns of types that cannot be read as they are, for a caller that first looks at the schema and then says
+    /// what to ignore; else they are errors.
+    pub any_type: bool,
     /// CSV: what separates fields; none: tab for `.tsv` and `.tab`, else the one that fits the first lines.
     pub delimiter: Option<u8>,
     /// CSV: whether the first line holds the names; none: it does, and a line of numbers there is an error.
@@ -75,6 +78,7 @@ impl Default for SourceOptions {
             format: None,
             columns: None,
             ignore: Vec::new(),
+            any_type: false,
             delimiter: None,
             header: None,
             null_values: NULL_MARKERS.iter().map(|&marker| marker.to_owned()).collect(),

@@ -46,7 +46,8 @@ pub fn open(files: &[SourceFile], options: &SourceOptions) -> Result<Box<dyn Sou
     let inference = sample(files, options)?;
     check_names(options, &inference.names())?;
     let (root, columns) = inference.shape(options);
-    if let Some((name, _)) = columns.iter().find(|column| column.1 == Kind::Unreadable) {
+    let unreadable = columns.iter().find(|column| column.1 == Kind::Unreadable && !options.any_type);
+    if let Some((name, _)) = unreadable {
         return Err(Error::data(
             &files[0].path,
             "holds arrays of something else than numbers, or objects and values in turn",

@@ -131,7 +131,8 @@ impl Footer {
                 ParquetRecordBatchReaderBuilder::new_with_metadata(Chunks(positioned.clone()), metadata.clone());
             let reader = builder.with_projection(mask.clone()).with_row_groups(Vec::new()).build().map_err(failed)?;
             let projected = arrow::array::RecordBatchReader::schema(&reader);
-            let flat = Flat::plan(&file.path, &projected, &SourceOptions::default())?;
+            let unprojected = SourceOptions { any_type: options.any_type, ..SourceOptions::default() };
+            let flat = Flat::plan(&file.path, &projected, &unprojected)?;
             flat.same_as(&file.path, &full, &file.path)?;
             Ok((Footer { file: positioned, metadata, mask, flat }, full))
         })
