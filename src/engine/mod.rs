@@ -27,4 +27,6 @@ pub mod target;
 pub mod weights;
 
 #[cfg(test)]
+mod reference_tests;
+#[cfg(test)]
 pub(crate) mod tests;

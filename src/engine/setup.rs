@@ -2,7 +2,8 @@
 //! between which bounds everything lies.
 
 use gristmill_io::dataset::Dataset;
-use gristmill_io::manifest::{Kind, Role, Split};
+use gristmill_io::manifest::{Kind, Layout, Role, Split};
+use gristmill_io::memory;
 use gristmill_io::statistics::Statistics;
 use gristmill_io::tiles::{StreamOptions, TileStream};
 use gristmill_kernels::Tier;
@@ -19,6 +20,11 @@ use crate::train::Company;
 
 /// Feature bytes of a tile, about: it stays in the L2 cache from margins to gradient.
 const TILE_BYTES: usize = 64 << 10;
+
+/// Parameters up to which a matrix is reckoned with in the memory limit: the most for which a solver takes one by itself.
+const GRAM_PARAMETERS_MAX: u64 = 2_048;
+/// What the process takes without any data, about.
+const PROCESS_BYTES: u64 = 24 << 20;
 
 /// See the head of the file.
 pub struct Setup<'a> {
@@ -48,6 +54,8 @@ pub struct Setup<'a> {
     pub grains: usize,
     /// Workers.
     pub threads: usize,
+    /// Memory that streams may take.
+    pub budget_bytes: u64,
     /// Instruction set.
     pub tier: Tier,
 }
@@ -71,11 +79,12 @@ impl<'a> Setup<'a> {
             0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             threads => threads,
         };
+        let budget_bytes = budget_bytes(dataset, plan, threads);
         let (rank, size) = (company.comm.rank(), company.comm.size());
         let mut options = StreamOptions::new(Split::Train);
         options.grains = Some(grains * rank / size..grains * (rank + 1) / size);
         options.threads = threads;
-        options.budget_bytes = plan.memory.unwrap_or(u64::MAX);
+        options.budget_bytes = budget_bytes;
         let stream = dataset.stream(options)?;
         let columns = &dataset.manifest().columns;
         let mut space = Space::new(columns, stream.layout(), &statistics, plan.standardize, plan.intercept);
@@ -98,6 +107,7 @@ impl<'a> Setup<'a> {
             grain_rows,
             grains,
             threads,
+            budget_bytes,
         })
     }
 
@@ -131,6 +141,16 @@ impl<'a> Setup<'a> {
             matches!(column.kind, Kind::Numeric { dtype: DType::F64, .. } | Kind::Vector { dtype: DType::F64, .. })
         })
     }
+}
+
+/// What the memory limit leaves for data once the process itself and the sums of every worker have their share.
+fn budget_bytes(dataset: &Dataset, plan: &TrainPlan, threads: usize) -> u64 {
+    let limit = plan.memory.unwrap_or_else(|| memory::Limits::now().default_bytes());
+    let parameters = Layout::of(&dataset.manifest().columns, |_| true).parameters as u64;
+    let matrix = if parameters <= GRAM_PARAMETERS_MAX { parameters * parameters } else { 0 };
+    // A worker: two limbs and an f64 a gradient cell, and for half a matrix as well. Solvers: two dozen vectors, four matrices.
+    let workers = threads as u64 * (24 * parameters + 12 * matrix);
+    limit.saturating_sub(PROCESS_BYTES + workers + 200 * parameters + 32 * matrix)
 }
 
 fn tier(plan: &TrainPlan) -> Result<Tier> {

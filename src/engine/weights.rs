@@ -38,14 +38,14 @@ pub fn totals(setup: &Setup<'_>) -> Result<Totals> {
     options.columns = Some(Vec::new());
     options.grains = Some(setup.stream.range());
     options.threads = setup.threads;
+    options.budget_bytes = setup.budget_bytes;
     let stream = setup.dataset.stream(options)?;
     let kernels = Kernels::<f64>::new(setup.tier);
     let mut workers = vec![Worker::default(); setup.threads];
     let never = Cancel::new();
     stream.scan(&mut workers, Pick::All, &never, &Silent, |worker, _, grain| {
         worker.read(&kernels, setup, grain);
-        let largest = worker.weight.iter().fold(0.0, |a: f64, w| if w.is_finite() { a.max(*w) } else { *w });
-        worker.weight_max = if largest.is_finite() { worker.weight_max.max(largest) } else { largest };
+        worker.weight_max = worker.weight.iter().fold(worker.weight_max, |a, w| a.max(*w));
         Ok::<(), Error>(())
     })?;
     let own = workers.iter().fold(0.0f64, |a, worker| a.max(worker.weight_max));

@@ -8,7 +8,7 @@
 //! | cost | 2 p multiply-adds a row a pass, 40 n a step beside it, 22 n numbers of memory |
 //! | paper | Liu and Nocedal, "On the limited memory BFGS method for large scale optimization" (1989); Nocedal and Wright, algorithm 7.5 |
 //!
-//! Stop: g'Hg / 2 with the quasi-Newton H, the decrease that the next step promises, is below the tolerance at two points in a
+//! Stop: g'Hg / 2 with the quasi-Newton H, the decrease that the next step promises, is below the tolerance at three points in a
 //! row, and so is the last decrease; or a step no longer lowers the objective by more than the arithmetic of a row resolves.
 
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,11 @@ use super::memory::Memory;
 use super::schedule::Schedule;
 use super::second_order::Problem;
 use super::{Collect, Evaluation, Outcome, Request, SEPARATED_WARNING, Solver, Status};
+
+/// Points in a row that must look like the end.
+pub const QUIET: u32 = 3;
+/// Steps in a row without a decrease that counts before giving up.
+pub const IDLE_MAX: u32 = 12;
 
 /// The state machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,6 +38,8 @@ pub struct Lbfgs {
     full_passes: u32,
     /// Points in a row that looked like the end.
     quiet: u32,
+    /// Steps in a row that lowered nothing that the arithmetic can tell.
+    idle: u32,
 }
 
 /// A point, and what is known there.
@@ -51,7 +58,7 @@ impl Lbfgs {
     /// From `start`.
     pub fn new(problem: Problem, start: Vec<f64>, schedule: Schedule) -> Lbfgs {
         let memory = Memory::default();
-        Lbfgs { problem, schedule, memory, trial: start, best: None, search: None, full_passes: 0, quiet: 0 }
+        Lbfgs { problem, schedule, memory, trial: start, best: None, search: None, full_passes: 0, quiet: 0, idle: 0 }
     }
 
     /// A good point: learn from the way to it, and judge.
@@ -95,7 +102,13 @@ impl Lbfgs {
         let still = best.gradient.iter().all(|&g| g == 0.0);
         let calm = best.promise <= enough && decrease.abs() <= enough.max(limits.noise * best.objective.abs());
         self.quiet = if calm { self.quiet + 1 } else { 0 };
-        if still || self.quiet >= 2 {
+        let noise = limits.noise * best.objective.abs();
+        self.idle = if decrease <= noise { self.idle + 1 } else { 0 };
+        if self.idle >= IDLE_MAX {
+            let resolved = best.promise <= 1e3 * noise;
+            return self.done(best, resolved, "the precision of the data is reached".into(), Vec::new());
+        }
+        if still || self.quiet >= QUIET {
             return self.done(best, true, format!("estimated gap {share:.1e} of the objective"), Vec::new());
         }
         if self.full_passes >= limits.passes_max {

@@ -15,6 +15,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::dense::{dot, norm};
+use super::lbfgs::{IDLE_MAX, QUIET};
 use super::memory::Memory;
 use super::schedule::Schedule;
 use super::second_order::Problem;
@@ -37,6 +38,8 @@ pub struct Owlqn {
     halvings: u32,
     full_passes: u32,
     quiet: u32,
+    /// Steps in a row that lowered nothing that the arithmetic can tell.
+    idle: u32,
 }
 
 /// A point, and what is known there.
@@ -64,6 +67,7 @@ impl Owlqn {
             halvings: 0,
             full_passes: 0,
             quiet: 0,
+            idle: 0,
         }
     }
 
@@ -119,7 +123,13 @@ impl Owlqn {
         let still = best.subgradient.iter().all(|&g| g == 0.0);
         let calm = best.promise <= enough && decrease.abs() <= enough.max(limits.noise * best.objective.abs());
         self.quiet = if calm { self.quiet + 1 } else { 0 };
-        if still || self.quiet >= 2 {
+        let noise = limits.noise * best.objective.abs();
+        self.idle = if decrease <= noise { self.idle + 1 } else { 0 };
+        if self.idle >= IDLE_MAX {
+            let resolved = best.promise <= 1e3 * noise;
+            return self.done(best, resolved, "the precision of the data is reached".into(), Vec::new());
+        }
+        if still || self.quiet >= QUIET {
             return self.done(best, true, format!("estimated gap {share:.1e} of the objective"), Vec::new());
         }
         if self.full_passes >= limits.passes_max {
