@@ -8,7 +8,7 @@ use crate::isa::{Load, Real, Token, portable::Portable};
 use crate::losses::{Link, Loss, LossFunction, LossVisitor};
 use crate::ops::gram::{self, GramLayout, GramRows, GramScales, GramScratch, GramSums, OutOfRange};
 use crate::ops::loss::{LossSums, Losses};
-use crate::ops::{codes, convert, gradient, margins, sparse, vectors};
+use crate::ops::{codes, convert, gradient, margins, several, sparse, vectors};
 use crate::tier::Tier;
 use crate::tile::{Block, Codes, Columns, Values};
 use std::marker::PhantomData;
@@ -104,6 +104,46 @@ impl<R: Real> Kernels<R> {
                 self.token.enter(vectors::Gradient::<E, R> { values, r, g });
             }),
             Block::Codes { .. } | Block::Sparse { .. } => {}
+        }
+    }
+
+    /// [`Kernels::margins`] of several weight vectors in one pass over the block: the vectors stand one after the other
+    /// in `w`, and so do their margins in `z`. The same bits as one call a vector.
+    pub fn margins_k(&self, block: &Block<'_>, rows: Range<usize>, w: &[R], z: &mut [R]) {
+        let width = block.parameters();
+        if width == 0 || rows.is_empty() {
+            return;
+        }
+        debug_assert_eq!(w.len() / width, z.len() / rows.len(), "margins for every weight vector");
+        match block {
+            Block::Columns(columns) => each_dtype!(Columns, columns, columns: E => {
+                self.token.enter(several::Margins::<E, R> { columns, rows, w, z });
+            }),
+            _ => {
+                for (w, z) in w.chunks_exact(width).zip(z.chunks_exact_mut(rows.len())) {
+                    self.margins(block, rows.clone(), w, z);
+                }
+            }
+        }
+    }
+
+    /// [`Kernels::gradient`] of several residual vectors in one pass over the block: the vectors stand one after the
+    /// other in `r`, and so do their gradients in `g`. The same bits as one call a vector.
+    pub fn gradient_k(&self, block: &Block<'_>, rows: Range<usize>, r: &[R], g: &mut [f64]) {
+        let width = block.parameters();
+        if width == 0 || rows.is_empty() {
+            return;
+        }
+        debug_assert_eq!(g.len() / width, r.len() / rows.len(), "a gradient for every residual vector");
+        match block {
+            Block::Columns(columns) => each_dtype!(Columns, columns, columns: E => {
+                self.token.enter(several::Gradient::<E, R> { columns, rows, r, g });
+            }),
+            _ => {
+                for (r, g) in r.chunks_exact(rows.len()).zip(g.chunks_exact_mut(width)) {
+                    self.gradient(block, rows.clone(), r, g);
+                }
+            }
         }
     }
 

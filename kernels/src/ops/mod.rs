@@ -1,6 +1,7 @@
 //! The kernels (stage 5): each written once, generic over tier, storage type and arithmetic type.
 //!
-//! Contents: [`margins`] and [`gradient`] over scalar columns, [`vectors`] both over row-major vectors, [`codes`] and
+//! Contents: [`margins`] and [`gradient`] over scalar columns, [`several`] both for several weight
+//! vectors in one pass, [`vectors`] both over row-major vectors, [`codes`] and
 //! [`sparse`] both over scattered blocks, [`gram`] the weighted Gram matrix over all blocks, [`loss`] over
 //! margins, [`convert`] and link functions.
 
@@ -10,5 +11,6 @@ pub mod gradient;
 pub mod gram;
 pub mod loss;
 pub mod margins;
+pub mod several;
 pub mod sparse;
 pub mod vectors;

@@ -126,6 +126,47 @@ fn a_row_has_the_same_margin_in_every_tile() {
     }
 }
 
+/// Any number of weight vectors in one pass gives each the bits it gets alone.
+fn several_are_as_one<R: Arithmetic>() {
+    let all: Vec<Kernels<R>> = kernels();
+    each_block(|block, rows, width, random, what| {
+        let count = 1 + (rows.len() + width) % 15;
+        let w = random.reals::<R>(count * width);
+        let mut z = random.reals::<R>(count * rows.len());
+        let mut g = random.reals::<f64>(count * width);
+        let (start_z, start_g) = (z.clone(), g.clone());
+        if width == 0 || rows.is_empty() {
+            return;
+        }
+        for kernels in &all {
+            let what = format!("{count} weight vectors, {}, {what}", kernels.tier());
+            z.copy_from_slice(&start_z);
+            g.copy_from_slice(&start_g);
+            kernels.gradient_k(block, rows.clone(), &z, &mut g);
+            kernels.margins_k(block, rows.clone(), &w, &mut z);
+            for v in 0..count {
+                let (of_rows, of_columns) = (v * rows.len()..(v + 1) * rows.len(), v * width..(v + 1) * width);
+                let (mut one_z, mut one_g) = (start_z[of_rows.clone()].to_vec(), start_g[of_columns.clone()].to_vec());
+                kernels.gradient(block, rows.clone(), &one_z, &mut one_g);
+                kernels.margins(block, rows.clone(), &w[of_columns.clone()], &mut one_z);
+                let bits = |values: &[R]| values.iter().map(|value| value.bits()).collect::<Vec<_>>();
+                assert_eq!(bits(&z[of_rows]), bits(&one_z), "margins {v} of {what}");
+                assert_eq!(g[of_columns], one_g, "gradient {v} of {what}");
+            }
+        }
+    });
+}
+
+#[test]
+fn several_weight_vectors_in_f32() {
+    several_are_as_one::<f32>();
+}
+
+#[test]
+fn several_weight_vectors_in_f64() {
+    several_are_as_one::<f64>();
+}
+
 fn conversion_is_exact<R: Arithmetic>() {
     let mut random = Random(11);
     for kernels in kernels::<R>() {
