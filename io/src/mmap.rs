@@ -121,7 +121,7 @@ impl Map {
         match self.pages.advise_range(memmap2::Advice::PopulateRead, range.start, range.len()) {
             Ok(()) => Ok(()),
             Err(e) if e.raw_os_error() == Some(rustix::io::Errno::INVAL.raw_os_error()) => self.read_through(range),
-            Err(e) => Err(self.fault(&range, e)),
+            Err(e) => Err(self.fault(&range, &e)),
         }
     }
 
@@ -132,14 +132,14 @@ impl Map {
         let mut at = range.start;
         while at < range.end {
             let part = &mut scratch[..(range.end - at).min(1 << 20)];
-            file.read_exact_at(part, at as u64).map_err(|e| self.fault(&(at..range.end), e))?;
+            file.read_exact_at(part, at as u64).map_err(|e| self.fault(&(at..range.end), &e))?;
             at += part.len();
         }
         Ok(())
     }
 
     /// Why pages of `range` could not be had.
-    fn fault(&self, range: &Range<usize>, source: std::io::Error) -> Error {
+    fn fault(&self, range: &Range<usize>, source: &std::io::Error) -> Error {
         match std::fs::metadata(&self.path) {
             Ok(metadata) if metadata.len() < range.end as u64 => {
                 let message =

@@ -260,8 +260,8 @@ fn parameter_moments(values: &ArrayRef, kind: &Kind) -> Vec<Moments> {
         Kind::Sparse { width, .. } => {
             let mut columns = vec![vec![0.0; rows]; *width];
             let list = values.as_list::<i32>();
-            for row in 0..rows {
-                let entries = list.value(row);
+            for (row, entries) in list.iter().enumerate() {
+                let Some(entries) = entries else { continue };
                 let entries = entries.as_struct();
                 let indices = entries.column(0).as_primitive::<UInt32Type>();
                 for (index, value) in indices.values().iter().zip(floats(entries.column(1))) {

@@ -1,6 +1,9 @@
 //! A pass over data eight times the budget keeps memory, page cache of our maps included, inside it: measured by the
 //! kernel, in a memory control group of its own. Skipped with a message where such a group cannot be made.
 
+// A failed set-up is a failed test.
+#![allow(clippy::unwrap_used)]
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

@@ -121,7 +121,8 @@ fn place(offset: i64, metadata: i64, body: i64) -> Option<BatchPlace> {
         metadata_bytes: metadata.try_into().ok()?,
         body_bytes: body.try_into().ok()?,
     };
-    (end > 0 && place.metadata_bytes >= 16 && place.offset % 8 == 0 && place.body() % 8 == 0).then_some(place)
+    (end > 0 && place.metadata_bytes >= 16 && place.offset.is_multiple_of(8) && place.body().is_multiple_of(8))
+        .then_some(place)
 }
 
 fn check_schema(footer: &ipc::Footer<'_>, schema: &Schema) -> std::result::Result<(), String> {

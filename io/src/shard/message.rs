@@ -173,7 +173,7 @@ impl Walk {
         let (start, end) =
             range.filter(|(_, end)| *end <= self.place.body_bytes).ok_or("a buffer lies outside the body")?;
         let body = self.place.body();
-        if start != end && (body + start) % ALIGNMENT as u64 != 0 {
+        if start != end && !(body + start).is_multiple_of(ALIGNMENT as u64) {
             return Err(format!("a buffer does not start at a multiple of {ALIGNMENT} bytes"));
         }
         Ok(body + start..body + end)

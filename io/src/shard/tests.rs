@@ -14,7 +14,7 @@ fn write(folder: &Path) -> Dataset {
     let rows = 200;
     let sparse: Vec<Vec<(u32, f32)>> =
         (0..rows).map(|row| (0..row % 3).map(|k| (k as u32 * 5, 1.0)).collect()).collect();
-    let values: Vec<f64> = (0..rows).map(|row| row as f64).collect();
+    let values: Vec<f64> = (0..rows).map(f64::from).collect();
     SampleDataset::new(64)
         .f32("y", Role::Label, values.iter().map(|&value| value as f32).collect())
         .f64("x", Role::Feature, values.clone())

@@ -54,6 +54,8 @@ impl Dataset {
     ///
     /// # Errors
     /// [`Error::Usage`] when the options ask for what the dataset or the memory does not have.
+    // By value, as literals with `..StreamOptions::new(split)` are written in the call.
+    #[allow(clippy::needless_pass_by_value)]
     pub fn stream(&self, options: StreamOptions) -> Result<TileStream<'_>> {
         let grains = self.grains(options.split);
         let range = options.grains.clone().unwrap_or(0..grains.len());

@@ -119,7 +119,7 @@ fn picks_and_ranges() {
     }
     assert_eq!(dataset.rows(Split::Test), 100);
     assert_eq!(dataset.grains(Split::Test).len(), 2);
-    for grains in [Some(0..16), Some(5..4)] {
+    for grains in [Some(0..16), Some(Range { start: 5, end: 4 })] {
         assert!(dataset.stream(StreamOptions { grains, ..StreamOptions::new(Split::Train) }).is_err());
     }
 }
