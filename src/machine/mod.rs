@@ -5,12 +5,15 @@
 //! (a fused multiply-add counts as two).
 
 pub mod disk;
+pub mod fma;
 pub mod memory;
 pub mod processor;
 
+use gristmill_kernels::tier::Tier;
 use serde::{Deserialize, Serialize};
 
 pub use disk::{DiskBandwidth, DiskTest};
+pub use fma::FmaPeak;
 pub use memory::{MemoryBandwidth, MemoryTest};
 pub use processor::{Cache, NumaNode, Processor, processor};
 
@@ -21,14 +24,16 @@ pub struct MachineReport {
     pub processor: Processor,
     /// Memory-read bandwidth.
     pub memory: MemoryBandwidth,
+    /// Peak of fused multiply-add under the tier in use.
+    pub fma: FmaPeak,
 }
 
 impl MachineReport {
-    /// Describes and measures the machine with `threads` threads, in less than a second on common machines.
-    pub fn measure(threads: usize) -> MachineReport {
+    /// Describes and measures the machine with `threads` threads under `tier`, in less than a second on common machines.
+    pub fn measure(tier: Tier, threads: usize) -> MachineReport {
         let processor = processor();
         let memory = memory::measure(&MemoryTest::quick(threads, &processor));
-        MachineReport { processor, memory }
+        MachineReport { processor, memory, fma: fma::measure(tier, threads) }
     }
 }
 
