@@ -375,4 +375,17 @@ impl Register<Avx2, f64> for R64 {
         // SAFETY: `self` proves the instructions.
         unsafe { sum_f64(self.0) }
     }
+    #[inline(always)]
+    fn sums([a, b, c, d]: [R64; 4]) -> [f64; 4] {
+        let mut sums = [0.0; 4];
+        // SAFETY: a register proves the instructions; the array holds the 32 bytes written, at any alignment.
+        unsafe {
+            let halves =
+                |a, b| _mm256_add_pd(_mm256_permute2f128_pd::<0x20>(a, b), _mm256_permute2f128_pd::<0x31>(a, b));
+            let (ab, cd) = (halves(a.0, b.0), halves(c.0, d.0));
+            let two = _mm256_add_pd(_mm256_unpacklo_pd(ab, cd), _mm256_unpackhi_pd(ab, cd));
+            _mm256_storeu_pd(sums.as_mut_ptr(), two);
+        }
+        [sums[0], sums[2], sums[1], sums[3]]
+    }
 }

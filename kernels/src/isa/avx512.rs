@@ -340,6 +340,19 @@ impl Register<Avx512, f32> for R32 {
     fn sum(self) -> f32 {
         Lanes::sum(F32([self.0]))
     }
+    #[inline(always)]
+    fn sums([a, b, c, d]: [R32; 4]) -> [f32; 4] {
+        let mut sums = [0.0; LANES];
+        // SAFETY: a register proves the instructions; the array holds the 64 bytes written, at any alignment.
+        unsafe {
+            let halves = |a, b| _mm512_add_ps(_mm512_shuffle_f32x4::<0x44>(a, b), _mm512_shuffle_f32x4::<0xee>(a, b));
+            let (ab, cd) = (halves(a.0, b.0), halves(c.0, d.0));
+            let four = _mm512_add_ps(_mm512_shuffle_f32x4::<0x88>(ab, cd), _mm512_shuffle_f32x4::<0xdd>(ab, cd));
+            let two = _mm512_add_ps(four, _mm512_permute_ps::<0x4e>(four));
+            _mm512_storeu_ps(sums.as_mut_ptr(), _mm512_add_ps(two, _mm512_permute_ps::<0xb1>(two)));
+        }
+        [sums[0], sums[4], sums[8], sums[12]]
+    }
 }
 
 impl Register<Avx512, f64> for R64 {
@@ -368,5 +381,17 @@ impl Register<Avx512, f64> for R64 {
             let low = _mm512_castpd512_pd256(self.0);
             super::avx2::sum_f64(_mm256_add_pd(low, _mm512_extractf64x4_pd::<1>(self.0)))
         }
+    }
+    #[inline(always)]
+    fn sums([a, b, c, d]: [R64; 4]) -> [f64; 4] {
+        let mut sums = [0.0; 8];
+        // SAFETY: a register proves the instructions; the array holds the 64 bytes written, at any alignment.
+        unsafe {
+            let halves = |a, b| _mm512_add_pd(_mm512_shuffle_f64x2::<0x44>(a, b), _mm512_shuffle_f64x2::<0xee>(a, b));
+            let (ab, cd) = (halves(a.0, b.0), halves(c.0, d.0));
+            let two = _mm512_add_pd(_mm512_shuffle_f64x2::<0x88>(ab, cd), _mm512_shuffle_f64x2::<0xdd>(ab, cd));
+            _mm512_storeu_pd(sums.as_mut_ptr(), _mm512_add_pd(two, _mm512_permute_pd::<0x55>(two)));
+        }
+        [sums[0], sums[2], sums[4], sums[6]]
     }
 }

@@ -135,6 +135,11 @@ pub trait Register<T: Isa, R: Real>: Copy + Add<Output = Self> {
     fn fma(self, factor: Self, addend: Self) -> Self;
     /// The sum of the lanes, folded by halves: lane `i` with `i + WIDTH / 2`, and so on.
     fn sum(self) -> R;
+    /// The sums of four registers; the same bits as four times [`Register::sum`], in fewer instructions.
+    #[inline(always)]
+    fn sums(four: [Self; 4]) -> [R; 4] {
+        four.map(Self::sum)
+    }
 }
 
 /// Sixteen lanes of `R` under tier `T`. Operators work lane by lane.

@@ -41,7 +41,7 @@ pub(super) fn add<R: Real>(
     sums: &mut [f64],
 ) {
     let variables = layout.dense_variables();
-    let chunk = chunk_rows(variables, size_of::<R>());
+    let chunk = chunk_rows(size_of::<R>());
     let mut start = tile.rows.start;
     while start < tile.rows.end {
         let rows = start..tile.rows.end.min(start + chunk);
@@ -67,10 +67,10 @@ pub(super) fn add<R: Real>(
     }
 }
 
-/// Rows of a chunk: a function of the layout alone, so that the order of a sum is.
-fn chunk_rows(variables: usize, bytes: usize) -> usize {
-    const TARGET_BYTES: usize = 256 << 10;
-    (TARGET_BYTES / (variables * bytes)).clamp(512, 1024) / 64 * 64
+/// Rows of a chunk: a panel of them is 8 KiB, so that three panels lie in a first-level cache of 32 KiB while each dot
+/// product is still long beside the folding of its lanes. A constant, so that the order of a sum is.
+const fn chunk_rows(bytes: usize) -> usize {
+    (8 << 10) / (PANEL * bytes)
 }
 
 /// `sqrt(h)` of each row, and 0 behind the last.
@@ -218,26 +218,63 @@ impl<T: Isa, R: Real> Packer<'_, T, R> {
 }
 
 /// The upper triangle of the products of all packed columns.
+///
+/// Second operands come in groups that stay in the L2 cache while all first operands pass by; two panels of first
+/// operands stay in the L1 cache meanwhile, so that each panel fetched from L2 is used twice.
 #[inline(always)]
 fn multiply<T: Isa, R: Real>(tier: T, packed: &[Unit<R>], variables: usize, sums: &mut [f64]) {
-    let units = packed.len() / variables;
-    // Panels of the second operand that stay in the L2 cache while all first operands pass by.
-    let near = ((384 << 10) / (units * PANEL * size_of::<Unit<R>>())).max(1) * PANEL;
-    let panel = |first: usize| &packed[first * units..variables.min(first + PANEL) * units];
-    for near_start in (0..variables).step_by(near) {
-        let near_end = variables.min(near_start + near);
-        for a in (0..near_end).step_by(PANEL) {
-            for b in (near_start.max(a)..near_end).step_by(PANEL) {
-                let mut block = [[0.0; PANEL]; PANEL];
-                products::<T, R>(tier, panel(a), panel(b), variables - b, a == b, &mut block);
-                let (height, width) = (PANEL.min(variables - a), PANEL.min(variables - b));
-                for (i, line) in block.iter().enumerate().take(height) {
-                    let from = if a == b { i } else { 0 };
-                    let at = in_triangle(variables, a + i, b + from);
-                    for (sum, product) in sums[at..at + width - from].iter_mut().zip(&line[from..]) {
-                        *sum += product;
-                    }
+    const NEAR: usize = 48 * PANEL;
+    let product = Product { tier, packed, variables };
+    for near in (0..variables).step_by(NEAR) {
+        let end = variables.min(near + NEAR);
+        for a in (0..end).step_by(2 * PANEL) {
+            for b in (near.max(a)..end).step_by(PANEL) {
+                for a in (a..=b.min(a + PANEL)).step_by(PANEL) {
+                    product.add(a, b, sums);
                 }
+            }
+        }
+    }
+}
+
+/// The packed columns of a chunk.
+#[derive(Clone, Copy)]
+struct Product<'a, T, R> {
+    tier: T,
+    packed: &'a [Unit<R>],
+    variables: usize,
+}
+
+impl<T: Isa, R: Real> Product<'_, T, R> {
+    /// The panel whose first column is `first`.
+    #[inline(always)]
+    fn panel(&self, first: usize) -> &[Unit<R>] {
+        let units = self.packed.len() / self.variables;
+        &self.packed[first * units..self.variables.min(first + PANEL) * units]
+    }
+
+    /// Adds the products of the panels that start at the columns `a <= b`.
+    #[inline(always)]
+    fn add(&self, a: usize, b: usize, sums: &mut [f64]) {
+        let mut block = [[R::default(); PANEL]; PANEL];
+        products::<T, R>(self.tier, self.panel(a), self.panel(b), self.variables - b, a == b, &mut block);
+        // Row after row of the triangle, each one shorter than the last.
+        let mut at = in_triangle(self.variables, a, b);
+        if a < b && b + PANEL <= self.variables {
+            for (i, line) in block.iter().enumerate() {
+                for (sum, product) in sums[at..at + PANEL].iter_mut().zip(line) {
+                    *sum += product.to_f64();
+                }
+                at += self.variables - (a + i + 1);
+            }
+            return;
+        }
+        let (height, width) = (PANEL.min(self.variables - a), PANEL.min(self.variables - b));
+        for (i, line) in block.iter().enumerate().take(height) {
+            let from = if a == b { i } else { 0 };
+            let at = in_triangle(self.variables, a + i, b + from);
+            for (sum, product) in sums[at..at + width - from].iter_mut().zip(&line[from..]) {
+                *sum += product.to_f64();
             }
         }
     }
@@ -252,7 +289,7 @@ fn products<T: Isa, R: Real>(
     b: &[Unit<R>],
     width: usize,
     same: bool,
-    block: &mut [[f64; PANEL]; PANEL],
+    block: &mut [[R; PANEL]; PANEL],
 ) {
     match (same, width) {
         (true, 1) => rectangle::<T, R, 1, 0, 1, 1, true>(tier, a, b, block),
@@ -272,7 +309,7 @@ fn halves<T: Isa, R: Real, const WIDTH: usize, const REST: usize, const B: usize
     tier: T,
     a: &[Unit<R>],
     b: &[Unit<R>],
-    block: &mut [[f64; PANEL]; PANEL],
+    block: &mut [[R; PANEL]; PANEL],
 ) {
     if T::REGISTERS >= 32 {
         rectangle::<T, R, WIDTH, 0, WIDTH, B, SAME>(tier, a, b, block);
@@ -297,7 +334,7 @@ fn rectangle<
     tier: T,
     a: &[Unit<R>],
     b: &[Unit<R>],
-    block: &mut [[f64; PANEL]; PANEL],
+    block: &mut [[R; PANEL]; PANEL],
 ) {
     let (a, b) = (a.as_chunks::<WIDTH>().0, b.as_chunks::<B>().0);
     let mut sums = lanes::<T, R, WIDTH, FIRST, A, B, SAME>(tier, a, b, 0);
@@ -309,10 +346,9 @@ fn rectangle<
             }
         }
     }
+    let zero = R::Register::<T>::splat(tier, R::default());
     for (line, sums) in block[FIRST..].iter_mut().zip(sums) {
-        for (product, sum) in line.iter_mut().zip(sums) {
-            *product = sum.sum().to_f64();
-        }
+        *line = R::Register::<T>::sums(std::array::from_fn(|j| if j < B { sums[j] } else { zero }));
     }
 }
 

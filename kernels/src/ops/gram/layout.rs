@@ -280,6 +280,7 @@ fn triangle(n: usize) -> Option<usize> {
 }
 
 /// Number of the pair `(a, b)` in the upper triangle, row by row, of a square of side `n`.
+#[inline(always)]
 pub(super) fn in_triangle(n: usize, a: usize, b: usize) -> usize {
     let (row, column) = (a.min(b), a.max(b));
     row * (2 * n - row + 1) / 2 + (column - row)
