@@ -73,7 +73,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let disk = arguments.disk.as_deref().map(measure_disk).transpose()?;
     let findings = Findings {
         version: env!("CARGO_PKG_VERSION"),
-        machine: MachineReport::measure(threads),
+        machine: MachineReport::measure(Tier::chosen().unwrap_or_else(|_| Tier::best()), threads),
         tier: tier(),
         memory: memory_finding(),
         disk,
@@ -124,6 +124,14 @@ fn text(found: &Findings) -> String {
     table.pair(
         "memory bandwidth",
         format!("{rate} read by {} threads (median {})", memory.threads, number::gb_per_s(memory.median)),
+    );
+    let fma = &found.machine.fma;
+    let rates = [fma.f32_one, fma.f32_all, fma.f64_one, fma.f64_all].map(|rate| format!("{:.0}", rate / 1e9));
+    let [f32_one, f32_all, f64_one, f64_all] = rates;
+    let all = fma.threads;
+    table.pair(
+        "multiply-add peak",
+        format!("Gflop/s: f32 {f32_one} by one thread, {f32_all} by {all}; f64 {f64_one}, {f64_all}"),
     );
     table.pair("memory", memory_text(&found.memory));
     table.pair("disk", found.disk.as_ref().map_or("not measured (add --disk)".into(), disk_text));

@@ -8,6 +8,7 @@ use std::hint::black_box;
 use std::sync::Barrier;
 use std::time::Instant;
 
+use gristmill_io::memory::Limits;
 use serde::{Deserialize, Serialize};
 
 use super::Processor;
@@ -40,21 +41,17 @@ pub struct MemoryBandwidth {
 const LANES: usize = 16;
 
 impl MemoryTest {
-    /// Eight times the outermost caches, between 64 and 512 MiB and at most a quarter of the memory that is free.
+    /// Eight times the outermost caches, between 64 and 512 MiB, at most a quarter of the memory that is free and of
+    /// what the cgroup allows: data that the cache holds must not be driven out.
     pub fn quick(threads: usize, processor: &Processor) -> MemoryTest {
         let threads = threads.max(1);
         let caches = processor.outer_cache_bytes(threads).unwrap_or(32 << 20);
         let wanted = caches.saturating_mul(8).clamp(64 << 20, 512 << 20);
-        let bytes = available_bytes().map_or(wanted, |free| wanted.min(free / 4));
+        let limits = Limits::now();
+        let free = limits.available_bytes.min(limits.group_bytes.unwrap_or(u64::MAX));
+        let bytes = wanted.min(free / 4);
         MemoryTest { threads, bytes, rounds: 9 }
     }
-}
-
-/// Memory that can be had without swapping (`MemAvailable` of `/proc/meminfo`).
-fn available_bytes() -> Option<u64> {
-    let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
 /// Measures; takes about `bytes / 2 GB/s` to write the buffers plus `rounds * bytes / bandwidth`.
