@@ -6,6 +6,7 @@
 //! | [`roles`] | what is each column for? |
 //! | [`encode`] | how does a value become a stored number? |
 //! | [`ingest`] | how do sources become a dataset folder? |
+//! | [`recipe`] | which data sets can be generated? |
 //! | [`rng`] | how are random numbers drawn, whatever the thread? |
 //! | [`manifest`] | what is in a dataset folder? |
 //! | [`error`] | what went wrong, where, and what to do? |
@@ -24,6 +25,7 @@ pub mod manifest;
 mod manifest_check;
 pub mod memory;
 pub mod mmap;
+pub mod recipe;
 pub mod rng;
 pub mod roles;
 pub mod shard;

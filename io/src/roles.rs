@@ -145,6 +145,24 @@ impl Roles {
     }
 }
 
+impl Resolved {
+    /// The same columns in a source that was opened again with fewer of them.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when one of them is gone.
+    pub fn follow(&mut self, before: &Schema, after: &Schema) -> Result<()> {
+        let gone = |name: &str| Error::Usage(format!("column '{name}' was there when the source was opened first, and is gone"));
+        for column in &mut self.columns {
+            column.index = after.index_of(&column.name).map_err(|_| gone(&column.name))?;
+        }
+        if let Some(split) = &mut self.split {
+            let name = before.field(*split).name();
+            *split = after.index_of(name).map_err(|_| gone(name))?;
+        }
+        Ok(())
+    }
+}
+
 /// What a column of that type holds when nobody says otherwise; none: it has no meaning as a number.
 pub fn inferred(source_type: &DataType) -> Option<Shape> {
     match source_type {

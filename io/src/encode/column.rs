@@ -51,6 +51,8 @@ pub enum Encoder {
     Sparse {
         /// Number of elements.
         width: usize,
+        /// What indices of raw columns count from.
+        base: u32,
     },
 }
 
@@ -140,7 +142,8 @@ impl Encoder {
                 to.append_codes(ids, code)?;
                 Ok(0.0)
             }
-            (Encoder::Sparse { width }, Raw::Sparse(rows), Stored::Sparse { offsets, indices, values }) => {
+            (Encoder::Sparse { width, base }, Raw::Sparse(rows), Stored::Sparse { offsets, indices, values }) => {
+                let rows = &rows.clone().from_base(*base)?;
                 let too_far = rows.indices.iter().position(|&index| index as usize >= *width);
                 if let Some(entry) = too_far {
                     let row = rows.offsets.partition_point(|&offset| offset as usize <= entry) - 1;

@@ -304,6 +304,28 @@ pub fn sparse_parts(lists: &ListArray) -> Result<SparseRows, Fault> {
     })
 }
 
+impl SparseRows {
+    /// The same rows with indices that count from 0 instead of `base`.
+    ///
+    /// # Errors
+    /// [`Fault`] for an index below `base`.
+    pub fn from_base(self, base: u32) -> Result<SparseRows, Fault> {
+        if base == 0 {
+            return Ok(self);
+        }
+        // Indices increase inside a row, so the first of each row is the smallest.
+        let below = |row: &usize| {
+            let (start, end) = (self.offsets[*row] as usize, self.offsets[row + 1] as usize);
+            start < end && self.indices[start] < base
+        };
+        if let Some(row) = (0..self.offsets.len() - 1).find(below) {
+            return Err(Fault::at(row, format!("found an index below {base}, expected indices that count from {base}"), ""));
+        }
+        let indices: Vec<u32> = self.indices.iter().map(|index| index - base).collect();
+        Ok(SparseRows { indices: indices.into(), ..self })
+    }
+}
+
 /// The raw sparse column of a source column of (index, value) lists.
 ///
 /// # Errors

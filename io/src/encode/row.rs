@@ -20,6 +20,7 @@ use super::levels;
 use super::raw::{self, Fault};
 use crate::error::{Error, Place, Result};
 use crate::manifest::{Column, Kind, Layout, Role};
+use crate::source::libsvm::INDEX_BASE;
 
 /// Encodes record batches as training did.
 #[derive(Debug)]
@@ -93,7 +94,8 @@ impl RowEncoder {
         for part in &self.parts {
             let located = |fault: Fault| located(fault, &part.source, place);
             let array = self.column(batch, &part.source, place)?;
-            let raw = part.raw(array, &self.columns[part.number]).map_err(located)?;
+            let base = index_base(batch, &self.columns[part.number].kind);
+            let raw = part.raw(array, &self.columns[part.number], base).map_err(located)?;
             let mut stored = part.encoder.start(batch.num_rows());
             part.encoder.append(&raw, &mut stored).map_err(located)?;
             columns[part.number] = Some(stored);
@@ -134,7 +136,7 @@ impl RowEncoder {
             Kind::Vector { dtype, width } => {
                 Encoder::Vector { affine: Affine::plain(wide(*dtype), true), width: *width }
             }
-            Kind::Sparse { width, .. } => Encoder::Sparse { width: *width },
+            Kind::Sparse { width, .. } => Encoder::Sparse { width: *width, base: 0 },
             Kind::Categorical { code_bytes, missing_code, unseen_code, .. } => {
                 let listed = dictionaries
                     .get(number)
@@ -159,20 +161,29 @@ impl RowEncoder {
 }
 
 impl Part {
-    fn raw(&self, array: &ArrayRef, column: &Column) -> std::result::Result<Raw, Fault> {
+    fn raw(&self, array: &ArrayRef, column: &Column, base: u32) -> std::result::Result<Raw, Fault> {
         Ok(match &self.encoder {
             Encoder::Numeric { .. } | Encoder::Indicator(_) => Raw::Numbers(raw::numbers(array)?),
             Encoder::Vector { .. } => {
                 let (values, width) = raw::vectors(array)?;
                 Raw::Vectors(values, width)
             }
-            Encoder::Sparse { .. } => Raw::Sparse(raw::sparse(array)?),
+            Encoder::Sparse { .. } => Raw::Sparse(raw::sparse(array)?.from_base(base)?),
             Encoder::Codes { .. } => {
                 let table = self.table.as_ref().ok_or_else(|| Fault::whole("its dictionary is missing", ""))?;
                 let texts = raw::texts(&as_trained(array, &column.source_type)?)?;
                 Raw::Ids(levels::ids(&texts, |text| table.find(text))?.into())
             }
         })
+    }
+}
+
+/// What the indices of sparse rows count from: libsvm says it, or leaves it to what training found; others count from 0.
+fn index_base(batch: &RecordBatch, kind: &Kind) -> u32 {
+    let said = batch.schema_ref().metadata().get(INDEX_BASE).map(String::as_str);
+    match (said, kind) {
+        (Some("1"), _) | (Some("auto"), Kind::Sparse { one_based: true, .. }) => 1,
+        _ => 0,
     }
 }
 

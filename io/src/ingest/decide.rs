@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::datatypes::DataType;
 use gristmill_kernels::dtype::DType;
 
+use super::moments::Moments;
 use super::options::{Impute, IngestOptions};
 use super::summary::ColumnSummary;
 use super::survey::Found;
@@ -50,7 +51,13 @@ pub struct Decided {
 ///
 /// # Errors
 /// [`Error::Usage`] for names that are not there and values that a type cannot hold.
-pub fn decide(options: &IngestOptions, plan: &Resolved, found: &Found) -> Result<Decided> {
+pub fn decide(
+    options: &IngestOptions,
+    plan: &Resolved,
+    found: &Found,
+    index_base: Option<&str>,
+    memory: u64,
+) -> Result<Decided> {
     let names: Vec<&str> = plan.columns.iter().map(|column| column.name.as_str()).collect();
     for (flag, name) in options.dtypes.keys().map(|n| ("dtype", n)).chain(options.imputes.keys().map(|n| ("impute", n)))
     {
@@ -76,7 +83,7 @@ pub fn decide(options: &IngestOptions, plan: &Resolved, found: &Found) -> Result
             }
             Shape::Categorical => decided.stored.push(case.categorical(found)?),
             Shape::Vector => decided.stored.push(case.vector()?),
-            Shape::Sparse => decided.stored.push(case.sparse(found)?),
+            Shape::Sparse => decided.stored.push(case.sparse(found, index_base, memory)?),
         }
     }
     if !decided.stored.iter().any(|decision| decision.column.role == Role::Feature) {
@@ -253,14 +260,31 @@ impl Case<'_> {
         Ok(self.decision(kind, Encoder::Vector { affine, width }, bytes))
     }
 
-    fn sparse(&self, found: &Found) -> Result<Decision> {
-        let width = self.seen.sparse_width;
+    /// `index_base` is what the source says of its indices: `0`, `1`, `auto`, or nothing (0).
+    fn sparse(&self, found: &Found, index_base: Option<&str>, memory: u64) -> Result<Decision> {
+        let one_based = match index_base {
+            Some("1") => true,
+            Some("auto") => !self.seen.has_index_zero,
+            _ => false,
+        };
+        let base = u32::from(one_based);
+        let width = self.seen.sparse_width.saturating_sub(base as usize);
         if width == 0 {
             return self.refuse("its sparse vectors have no entry at all");
         }
+        let threads = self.options.workers() as u64;
+        let needed = (width as u64).saturating_mul(size_of::<Moments>() as u64 * (threads + 1));
+        if needed > memory / 2 {
+            return self.refuse(format!(
+                "indices up to {} take {} MB of statistics, more than half of --memory. Check the source for a stray index, \
+                 or raise --memory",
+                self.seen.sparse_width - 1,
+                needed / 1_000_000
+            ));
+        }
         let rows = (found.summary.train_rows + found.summary.test_rows).max(1);
         let bytes = 4.0 + 8.0 * self.seen.entries as f64 / rows as f64;
-        Ok(self.decision(Kind::Sparse { width, one_based: false }, Encoder::Sparse { width }, bytes))
+        Ok(self.decision(Kind::Sparse { width, one_based }, Encoder::Sparse { width, base }, bytes))
     }
 }
 

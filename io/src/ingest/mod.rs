@@ -34,6 +34,8 @@ pub mod write;
 use std::path::Path;
 use std::time::Instant;
 
+use arrow::datatypes::Schema;
+
 use keep::{Keeper, Piece};
 use shuffle::Lot;
 use survey::{Found, Survey};
@@ -41,9 +43,11 @@ use survey::{Found, Survey};
 use crate::dataset_writer::{DatasetWriter, Description};
 use crate::error::{Error, Result};
 use crate::manifest::{Kind, Manifest, SourceEntry, Split};
+use crate::memory::Limits;
 use crate::rng::{Purpose, Stream};
-use crate::roles::Resolved;
+use crate::roles::{Resolved, Shape, inferred};
 use crate::shard;
+use crate::source::libsvm::INDEX_BASE;
 use crate::source::{self, Source};
 use crate::watch::{Cancel, Progress};
 
@@ -92,24 +96,25 @@ pub fn ingest(
     // Columns of types that mean nothing are errors only when they are not ignored, and that is known a line further down.
     reading.any_type = true;
     let mut opened = source::open_files(&files, &reading)?;
-    let plan = options.roles.resolve(&opened.schema(), options.split_column.as_deref())?;
+    let mut plan = options.roles.resolve(&opened.schema(), options.split_column.as_deref())?;
     let numeric = options.roles.numeric.iter().filter(|name| opened.schema().field_with_name(name).is_ok());
     reading.types.extend(numeric.map(|name| (name.clone(), source::TextType::Float)));
-    if narrow(&mut reading, &plan, &opened) {
+    if narrow(&mut reading, &plan, &opened.schema()) {
+        let before = opened.schema();
         opened = source::open_files(&files, &reading)?;
+        plan.follow(&before, &opened.schema())?;
     }
     let entries =
         files.iter().map(|file| SourceEntry { path: file.path.display().to_string(), bytes: file.bytes }).collect();
-    run(opened.as_ref(), entries, options, writer, progress, cancel)
+    run(opened.as_ref(), &plan, entries, options, writer, progress, cancel)
 }
 
 /// Leave out what is not wanted, and read categories as the text that stands in the file; true: something changed.
-fn narrow(reading: &mut source::SourceOptions, plan: &Resolved, opened: &Box<dyn Source>) -> bool {
-    use crate::roles::Shape;
-    let schema = opened.schema();
-    let text = plan.columns.iter().filter(|column| column.shape == Shape::Categorical);
-    for column in text {
-        reading.types.insert(column.name.clone(), source::TextType::Text);
+fn narrow(reading: &mut source::SourceOptions, plan: &Resolved, schema: &Schema) -> bool {
+    for column in &plan.columns {
+        if column.shape == Shape::Categorical && inferred(&column.source_type) == Some(Shape::Numeric) {
+            reading.types.insert(column.name.clone(), source::TextType::Text);
+        }
     }
     if !plan.ignored.is_empty() {
         let split = plan.split.map(|index| schema.field(index).name().clone());
@@ -131,28 +136,40 @@ pub fn ingest_source(
     cancel: &Cancel,
 ) -> Result<IngestReport> {
     options.check()?;
+    let plan = options.roles.resolve(&source.schema(), options.split_column.as_deref())?;
     let writer = DatasetWriter::create(output, options.force)?;
-    run(source, entries, options, writer, progress, cancel)
+    run(source, &plan, entries, options, writer, progress, cancel)
 }
 
 /// Bytes for each purpose.
 struct Budget {
+    memory: u64,
     keep: u64,
     bucket: u64,
     group: u64,
+    /// Chunks in flight.
+    chunks: u64,
 }
 
 impl Budget {
-    /// Half of the memory holds rows and dictionaries; the other half is for decoders, gathers and grains in the making.
+    /// Half of the memory holds rows and dictionaries; a quarter decoded chunks in flight; the rest gathers and grains in the
+    /// making.
     fn of(options: &IngestOptions) -> Budget {
-        let memory = options.memory.unwrap_or(4 << 30);
+        let memory = options.memory.unwrap_or_else(|| Limits::now().default_bytes());
         let share = memory / 16 / options.workers() as u64;
-        Budget { keep: memory / 2, bucket: share.clamp(1 << 16, 16 << 20), group: share.max(1 << 20) }
+        Budget {
+            memory,
+            keep: memory / 2,
+            bucket: share.clamp(1 << 16, 16 << 20),
+            group: share.max(1 << 20),
+            chunks: (memory / 4 / options::PART_BYTES as u64).max(1),
+        }
     }
 }
 
 fn run(
     source: &dyn Source,
+    plan: &Resolved,
     entries: Vec<SourceEntry>,
     options: &IngestOptions,
     writer: DatasetWriter,
@@ -160,15 +177,16 @@ fn run(
     cancel: &Cancel,
 ) -> Result<IngestReport> {
     let began = Instant::now();
-    let plan = options.roles.resolve(&source.schema(), options.split_column.as_deref())?;
     let budget = Budget::of(options);
     let keeper = Keeper::new(budget.keep, writer.folder())?;
     progress.begin("reading", source.bytes());
-    let mut found = survey(source, &plan, options, &budget, &keeper, progress, cancel)?;
+    let mut found = survey(source, plan, options, &budget, &keeper, progress, cancel)?;
     progress.end();
     let survey_seconds = began.elapsed().as_secs_f64();
 
-    let mut decided = decide::decide(options, &plan, &found)?;
+    let schema = source.schema();
+    let index_base = schema.metadata().get(INDEX_BASE).map(String::as_str);
+    let mut decided = decide::decide(options, plan, &found, index_base, budget.memory)?;
     found.tables.clear();
     for number in 0..decided.stored.len() {
         let decision = &mut decided.stored[number];
@@ -251,6 +269,7 @@ fn survey(
         dictionary_bytes: budget.keep,
         keeper,
         threads: options.workers(),
+        chunks: budget.chunks,
         progress,
         cancel,
     };

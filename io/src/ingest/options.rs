@@ -69,7 +69,7 @@ pub struct IngestOptions {
     pub shuffle: bool,
     /// Seed of the split and of the shuffle.
     pub seed: u64,
-    /// Bytes of memory to stay within; none: half of what cgroup and machine allow.
+    /// Bytes of memory to stay within; none: the default of [`crate::memory`].
     pub memory: Option<u64>,
     /// Number of threads; none: as many as there are processors.
     pub threads: Option<usize>,
@@ -91,6 +91,8 @@ pub struct IngestOptions {
     pub header: Option<bool>,
     /// CSV: texts that stand for a missing value; none: the usual ones.
     pub null_values: Option<Vec<String>>,
+    /// libsvm: what indices count from, 0 or 1; none: 1, unless an index 0 occurs.
+    pub index_base: Option<u32>,
     /// Replace an output that exists.
     pub force: bool,
 }
@@ -119,6 +121,7 @@ impl Default for IngestOptions {
             delimiter: None,
             header: None,
             null_values: None,
+            index_base: None,
             force: false,
         }
     }
@@ -151,7 +154,7 @@ impl IngestOptions {
         }
         if let Some(memory) = self.memory.filter(|&memory| memory < MEMORY_MIN) {
             return Err(Error::Usage(format!(
-                "--memory: found {memory} bytes, expected at least {MEMORY_MIN} (64 MiB)"
+                "--memory: found {memory} bytes, expected at least {MEMORY_MIN} (128 MiB)"
             )));
         }
         Ok(())
@@ -170,6 +173,8 @@ impl IngestOptions {
                 Error::Usage(format!("--delimiter: found '{delimiter}', expected one ASCII character"))
             })?);
         }
+        options.part_bytes = PART_BYTES;
+        options.index_base = self.index_base;
         options.header = self.header;
         if let Some(markers) = &self.null_values {
             options.null_values.clone_from(markers);
@@ -184,7 +189,11 @@ impl IngestOptions {
 }
 
 /// Less memory than this cannot hold the buffers of one worker.
-pub const MEMORY_MIN: u64 = 64 << 20;
+pub const MEMORY_MIN: u64 = 128 << 20;
+
+/// Decoded bytes of a chunk of a binary source. Not a function of the memory: chunks are the units in which means are
+/// summed up, and those must have the same bits for any memory.
+pub const PART_BYTES: usize = 32 << 20;
 
 fn named<E: serde::de::Error>(name: &str) -> std::result::Result<DType, E> {
     DType::from_name(name)

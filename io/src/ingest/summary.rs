@@ -32,6 +32,8 @@ pub struct ColumnSummary {
     pub width: Option<(usize, (u64, u64))>,
     /// Sparse vectors: largest index and one.
     pub sparse_width: usize,
+    /// Sparse vectors: some index is 0.
+    pub has_index_zero: bool,
     /// Sparse vectors: number of entries.
     pub entries: u64,
 }
@@ -59,6 +61,8 @@ impl ChunkSummary {
             sum.train.merge(&next.train);
             sum.test.merge(&next.test);
             sum.sparse_width = sum.sparse_width.max(next.sparse_width);
+            sum.has_index_zero |= next.has_index_zero;
+            sum.entries += next.entries;
             sum.entries += next.entries;
             match (sum.width, next.width) {
                 (Some((expected, _)), Some((found, (chunk, row)))) if expected != found => {

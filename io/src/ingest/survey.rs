@@ -53,6 +53,8 @@ pub struct Survey<'a> {
     pub keeper: &'a Keeper,
     /// Number of threads.
     pub threads: usize,
+    /// Most chunks in flight.
+    pub chunks: u64,
     /// Who watches.
     pub progress: &'a dyn Progress,
     /// Who stops.
@@ -91,7 +93,7 @@ impl Survey<'_> {
         let tables = columns.iter().map(|column| (column.shape == Shape::Categorical).then(RwLock::default));
         let shared = Shared {
             survey: self,
-            sequence: Sequence::new(self.threads as u64 * (1 + AHEAD)),
+            sequence: Sequence::new(self.chunks.min(self.threads as u64 * (1 + AHEAD))),
             fold: Fold::new(ChunkSummary::new(columns.len())),
             tables: tables.collect(),
             dictionary_bytes: AtomicU64::new(0),
@@ -399,6 +401,7 @@ impl ColumnSummary {
             Shape::Sparse => array.as_list_opt::<i32>().and_then(|lists| raw::sparse_parts(lists).ok()).map(|rows| {
                 let width = rows.indices.iter().max().map_or(0, |&last| last as usize + 1);
                 self.sparse_width = self.sparse_width.max(width);
+                self.has_index_zero |= rows.indices.contains(&0);
                 self.entries += rows.indices.len() as u64;
                 Summary { count: array.len() as u64, ..Summary::default() }
             }),

@@ -69,8 +69,9 @@ impl Source for Memory {
 
 /// Ingest without the lower bound of memory.
 pub(super) fn ingested(source: &Memory, options: &IngestOptions, output: &Path) -> Result<IngestReport> {
+    let plan = options.roles.resolve(&source.schema(), options.split_column.as_deref())?;
     let writer = DatasetWriter::create(output, options.force)?;
-    run(source, Vec::new(), options, writer, &Silent, &Cancel::new())
+    run(source, &plan, Vec::new(), options, writer, &Silent, &Cancel::new())
 }
 
 /// The stored rows of a split, as any Arrow reader sees them; none: no such rows.

@@ -1,0 +1,350 @@
+//! Generated data sets of any size, as Parquet: for the first minute, for tests and for benchmarks.
+//!
+//! | recipe | columns |
+//! |---|---|
+//! | `quickstart` | 20 numeric, some with missing values, 4 categorical of 5, 20, 100 and 1,000 levels; label 0 or 1 |
+//! | `numeric` | 28 `f32`, standard normal, label 0 or 1 |
+//! | `clicks` | 13 numeric, 26 categorical with Zipf-distributed levels; label 0 or 1, one in five |
+//!
+//! The label is drawn from a logistic model that the test beside knows: P(y = 1) = 1 / (1 + exp(-z)), with z a weighted sum of
+//! the numeric columns (before values go missing) and an effect of every level. A row is a function of (recipe, seed,
+//! row number): files of more rows begin with the rows of smaller ones. Row groups are made in parallel and written in order; memory is a few row
+//! groups.
+
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use arrow::array::types::Int16Type;
+use arrow::array::{ArrayRef, Float32Array, RecordBatch, StringArray, UInt8Array};
+use arrow::array::{DictionaryArray, PrimitiveArray};
+use arrow::compute::cast;
+use arrow::datatypes::DataType;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, Encoding};
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+
+use crate::durable;
+use crate::error::{Error, Result};
+use crate::ingest::sequence::lock;
+use crate::rng::{Purpose, Stream};
+use crate::watch::Cancel;
+
+/// Rows of a row group.
+const GROUP_ROWS: u64 = 1 << 16;
+
+/// A generated data set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recipe {
+    /// Mixed columns with missing values.
+    Quickstart,
+    /// Many numbers.
+    Numeric,
+    /// Categories with many levels.
+    Clicks,
+}
+
+impl std::str::FromStr for Recipe {
+    type Err = String;
+
+    fn from_str(name: &str) -> std::result::Result<Recipe, String> {
+        match name {
+            "quickstart" => Ok(Recipe::Quickstart),
+            "numeric" => Ok(Recipe::Numeric),
+            "clicks" => Ok(Recipe::Clicks),
+            other => Err(format!("found the recipe '{other}', expected quickstart, numeric or clicks")),
+        }
+    }
+}
+
+/// A column of a recipe.
+struct Plan {
+    name: String,
+    values: Values,
+}
+
+enum Values {
+    /// offset + scale * standard normal, missing with this share, and its weight in the model (of the standard normal).
+    Number { offset: f64, scale: f64, missing: f64, weight: f64 },
+    /// Levels, how skewed (0: uniform, 1: Zipf), and the size of their effects.
+    Level { levels: u64, skew: f64, effect: f64 },
+}
+
+impl Recipe {
+    fn plan(self) -> Vec<Plan> {
+        let number = |name: String, offset, scale, missing, weight| Plan {
+            name,
+            values: Values::Number { offset, scale, missing, weight },
+        };
+        let level = |name: String, levels, skew, effect| Plan { name, values: Values::Level { levels, skew, effect } };
+        // Weights fall and change sign, so that columns differ in what they tell.
+        let weight = |i: usize| if i.is_multiple_of(2) { 0.8 } else { -0.6 } / (1.0 + i as f64 / 4.0);
+        match self {
+            Recipe::Quickstart => {
+                let mut plan: Vec<Plan> = (0..20)
+                    .map(|i| {
+                        let missing = if i % 5 == 3 { 0.05 } else { 0.0 };
+                        number(format!("x{i:02}"), i as f64 - 5.0, 1.0 + i as f64 / 3.0, missing, weight(i))
+                    })
+                    .collect();
+                let sizes = [("plan", 5), ("region", 20), ("device", 100), ("shop", 1000)];
+                plan.extend(sizes.map(|(name, levels)| level(name.into(), levels, 0.6, 0.7)));
+                plan
+            }
+            Recipe::Numeric => (0..28).map(|i| number(format!("x{i:02}"), 0.0, 1.0, 0.0, weight(i))).collect(),
+            Recipe::Clicks => {
+                let numbers = (0..13).map(|i| number(format!("i{:02}", i + 1), 2.0, 1.5, 0.02, weight(i) * 0.5));
+                let sizes = [10, 30, 100, 300, 1_000, 3_000, 10_000];
+                let levels = (0..26).map(|i| level(format!("c{:02}", i + 1), sizes[i % 7], 1.0, 0.3));
+                numbers.chain(levels).collect()
+            }
+        }
+    }
+
+    fn intercept(self) -> f64 {
+        if self == Recipe::Clicks { -1.6 } else { 0.0 }
+    }
+}
+
+/// The effect of a level in the model, on [-effect, effect).
+fn effect_of(stream: Stream, level: u64, effect: f64) -> f64 {
+    (stream.child(1).uniform(level) * 2.0 - 1.0) * effect
+}
+
+/// A level: uniform for skew 0, near Zipf's law for skew 1 (the inverse of its continuous distribution function).
+fn level_of(u: f64, levels: u64, skew: f64) -> u64 {
+    let n = levels as f64;
+    let x = match skew {
+        0.0 => u * n,
+        1.0 => (u * (n + 1.0).ln()).exp() - 1.0,
+        s => (u * ((n + 1.0).powf(1.0 - s) - 1.0) + 1.0).powf(1.0 / (1.0 - s)) - 1.0,
+    };
+    (x as u64).min(levels - 1)
+}
+
+/// Two standard normal numbers (Box and Muller, 1958).
+fn normal_pair(stream: Stream, pair: u64) -> (f64, f64) {
+    let radius = (-2.0 * (1.0 - stream.uniform(2 * pair)).ln()).sqrt();
+    let (sin, cos) = (std::f64::consts::TAU * stream.uniform(2 * pair + 1)).sin_cos();
+    (radius * cos, radius * sin)
+}
+
+/// Rows `first` to `first + rows` of a recipe (`first` even).
+///
+/// # Errors
+/// [`Error::Usage`] when Arrow refuses the columns.
+pub fn batch(recipe: Recipe, seed: u64, first: u64, rows: u64) -> Result<RecordBatch> {
+    let stream = Stream::new(seed, Purpose::Recipe).child(recipe as u64);
+    let mut z = vec![recipe.intercept(); rows as usize];
+    let mut columns: Vec<(String, ArrayRef, bool)> = Vec::new();
+    for (number, plan) in recipe.plan().into_iter().enumerate() {
+        let own = stream.child(number as u64 + 10);
+        let array = match plan.values {
+            Values::Number { offset, scale, missing, weight } => {
+                numbers(own, first, &mut z, |x| (offset + scale * x) as f32, missing, weight)
+            }
+            Values::Level { levels, skew, effect } => {
+                level_column(own, first, &mut z, &plan.name, levels, skew, effect)?
+            }
+        };
+        columns.push((plan.name, array, true));
+    }
+    let draw = stream.child(1);
+    let label = (first..).zip(&z).map(|(row, z)| u8::from(draw.uniform(row) * (1.0 + (-z).exp()) < 1.0));
+    columns.push(("label".into(), Arc::new(UInt8Array::from_iter_values(label)), false));
+    RecordBatch::try_from_iter_with_nullable(columns).map_err(|e| Error::Usage(e.to_string()))
+}
+
+fn numbers(own: Stream, first: u64, z: &mut [f64], value: impl Fn(f64) -> f32, missing: f64, weight: f64) -> ArrayRef {
+    let mut values = Vec::with_capacity(z.len() + 1);
+    for pair in first / 2..(first + z.len() as u64).div_ceil(2) {
+        let (a, b) = normal_pair(own, pair);
+        values.extend([a, b]);
+    }
+    z.iter_mut().zip(&values).for_each(|(z, x)| *z += weight * x);
+    let values = values[..z.len()].iter().map(|&x| value(x));
+    if missing == 0.0 {
+        return Arc::new(Float32Array::from_iter_values(values));
+    }
+    let gone = own.child(2);
+    Arc::new(
+        (first..).zip(values).map(|(row, x)| (gone.uniform(row) >= missing).then_some(x)).collect::<Float32Array>(),
+    )
+}
+
+fn level_column(
+    own: Stream,
+    first: u64,
+    z: &mut [f64],
+    name: &str,
+    levels: u64,
+    skew: f64,
+    effect: f64,
+) -> Result<ArrayRef> {
+    let effects: Vec<f64> = (0..levels).map(|level| effect_of(own, level, effect)).collect();
+    let drawn: Vec<u64> = (first..first + z.len() as u64).map(|row| level_of(own.uniform(row), levels, skew)).collect();
+    z.iter_mut().zip(&drawn).for_each(|(z, &level)| *z += effects[level as usize]);
+    let names = StringArray::from_iter_values((0..levels).map(|level| format!("{name}-{level:04}")));
+    let keys: PrimitiveArray<Int16Type> = drawn.iter().map(|&level| Some(level as i16)).collect();
+    let array: ArrayRef = Arc::new(DictionaryArray::new(keys, Arc::new(names)));
+    cast(&array, &DataType::Utf8).map_err(|e| Error::Usage(e.to_string()))
+}
+
+/// Write `rows` rows of a recipe as a Parquet file.
+///
+/// # Errors
+/// [`Error::Io`] when it cannot be written, [`Error::Interrupted`]; the file is then as it was.
+pub fn write(recipe: Recipe, rows: u64, seed: u64, path: &Path, threads: usize, cancel: &Cancel) -> Result<()> {
+    if rows == 0 {
+        return Err(Error::Usage("a data set has at least one row".into()));
+    }
+    durable::write_file(path, |file| {
+        let failed = |e: parquet::errors::ParquetError| Error::io(path, "cannot write", std::io::Error::other(e));
+        let schema = batch(recipe, seed, 0, 1)?.schema();
+        let properties = WriterProperties::builder()
+            .set_compression(Compression::UNCOMPRESSED)
+            .set_statistics_enabled(EnabledStatistics::Chunk)
+            .set_dictionary_enabled(false)
+            .set_encoding(Encoding::PLAIN);
+        let properties = recipe.plan().iter().fold(properties, |properties, plan| {
+            let is_level = matches!(plan.values, Values::Level { .. });
+            properties.set_column_dictionary_enabled(plan.name.as_str().into(), is_level)
+        });
+        let mut writer =
+            ArrowWriter::try_new(std::io::BufWriter::with_capacity(1 << 20, file), schema, Some(properties.build()))
+                .map_err(failed)?;
+        in_order(
+            rows.div_ceil(GROUP_ROWS),
+            threads,
+            |group| {
+                cancel.check()?;
+                let first = group * GROUP_ROWS;
+                batch(recipe, seed, first, GROUP_ROWS.min(rows - first))
+            },
+            |batch| writer.write(&batch).and_then(|()| writer.flush()).map_err(failed),
+        )?;
+        let buffered = writer.into_inner().map_err(failed)?;
+        buffered.into_inner().map(drop).map_err(|e| Error::io(path, "cannot write", e.into_error()))
+    })
+}
+
+/// Make things on several threads and use them on this one, in order, with few of them waiting.
+fn in_order<T: Send>(
+    count: u64,
+    threads: usize,
+    make: impl Fn(u64) -> Result<T> + Sync,
+    mut take: impl FnMut(T) -> Result<()>,
+) -> Result<()> {
+    struct State<T> {
+        handed_out: u64,
+        taken: u64,
+        made: Vec<(u64, Result<T>)>,
+    }
+    let state = Mutex::new(State { handed_out: 0, taken: 0, made: Vec::new() });
+    let moved = Condvar::new();
+    let ahead = threads as u64 + 2;
+    let work = || {
+        loop {
+            let mut held = lock(&state);
+            while held.handed_out < count && held.handed_out >= held.taken + ahead {
+                held = moved.wait(held).unwrap_or_else(PoisonError::into_inner);
+            }
+            if held.handed_out >= count {
+                return;
+            }
+            let number = held.handed_out;
+            held.handed_out += 1;
+            drop(held);
+            let made = make(number);
+            lock(&state).made.push((number, made));
+            moved.notify_all();
+        }
+    };
+    std::thread::scope(|scope| {
+        (0..threads.max(1)).for_each(|_| drop(scope.spawn(work)));
+        let mut outcome = Ok(());
+        for number in 0..count {
+            let mut held = lock(&state);
+            let made = loop {
+                if let Some(at) = held.made.iter().position(|(made, _)| *made == number) {
+                    break held.made.swap_remove(at).1;
+                }
+                held = moved.wait(held).unwrap_or_else(PoisonError::into_inner);
+            };
+            drop(held);
+            outcome = made.and_then(&mut take);
+            let mut held = lock(&state);
+            held.taken += 1;
+            if outcome.is_err() {
+                held.handed_out = count;
+            }
+            drop(held);
+            moved.notify_all();
+            if outcome.is_err() {
+                break;
+            }
+        }
+        outcome
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{Array, AsArray};
+    use arrow::datatypes::{Float32Type, UInt8Type};
+
+    #[test]
+    fn a_row_is_a_function_of_seed_and_number() {
+        for recipe in [Recipe::Quickstart, Recipe::Numeric, Recipe::Clicks] {
+            let whole = batch(recipe, 5, 0, 1001).unwrap();
+            assert_eq!(batch(recipe, 5, 500, 100).unwrap(), whole.slice(500, 100));
+            assert_ne!(batch(recipe, 6, 500, 100).unwrap(), whole.slice(500, 100));
+        }
+    }
+
+    #[test]
+    fn the_label_follows_the_model() {
+        // 50,000 rows: a mean of a standard normal times the centred label. For z = w x + rest the sign of each is that of w.
+        let rows = batch(Recipe::Numeric, 1, 0, 50_000).unwrap();
+        let label = rows.column_by_name("label").unwrap().as_primitive::<UInt8Type>();
+        let mean = label.values().iter().map(|&y| f64::from(y)).sum::<f64>() / 50_000.0;
+        assert!((mean - 0.5).abs() < 0.02, "{mean}");
+        for (i, sign) in [1.0, -1.0, 1.0, -1.0].into_iter().enumerate() {
+            let x = rows.column(i).as_primitive::<Float32Type>();
+            let products = x.values().iter().zip(label.values()).map(|(&x, &y)| f64::from(x) * (f64::from(y) - 0.5));
+            // Weights of at least 0.34 give at least 0.04; the standard deviation of the mean is 0.5 / sqrt(50,000) = 0.002.
+            assert!(products.sum::<f64>() / 50_000.0 * sign > 0.03, "x{i:02}");
+        }
+    }
+
+    #[test]
+    fn quickstart_has_missing_values_and_all_levels() {
+        let rows = batch(Recipe::Quickstart, 1, 0, 50_000).unwrap();
+        let missing = rows.column_by_name("x03").unwrap().null_count();
+        // Binomial: 2,500 with a standard deviation of 49; 5 of them.
+        assert!(missing.abs_diff(2_500) < 245, "{missing}");
+        for (name, levels) in [("plan", 5), ("region", 20), ("device", 100), ("shop", 1000)] {
+            let column = rows.column_by_name(name).unwrap().as_string::<i32>();
+            let distinct: std::collections::HashSet<_> = column.iter().flatten().collect();
+            assert_eq!(distinct.len(), levels, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_file_is_the_same_for_any_number_of_threads() {
+        let folder = tempfile::tempdir().unwrap();
+        let files: Vec<_> = [1, 3]
+            .map(|threads| {
+                let path = folder.path().join(threads.to_string());
+                write(Recipe::Quickstart, GROUP_ROWS * 2 + 10, 1, &path, threads, &Cancel::new()).unwrap();
+                std::fs::read(path).unwrap()
+            })
+            .into();
+        assert!(files[0] == files[1]);
+        let cancel = Cancel::new();
+        cancel.request();
+        let path = folder.path().join("none");
+        assert!(matches!(write(Recipe::Numeric, 10, 1, &path, 2, &cancel), Err(Error::Interrupted)));
+        assert!(!path.exists());
+    }
+}
