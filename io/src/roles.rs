@@ -151,7 +151,9 @@ impl Resolved {
     /// # Errors
     /// [`Error::Usage`] when one of them is gone.
     pub fn follow(&mut self, before: &Schema, after: &Schema) -> Result<()> {
-        let gone = |name: &str| Error::Usage(format!("column '{name}' was there when the source was opened first, and is gone"));
+        let gone = |name: &str| {
+            Error::Usage(format!("column '{name}' was there when the source was opened first, and is gone"))
+        };
         for column in &mut self.columns {
             column.index = after.index_of(&column.name).map_err(|_| gone(&column.name))?;
         }

@@ -319,7 +319,11 @@ impl SparseRows {
             start < end && self.indices[start] < base
         };
         if let Some(row) = (0..self.offsets.len() - 1).find(below) {
-            return Err(Fault::at(row, format!("found an index below {base}, expected indices that count from {base}"), ""));
+            return Err(Fault::at(
+                row,
+                format!("found an index below {base}, expected indices that count from {base}"),
+                "",
+            ));
         }
         let indices: Vec<u32> = self.indices.iter().map(|index| index - base).collect();
         Ok(SparseRows { indices: indices.into(), ..self })

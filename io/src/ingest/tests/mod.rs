@@ -4,6 +4,7 @@
 mod faults;
 mod laws;
 mod memory;
+mod sources;
 mod values;
 
 use std::fs::File;

@@ -1,0 +1,86 @@
+//! From files on disk, through the readers.
+
+use super::*;
+use crate::encode::RowEncoder;
+use crate::manifest::{Column, Layout};
+use crate::roles::Roles;
+use crate::source::SourceOptions;
+use gristmill_kernels::tile::Block;
+
+fn from_files(files: &[(&str, &str)], options: &IngestOptions, folder: &Path) -> Result<(IngestReport, PathBuf)> {
+    let paths = files.iter().map(|(name, content)| {
+        let path = folder.join(name);
+        std::fs::write(&path, content).unwrap();
+        path.display().to_string()
+    });
+    let output = folder.join("data");
+    let paths: Vec<String> = paths.collect();
+    let report = ingest(&paths, options, &output, &Silent, &Cancel::new())?;
+    Ok((report, output))
+}
+
+#[test]
+fn csv_with_ignored_and_forced_columns() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "id,code,when,x,y\n1,01,2020-01-01,0.5,yes\n2,1,2020-01-03,,no\n3,01,1970-01-02,2.5,yes\n";
+    let roles = Roles { ignore: vec!["id".into()], categorical: vec!["code".into()], ..Roles::default() };
+    let options = IngestOptions { roles, ..IngestOptions::default() };
+    let (report, output) = from_files(&[("a.csv", text)], &options, folder.path()).unwrap();
+    let batch = stored(&output, &report.manifest, Split::Train).unwrap();
+    assert_eq!(report.manifest.ignored, ["id"]);
+    // 01 stays text: two rows have it, one has 1.
+    assert_eq!(raw(&batch, "code"), [0.0, 1.0, 0.0]);
+    assert_eq!(real(&batch, &report.manifest, "when"), [18_262.0, 18_264.0, 1.0]);
+    assert_eq!(real(&batch, &report.manifest, "x"), [0.5, 1.5, 2.5]);
+    assert_eq!(raw(&batch, "y"), [1.0, 0.0, 1.0]);
+    assert!(report.manifest.sources[0].path.ends_with("a.csv"));
+}
+
+#[test]
+fn libsvm_counts_from_one_unless_a_zero_occurs_and_prediction_follows() {
+    for (text, one_based, width) in [("1 1:2 3:4\n0 2:5\n", true, 3), ("1 1:2 3:4\n0 0:5\n", false, 4)] {
+        let folder = tempfile::tempdir().unwrap();
+        let (report, output) = from_files(&[("a.libsvm", text)], &IngestOptions::default(), folder.path()).unwrap();
+        let found = kind(&report.manifest, "features");
+        assert_eq!(*found, Kind::Sparse { width, one_based });
+        let batch = stored(&output, &report.manifest, Split::Train).unwrap();
+        let lists = arrow::array::AsArray::as_list::<i32>(batch.column_by_name("features").unwrap());
+        let expected = if one_based { [0, 2, 1] } else { [1, 3, 0] };
+        assert_eq!(crate::encode::raw::sparse_parts(lists).unwrap().indices.to_vec(), expected);
+
+        let columns: &[Column] = &report.manifest.columns;
+        let encoder = RowEncoder::new(columns, &[], &Layout::of(columns, |_| true)).unwrap();
+        let file = folder.path().join("a.libsvm").display().to_string();
+        let source = source::open(&[file], &SourceOptions::default()).unwrap();
+        let chunk = source.next().unwrap().unwrap();
+        let encoded = encoder.encode(&source.decode(chunk).unwrap()[0], &|row| source.place(0, row as u64)).unwrap();
+        let Block::Sparse { indices, .. } = encoded.grain().blocks[0] else { panic!() };
+        assert_eq!(indices, expected);
+    }
+}
+
+#[test]
+fn a_stray_huge_index_is_an_error_not_an_allocation() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = IngestOptions { memory: Some(1 << 30), threads: Some(2), ..IngestOptions::default() };
+    let error = from_files(&[("a.libsvm", "1 2147483647:1\n")], &options, folder.path()).unwrap_err().to_string();
+    assert!(error.contains("column 'features': indices up to 2147483647 take"), "{error}");
+}
+
+#[test]
+fn a_generated_parquet_file_becomes_a_dataset() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("quickstart.parquet");
+    crate::recipe::write(crate::recipe::Recipe::Quickstart, 5_000, 1, &path, 2, &Cancel::new()).unwrap();
+    let options = IngestOptions { test_share: 0.2, ..IngestOptions::default() };
+    let output = folder.path().join("data");
+    let report = ingest(&[path.display().to_string()], &options, &output, &Silent, &Cancel::new()).unwrap();
+    assert_eq!(report.train_rows + report.test_rows, 5_000);
+    assert_eq!(report.manifest.columns.len(), 25);
+    // The file is f32, so nothing is lost.
+    assert!(report.manifest.columns.iter().all(|column| match column.kind {
+        Kind::Numeric { worst_error, .. } => worst_error == 0.0,
+        _ => true,
+    }));
+    crate::verify::verify(&output, &Silent, &Cancel::new()).unwrap();
+}
