@@ -127,8 +127,8 @@ impl Lanes {
     fn scan<T: Number>(&mut self, values: &[T]) {
         let mut chunks = values.chunks_exact(LANES);
         for chunk in &mut chunks {
-            for lane in 0..LANES {
-                self.step(lane, chunk[lane].number());
+            for (lane, value) in chunk.iter().enumerate() {
+                self.step(lane, value.number());
             }
         }
         for (lane, value) in chunks.remainder().iter().enumerate() {

@@ -138,8 +138,8 @@ impl Moments {
 fn in_lanes<T: Element>(values: &[T], mut step: impl FnMut(usize, f64)) {
     let mut chunks = values.chunks_exact(LANES);
     for chunk in &mut chunks {
-        for lane in 0..LANES {
-            step(lane, chunk[lane].to_f64());
+        for (lane, x) in chunk.iter().enumerate() {
+            step(lane, x.to_f64());
         }
     }
     for (lane, x) in chunks.remainder().iter().enumerate() {

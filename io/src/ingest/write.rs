@@ -37,7 +37,7 @@ impl Rows {
     }
 
     /// How many.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.starts[self.lots.len()]
     }
 }
@@ -158,8 +158,8 @@ impl Encoding<'_> {
         let shard_rows = self.grain_rows * self.shard_grains;
         let mut jobs = Vec::new();
         for (index, rows) in self.rows.iter().enumerate() {
-            for (number, first_row) in (0..rows.len()).step_by(shard_rows).enumerate() {
-                let here = shard_rows.min(rows.len() - first_row);
+            for (number, first_row) in (0..rows.count()).step_by(shard_rows).enumerate() {
+                let here = shard_rows.min(rows.count() - first_row);
                 let grains = here.div_ceil(self.grain_rows);
                 let state = Mutex::new(JobState::default());
                 jobs.push(Job { rows: index, split: rows.split, number, first_row, grains, state });
@@ -225,7 +225,7 @@ impl Shared<'_> {
         let rows = &self.encoding.rows[job.rows];
         let first = job.first_row + grain * self.encoding.grain_rows;
         let shard_end = job.first_row + self.encoding.grain_rows * self.encoding.shard_grains;
-        let end = (first + self.encoding.grain_rows).min(rows.len()).min(shard_end);
+        let end = (first + self.encoding.grain_rows).min(rows.count()).min(shard_end);
         let decisions = self.encoding.decisions;
         let mut stored: Vec<Stored> = decisions.iter().map(|decision| decision.encoder.start(end - first)).collect();
         let mut worst = vec![0.0f64; decisions.len()];
