@@ -13,6 +13,7 @@ mod ingest;
 mod inspect;
 mod options;
 mod predict;
+mod quickstart;
 mod resume;
 mod session;
 mod summary;
@@ -22,8 +23,8 @@ mod verify;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use mpi_launch::launch;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::error::{Error, Result};
 use crate::report::failure;
@@ -55,6 +56,8 @@ struct Cli {
 /// Every command, in the order of help.
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// See it all in half a minute: make data, ingest, train, evaluate, predict
+    Quickstart(quickstart::Arguments),
     /// Turn files into a dataset: typed, encoded, split, shuffled, checksummed
     Ingest(ingest::Arguments),
     /// Train a model on a dataset, or straight on files
@@ -117,6 +120,7 @@ fn run(arguments: Vec<OsString>) -> Result<()> {
         refuse_ranks_without_mpi()?;
     }
     match &cli.command {
+        Command::Quickstart(arguments) => quickstart::run(arguments),
         Command::Ingest(arguments) => ingest::run(arguments),
         Command::Train(arguments) => train::run(arguments, &matches),
         Command::Evaluate(arguments) => evaluate::run(arguments),

@@ -1,7 +1,48 @@
 //! The command line: help, wrong flags, exit codes.
 
+use crate::harness::{fails, line, ok};
+
 fn here() -> tempfile::TempDir {
     tempfile::tempdir().expect("temporary folder")
+}
+
+#[test]
+fn the_first_screen_names_every_command_and_where_to_begin() {
+    let folder = here();
+    let help = ok(folder.path(), "--help");
+    for command in
+        ["ingest", "train", "evaluate", "predict", "inspect", "verify", "resume", "doctor", "completions"]
+    {
+        assert!(help.contains(&format!("\n  {command} ")), "{command} is not on the first screen:\n{help}");
+        let own = ok(folder.path(), &format!("{command} --help"));
+        assert!(own.contains("Usage: gristmill"), "{own}");
+    }
+    assert!(help.contains("gristmill quickstart"));
+    assert!(help.lines().count() <= 40, "the first screen is no screen:\n{help}");
+    assert_eq!(ok(folder.path(), "help train"), ok(folder.path(), "train --help"));
+    assert!(ok(folder.path(), "--version").starts_with("gristmill "));
+}
+
+#[test]
+fn a_wrong_request_is_one_line_and_exit_code_2() {
+    let folder = here();
+    assert!(fails(folder.path(), "train --modle linear", 2).contains("--model"));
+    assert!(fails(folder.path(), "trian", 2).contains("train"));
+    assert!(fails(folder.path(), "train --l1 many", 2).contains("--l1"));
+    assert!(fails(folder.path(), "train --memory 2XB", 2).contains("2GiB"));
+    assert!(fails(folder.path(), "", 2).contains("gristmill quickstart"));
+}
+
+#[test]
+fn completions_know_every_command_and_flag() {
+    let folder = here();
+    for shell in ["bash", "zsh", "fish"] {
+        let script = ok(folder.path(), &format!("completions {shell}"));
+        for word in ["ingest", "max-passes", "standardize"] {
+            assert!(script.contains(word), "{shell}: {word}");
+        }
+    }
+    fails(folder.path(), "completions tcsh", 2);
 }
 
 #[test]
@@ -16,4 +57,27 @@ fn a_reader_that_goes_away_is_no_error() {
     drop(child.stdout.take());
     let outcome = crate::harness::outcome(child.wait_with_output().expect("ends"));
     assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn a_signal_ends_it_with_its_code() {
+    let folder = here();
+    // Standard input that never comes keeps the command waiting.
+    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+        let mut child = crate::harness::command(folder.path())
+            .args(["ingest", "-", "--format", "csv", "-o", "out"])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        std::thread::sleep(std::time::Duration::from_millis(400));
+        let sent = std::process::Command::new("kill").args(["-s", signal, &child.id().to_string()]).status();
+        assert!(sent.expect("kill").success());
+        drop(child.stdin.take());
+        let outcome = crate::harness::outcome(child.wait_with_output().expect("ends"));
+        assert_eq!(outcome.code, Some(code), "{outcome:?}");
+        assert!(!folder.path().join("out").exists());
+    }
+    let _ = line;
 }

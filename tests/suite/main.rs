@@ -1,4 +1,9 @@
-//! The promises of gristmill, tried on the real binary and the public library: a module a promise.
+//! The promises of gristmill, tried on the real binary: a module a promise.
 
+mod bad_input;
+mod bits;
 mod cli;
+mod formats;
 mod harness;
+mod runs;
+mod samples;

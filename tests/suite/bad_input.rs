@@ -1,0 +1,120 @@
+//! Bad input is an error that says where and what, never a panic, a hang or a wrong number, and leaves nothing behind.
+
+use std::path::Path;
+
+use crate::harness::{fails, ok, tree};
+use crate::samples::{csv, write};
+
+fn here() -> tempfile::TempDir {
+    tempfile::tempdir().expect("temporary folder")
+}
+
+/// Ingest must fail with code 1 or 2 and a message with all of `parts`; the folder stays as it is.
+fn refused(folder: &Path, words: &str, parts: &[&str]) {
+    let before = tree(folder);
+    let outcome = crate::harness::line(folder, words);
+    assert!(matches!(outcome.code, Some(1 | 2)), "`{words}`: {outcome:?}");
+    let message = crate::harness::error_line(&outcome);
+    for part in parts {
+        assert!(message.contains(part), "`{words}`: '{part}' is not in: {message}");
+    }
+    assert_eq!(tree(folder), before, "`{words}` left something behind");
+    assert!(!folder.join("data").exists() && !folder.join(".data.partial").exists(), "`{words}` left something behind");
+}
+
+#[test]
+fn text_that_is_no_table() {
+    let folder = here();
+    let cases: &[(&str, &str, &[&str])] = &[
+        ("empty.csv", "", &["empty.csv", "empty"]),
+        ("head.csv", "a,b,y\n", &["head.csv"]),
+        ("ragged.csv", "a,b,y\n1,2,3\n1,2\n", &["ragged.csv", "line 3"]),
+        ("twice.csv", "a,a,y\n1,2,3\n", &["'a'"]),
+        ("quote.csv", "a,b,y\n1,\"2,3\n", &["quote.csv", "line 2"]),
+        ("broken.ndjson", "{\"a\": 1, \"y\": 0}\n{\"a\": \n", &["broken.ndjson", "line 2"]),
+    ];
+    for (name, text, parts) in cases {
+        write(folder.path(), name, text);
+        refused(folder.path(), &format!("ingest {name} --label y -o data"), parts);
+    }
+}
+
+#[test]
+fn labels_that_are_none() {
+    let folder = here();
+    write(folder.path(), "nolabel.csv", "a,b\n1,2\n3,4\n");
+    refused(folder.path(), "ingest nolabel.csv --label y -o data", &["'y'", "'a'"]);
+    for (name, bad) in [("nan.csv", "NaN"), ("inf.csv", "inf"), ("missing.csv", "")] {
+        write(folder.path(), name, format!("a,y\n1,0.5\n2,1.5\n3,{bad}\n"));
+        refused(folder.path(), &format!("ingest {name} --label y -o data"), &[name, "'y'"]);
+    }
+    write(folder.path(), "words.csv", "a,y\n1,0.5\n2,many\n3,few\n");
+    ok(folder.path(), "ingest words.csv --label y -o words -q");
+    assert!(fails(folder.path(), "train words --model linear -o run", 1).contains("'y'"));
+    assert!(fails(folder.path(), "train words --model logistic -o run", 1).contains("3 distinct"));
+    write(folder.path(), "one.csv", "a,y\n1,1\n2,1\n");
+    ok(folder.path(), "ingest one.csv --label y -o one -q");
+    assert!(fails(folder.path(), "train one --model logistic -o run", 1).contains("'y'"));
+    assert!(!folder.path().join("run").exists());
+}
+
+#[test]
+fn libsvm_with_bad_indices() {
+    let folder = here();
+    let cases: &[(&str, &str)] =
+        &[("unsorted", "1 3:1 2:1\n"), ("twice", "1 2:1 2:1\n"), ("negative", "1 -2:1\n"), ("huge", "1 99999999999:1\n"), ("nocolon", "1 2\n")];
+    for (name, line) in cases {
+        write(folder.path(), &format!("{name}.libsvm"), format!("0 1:1\n{line}"));
+        refused(folder.path(), &format!("ingest {name}.libsvm -o data"), &[name, "line 2"]);
+    }
+}
+
+#[test]
+fn files_that_are_cut_or_not_what_they_say() {
+    let folder = here();
+    write(folder.path(), "d.csv", csv(2_000));
+    ok(folder.path(), "train d.csv --ignore id,t --label y --model logistic --l2 0.1 -o run -q");
+    ok(folder.path(), "predict run d.csv --keep all -o whole.parquet -q");
+    ok(folder.path(), "predict run d.csv --keep all -o whole.arrow -q");
+    for name in ["whole.parquet", "whole.arrow"] {
+        let bytes = std::fs::read(folder.path().join(name)).expect("a file");
+        let (_, extension) = name.split_once('.').expect("an extension");
+        write(folder.path(), &format!("cut.{extension}"), &bytes[..bytes.len() * 2 / 3]);
+        refused(folder.path(), &format!("ingest cut.{extension} --label y -o data"), &[&format!("cut.{extension}")]);
+        write(folder.path(), &format!("magic.{extension}"), "this is no such file, and long enough to be looked into");
+        refused(folder.path(), &format!("ingest magic.{extension} --label y -o data"), &[&format!("magic.{extension}")]);
+        let mut corrupt = bytes.clone();
+        let middle = corrupt.len() / 3;
+        corrupt[middle..middle + 64].iter_mut().for_each(|byte| *byte ^= 0xa5);
+        write(folder.path(), &format!("corrupt.{extension}"), corrupt);
+        // Damage in numbers may read as other numbers where a format has no checksum; it must not panic.
+        let outcome = crate::harness::line(folder.path(), &format!("ingest corrupt.{extension} --label y -o maybe --force"));
+        assert!(matches!(outcome.code, Some(0..=2)) && !outcome.stderr.contains("internal fault"), "{outcome:?}");
+    }
+}
+
+#[test]
+fn sources_that_do_not_fit_each_other_or_are_not_there() {
+    let folder = here();
+    std::fs::create_dir(folder.path().join("mixed")).expect("a folder");
+    write(folder.path(), "mixed/1.csv", "a,y\n1,0\n");
+    write(folder.path(), "mixed/2.csv", "a,b,y\n1,2,0\n");
+    refused(folder.path(), "ingest mixed --label y -o data", &["2.csv"]);
+    refused(folder.path(), "ingest nowhere.csv --label y -o data", &["nowhere.csv"]);
+    refused(folder.path(), "ingest *.parquet --label y -o data", &["*.parquet"]);
+}
+
+#[test]
+fn a_source_without_a_column_that_the_model_needs() {
+    let folder = here();
+    write(folder.path(), "d.csv", csv(300));
+    ok(folder.path(), "train d.csv --ignore id,t --label y --model logistic --l2 0.1 -o run -q");
+    write(folder.path(), "less.csv", "a,colour\n1,red\n");
+    assert!(fails(folder.path(), "predict run less.csv -o p.csv", 1).contains("'b'"));
+    write(folder.path(), "words.csv", "a,b,colour\n1,2,red\n1,old,red\n");
+    let message = fails(folder.path(), "predict run words.csv -o p.csv", 1);
+    assert!(message.contains("words.csv") && message.contains("'b'") && message.contains("line 3"), "{message}");
+    write(folder.path(), "label.csv", "a,b,colour,y\n1,2,red,perhaps\n");
+    assert!(fails(folder.path(), "evaluate run label.csv", 1).contains("'y'"));
+    assert!(!folder.path().join("p.csv").exists());
+}

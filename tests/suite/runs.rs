@@ -1,0 +1,106 @@
+//! The run folder: complete, never overwritten without being asked, and enough for everything that follows.
+
+use crate::harness::{fails, ok, tree};
+use crate::samples::{csv, write};
+
+fn trained(rows: u64) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    write(folder.path(), "d.csv", csv(rows));
+    ok(folder.path(), "ingest d.csv -o data --label y --ignore id,t --test-share 0.25 -q");
+    ok(folder.path(), "train data --model logistic --l2 0.01 -o run -q");
+    folder
+}
+
+#[test]
+fn a_run_holds_what_the_format_says() {
+    let folder = trained(2_000);
+    for file in ["model.json", "model.safetensors", "config.toml", "metrics.jsonl", "summary.json", "summary.txt"] {
+        assert!(folder.path().join("run").join(file).is_file(), "{file} is missing");
+    }
+    let passes = std::fs::read_to_string(folder.path().join("run/metrics.jsonl")).expect("passes");
+    for line in passes.lines() {
+        let pass: serde_json::Value = serde_json::from_str(line).expect("a JSON object a line");
+        assert!(pass["objective"].is_f64() && pass["gradient_norm"].is_f64(), "{pass}");
+    }
+    let inspected: serde_json::Value =
+        serde_json::from_str(&ok(folder.path(), "inspect run --json")).expect("inspect prints JSON");
+    for name in ["a", "b", "colour=red", "colour=blue"] {
+        assert!(inspected["coefficients"][name].is_f64(), "{name}: {inspected}");
+    }
+    assert!(inspected["coefficients"]["a"].as_f64() > Some(0.0) && inspected["coefficients"]["b"].as_f64() < Some(0.0));
+    assert!(inspected["objective"].is_f64() && inspected["passes"].is_u64() && inspected["intercept"].is_f64());
+}
+
+#[test]
+fn nothing_is_overwritten_without_force() {
+    let folder = trained(500);
+    ok(folder.path(), "predict run d.csv -o p.csv -q");
+    let before = tree(folder.path());
+    for words in [
+        "ingest d.csv -o data --label y",
+        "train data --model logistic -o run",
+        "train d.csv --label y --model logistic -o run",
+        "predict run d.csv -o p.csv",
+    ] {
+        assert!(fails(folder.path(), words, 2).contains("--force"), "{words}");
+        assert_eq!(tree(folder.path()), before, "{words}");
+    }
+    ok(folder.path(), "train data --model logistic --l2 1 -o run --force -q");
+    assert_ne!(tree(folder.path()), before);
+}
+
+#[test]
+fn the_resolved_configuration_trains_the_same_model_again() {
+    let folder = trained(1_000);
+    ok(folder.path(), "train --config run/config.toml -o again -q");
+    for file in ["model.json", "model.safetensors", "config.toml"] {
+        let [first, second] =
+            ["run", "again"].map(|run| std::fs::read(folder.path().join(run).join(file)).expect("a file"));
+        assert!(first == second, "{file} differs");
+    }
+    // Flags beat the file.
+    ok(folder.path(), "train --config run/config.toml --l2 0.5 -o other -q");
+    let config = std::fs::read_to_string(folder.path().join("other/config.toml")).expect("a file");
+    assert!(config.contains("l2 = 0.5"), "{config}");
+    write(folder.path(), "bad.toml", "modle = \"linear\"\n");
+    assert!(fails(folder.path(), "train data --config bad.toml -o x", 2).contains("'model'"));
+    write(folder.path(), "bad.toml", "model = \"linear\"\n[l1\n");
+    assert!(fails(folder.path(), "train data --config bad.toml -o x", 2).contains("bad.toml, line 2"));
+}
+
+#[test]
+fn training_on_files_keeps_and_reuses_their_data() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    write(folder.path(), "d.csv", csv(600));
+    let train = "train d.csv --label y --ignore id,t --model logistic --l2 0.1 --force -o run";
+    ok(folder.path(), train);
+    let made = std::fs::metadata(folder.path().join("run.data/manifest.json")).and_then(|file| file.modified());
+    ok(folder.path(), train);
+    let kept = std::fs::metadata(folder.path().join("run.data/manifest.json")).and_then(|file| file.modified());
+    assert_eq!(made.expect("made"), kept.expect("kept"), "the data were ingested again");
+    write(folder.path(), "d.csv", csv(700));
+    ok(folder.path(), train);
+    let summary = std::fs::read_to_string(folder.path().join("run/summary.json")).expect("a summary");
+    assert!(summary.contains("\"rows\": 700"), "changed sources were not seen: {summary}");
+}
+
+#[test]
+fn a_path_of_penalties_is_a_folder_each() {
+    let folder = trained(800);
+    ok(folder.path(), "train data --model logistic --l1 0.001,0.05 -o path -q");
+    let inspected = ok(folder.path(), "inspect path");
+    assert!(inspected.contains("l1-0.001-l2-0") && inspected.contains("l1-0.05-l2-0"), "{inspected}");
+    ok(folder.path(), "evaluate path/l1-0.05-l2-0 data -q");
+}
+
+#[test]
+fn a_damaged_model_is_refused() {
+    let folder = trained(400);
+    let path = folder.path().join("run/model.safetensors");
+    let mut bytes = std::fs::read(&path).expect("a file");
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    std::fs::write(&path, bytes).expect("writes");
+    assert!(fails(folder.path(), "predict run d.csv -o p.csv", 1).contains("model.safetensors"));
+    assert!(!folder.path().join("p.csv").exists());
+}
