@@ -68,7 +68,7 @@ fn scalar(path: &Path, key: &str, value: &Value) -> Result<String> {
     match value {
         Value::String(text) => Ok(text.clone()),
         Value::Integer(number) => Ok(number.to_string()),
-        Value::Float(number) => Ok(number.to_string()),
+        Value::Float(_) => Ok(value.to_string()),
         Value::Boolean(flag) => Ok(flag.to_string()),
         _ => Err(Error::usage(format!(
             "{}: key '{key}' holds a {}; a text, number, boolean or a list of them was expected",

@@ -23,8 +23,8 @@ mod verify;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use mpi_launch::launch;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use mpi_launch::launch;
 
 use crate::error::{Error, Result};
 use crate::report::failure;

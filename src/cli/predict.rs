@@ -178,7 +178,7 @@ pub fn open_source(
         let error = gristmill_io::Error::data(path, "the column is not there, and the model needs it").column(missing);
         return Err(error.help(format!("The source has {}", has.join(", "))).into());
     }
-    options = encoder::typed(options, model);
+    options = encoder::typed(options, model, &needed);
     let mut wanted = needed;
     wanted.extend(keep.iter().filter(|name| has.contains(name)).cloned());
     wanted.sort_unstable();

@@ -165,7 +165,8 @@ impl Tour<'_> {
     }
 
     fn train(&self, dataset: &Dataset) -> Result<Value> {
-        let request = TrainRequest { model: Some("logistic".into()), l2: Some(OneOrMany::One(L2)), ..Default::default() };
+        let request =
+            TrainRequest { model: Some("logistic".into()), l2: Some(OneOrMany::One(L2)), ..Default::default() };
         let flags = TrainingOptions::default().request(&self.arguments.machine, Some(self.arguments.seed))?;
         let plan = request.over(flags).resolve()?;
         let config = toml::to_string(&plan).unwrap_or_default();

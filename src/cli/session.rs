@@ -39,6 +39,8 @@ impl Session {
     pub fn explain(&self, error: Error) -> Error {
         let signal = self.signal.load(std::sync::atomic::Ordering::Relaxed) as i32;
         match error {
+            // What fails after a signal fails because of it (standard input that ends, for one).
+            _ if signal != 0 => Error::Interrupted { signal },
             Error::Data(gristmill_io::Error::Interrupted) | Error::Interrupted { .. } => Error::Interrupted { signal },
             other => other,
         }

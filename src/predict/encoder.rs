@@ -35,9 +35,10 @@ pub fn encoder(model: &Model, targets: bool) -> Result<(RowEncoder, Layout)> {
     Ok((encoder, layout))
 }
 
-/// The options with the types of text columns that training saw: a category of digits must not become a number.
-pub fn typed(mut options: SourceOptions, model: &Model) -> SourceOptions {
-    for column in &model.metadata.columns {
+/// The options with the types of those text columns among `read` that training saw: a category of digits must not
+/// become a number.
+pub fn typed(mut options: SourceOptions, model: &Model, read: &[String]) -> SourceOptions {
+    for column in model.metadata.columns.iter().filter(|column| read.contains(&column.name)) {
         let text = column.source_type.contains("Utf8");
         if text && matches!(column.kind, Kind::Categorical { .. }) {
             options.types.entry(column.name.clone()).or_insert(TextType::Text);

@@ -61,8 +61,13 @@ fn labels_that_are_none() {
 #[test]
 fn libsvm_with_bad_indices() {
     let folder = here();
-    let cases: &[(&str, &str)] =
-        &[("unsorted", "1 3:1 2:1\n"), ("twice", "1 2:1 2:1\n"), ("negative", "1 -2:1\n"), ("huge", "1 99999999999:1\n"), ("nocolon", "1 2\n")];
+    let cases: &[(&str, &str)] = &[
+        ("unsorted", "1 3:1 2:1\n"),
+        ("twice", "1 2:1 2:1\n"),
+        ("negative", "1 -2:1\n"),
+        ("huge", "1 99999999999:1\n"),
+        ("nocolon", "1 2\n"),
+    ];
     for (name, line) in cases {
         write(folder.path(), &format!("{name}.libsvm"), format!("0 1:1\n{line}"));
         refused(folder.path(), &format!("ingest {name}.libsvm -o data"), &[name, "line 2"]);
@@ -82,13 +87,18 @@ fn files_that_are_cut_or_not_what_they_say() {
         write(folder.path(), &format!("cut.{extension}"), &bytes[..bytes.len() * 2 / 3]);
         refused(folder.path(), &format!("ingest cut.{extension} --label y -o data"), &[&format!("cut.{extension}")]);
         write(folder.path(), &format!("magic.{extension}"), "this is no such file, and long enough to be looked into");
-        refused(folder.path(), &format!("ingest magic.{extension} --label y -o data"), &[&format!("magic.{extension}")]);
+        refused(
+            folder.path(),
+            &format!("ingest magic.{extension} --label y -o data"),
+            &[&format!("magic.{extension}")],
+        );
         let mut corrupt = bytes.clone();
         let middle = corrupt.len() / 3;
         corrupt[middle..middle + 64].iter_mut().for_each(|byte| *byte ^= 0xa5);
         write(folder.path(), &format!("corrupt.{extension}"), corrupt);
         // Damage in numbers may read as other numbers where a format has no checksum; it must not panic.
-        let outcome = crate::harness::line(folder.path(), &format!("ingest corrupt.{extension} --label y -o maybe --force"));
+        let outcome =
+            crate::harness::line(folder.path(), &format!("ingest corrupt.{extension} --label y -o maybe --force"));
         assert!(matches!(outcome.code, Some(0..=2)) && !outcome.stderr.contains("internal fault"), "{outcome:?}");
     }
 }

@@ -15,8 +15,11 @@ fn threads_and_tiers_change_no_bit() {
     let folder = tempfile::tempdir().expect("temporary folder");
     write(folder.path(), "d.csv", csv(5_000));
     ok(folder.path(), "ingest d.csv -o data --ignore id --label y --numeric t -q");
-    let tiers: Vec<&str> =
-        gristmill_kernels::Tier::available().into_iter().map(gristmill_kernels::Tier::name).filter(|name| *name != "portable").collect();
+    let tiers: Vec<&str> = gristmill_kernels::Tier::available()
+        .into_iter()
+        .map(gristmill_kernels::Tier::name)
+        .filter(|name| *name != "portable")
+        .collect();
     for (number, flags) in
         ["--model logistic --l2 0.01", "--model logistic --l1 0.002", "--model logistic --l2 0.01 --solver lbfgs"]
             .iter()

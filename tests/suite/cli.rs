@@ -1,6 +1,6 @@
 //! The command line: help, wrong flags, exit codes.
 
-use crate::harness::{fails, line, ok};
+use crate::harness::{fails, ok};
 
 fn here() -> tempfile::TempDir {
     tempfile::tempdir().expect("temporary folder")
@@ -11,7 +11,7 @@ fn the_first_screen_names_every_command_and_where_to_begin() {
     let folder = here();
     let help = ok(folder.path(), "--help");
     for command in
-        ["ingest", "train", "evaluate", "predict", "inspect", "verify", "resume", "doctor", "completions"]
+        ["quickstart", "ingest", "train", "evaluate", "predict", "inspect", "verify", "resume", "doctor", "completions"]
     {
         assert!(help.contains(&format!("\n  {command} ")), "{command} is not on the first screen:\n{help}");
         let own = ok(folder.path(), &format!("{command} --help"));
@@ -29,7 +29,7 @@ fn a_wrong_request_is_one_line_and_exit_code_2() {
     assert!(fails(folder.path(), "train --modle linear", 2).contains("--model"));
     assert!(fails(folder.path(), "trian", 2).contains("train"));
     assert!(fails(folder.path(), "train --l1 many", 2).contains("--l1"));
-    assert!(fails(folder.path(), "train --memory 2XB", 2).contains("2GiB"));
+    assert!(fails(folder.path(), "train --memory 2XB", 2).contains("8GiB"));
     assert!(fails(folder.path(), "", 2).contains("gristmill quickstart"));
 }
 
@@ -79,5 +79,4 @@ fn a_signal_ends_it_with_its_code() {
         assert_eq!(outcome.code, Some(code), "{outcome:?}");
         assert!(!folder.path().join("out").exists());
     }
-    let _ = line;
 }

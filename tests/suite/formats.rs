@@ -44,18 +44,26 @@ fn through(folder: &Path, file: &str) {
 fn parquet_and_arrow() {
     let folder = here();
     let batch = batch();
-    let mut parquet =
-        parquet::arrow::ArrowWriter::try_new(File::create(folder.path().join("d.parquet")).expect("creates"), batch.schema(), None)
-            .expect("begins");
+    let mut parquet = parquet::arrow::ArrowWriter::try_new(
+        File::create(folder.path().join("d.parquet")).expect("creates"),
+        batch.schema(),
+        None,
+    )
+    .expect("begins");
     parquet.write(&batch).expect("writes");
     parquet.close().expect("ends");
-    let mut file = arrow::ipc::writer::FileWriter::try_new(File::create(folder.path().join("d.arrow")).expect("creates"), &batch.schema())
-        .expect("begins");
+    let mut file = arrow::ipc::writer::FileWriter::try_new(
+        File::create(folder.path().join("d.arrow")).expect("creates"),
+        &batch.schema(),
+    )
+    .expect("begins");
     file.write(&batch).expect("writes");
     file.finish().expect("ends");
-    let mut stream =
-        arrow::ipc::writer::StreamWriter::try_new(File::create(folder.path().join("d.arrows")).expect("creates"), &batch.schema())
-            .expect("begins");
+    let mut stream = arrow::ipc::writer::StreamWriter::try_new(
+        File::create(folder.path().join("d.arrows")).expect("creates"),
+        &batch.schema(),
+    )
+    .expect("begins");
     stream.write(&batch).expect("writes");
     stream.finish().expect("ends");
     for file in ["d.parquet", "d.arrow", "d.arrows"] {
@@ -69,7 +77,12 @@ fn text_formats() {
     let lines = |separator: &str, end: &str| {
         let mut text = ["a", "b", "colour", "y"].join(separator) + end;
         for row in 0..ROWS {
-            let cells = [number(row, 0).to_string(), number(row, 1).to_string(), colour(row).into(), u8::from(class(row)).to_string()];
+            let cells = [
+                number(row, 0).to_string(),
+                number(row, 1).to_string(),
+                colour(row).into(),
+                u8::from(class(row)).to_string(),
+            ];
             text.push_str(&(cells.join(separator) + end));
         }
         text
@@ -80,7 +93,12 @@ fn text_formats() {
     let json: String = (0..ROWS)
         .map(|row| {
             let y = u8::from(class(row));
-            format!("{{\"a\": {}, \"b\": {}, \"colour\": \"{}\", \"y\": {y}}}\n", number(row, 0), number(row, 1), colour(row))
+            format!(
+                "{{\"a\": {}, \"b\": {}, \"colour\": \"{}\", \"y\": {y}}}\n",
+                number(row, 0),
+                number(row, 1),
+                colour(row)
+            )
         })
         .collect();
     write(folder.path(), "d.ndjson", json);

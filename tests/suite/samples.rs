@@ -4,7 +4,8 @@ use std::path::Path;
 
 /// A number in [0, 1) that looks random, from a row and a column.
 fn noise(row: u64, column: u64) -> f64 {
-    let mixed = (row * 0x9e37_79b9_7f4a_7c15 + column * 0xbf58_476d_1ce4_e5b9).wrapping_mul(0x94d0_49bb_1331_11eb);
+    let [row, column] = [row.wrapping_mul(0x9e37_79b9_7f4a_7c15), column.wrapping_mul(0xbf58_476d_1ce4_e5b9)];
+    let mixed = row.wrapping_add(column).rotate_left(23).wrapping_mul(0x94d0_49bb_1331_11eb);
     ((mixed ^ (mixed >> 31)) >> 11) as f64 / (1u64 << 53) as f64
 }
 
