@@ -35,7 +35,9 @@ pub struct Answer {
 /// # Errors
 /// [`Error::Training`].
 pub fn check_totals(setup: &Setup<'_>, totals: &Totals) -> Result<()> {
-    if !(totals.weight > 0.0) {
+    // Put so that NaN is refused.
+    let weighs = totals.weight > 0.0;
+    if !weighs {
         return Err(Error::training(
             "the weights of the training rows sum to 0: there is nothing to learn from. Check the weight column and the \
              class weights",

@@ -111,7 +111,7 @@ impl Cells {
     }
 
     /// Length of the flat sum.
-    pub fn len(&self) -> usize {
+    pub fn flat_len(&self) -> usize {
         let gram = self.gram.as_ref().map_or(0, |gram| 2 * gram.layout.dense_len() + gram.layout.scattered_len());
         HEAD + 2 * self.dense + (self.parameters - self.dense) + gram
     }

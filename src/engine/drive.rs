@@ -154,15 +154,15 @@ impl<'a, R: Real + Default> Training<'a, R> {
     fn iterate(mut self, start: Start) -> Result<Ended> {
         let (mut point, mut resumed) = self.begin(start)?;
         let path = self.plan.path();
-        for number in self.models.len()..path.len() {
+        for (number, step) in path.iter().enumerate().skip(self.models.len()) {
             let mut machine = match resumed.take() {
                 Some(machine) => machine,
-                None => self.machine(path[number], point)?,
+                None => self.machine(*step, point)?,
             };
             let outcome = loop {
                 let request = machine.request();
                 let want = if request.collect == Collect::Hessian { Want::Hessian } else { Want::Gradient };
-                let penalty = self.penalty(path[number]);
+                let penalty = self.penalty(*step);
                 match self.pass(request.point, want, request.sample, &penalty, number)? {
                     Made::Interrupted => return self.checkpoint(machine),
                     Made::Whole(found, stop) => match machine.absorb(found) {
@@ -173,7 +173,7 @@ impl<'a, R: Real + Default> Training<'a, R> {
                 }
             };
             point = outcome.point.clone();
-            self.finish(path[number], outcome, |weight| R::from_f64(weight).to_f64());
+            self.finish(*step, outcome, |weight| R::from_f64(weight).to_f64());
         }
         self.trained()
     }

@@ -232,7 +232,7 @@ impl<R: Real + Default> Worker<R> {
         self.gradient.resize(cells.dense, 0.0);
         self.gram.resize(cells.gram().map_or(0, |gram| gram.layout.dense_len()), 0.0);
         self.cells.clear();
-        self.cells.resize(cells.len(), 0);
+        self.cells.resize(cells.flat_len(), 0);
     }
 }
 

@@ -57,8 +57,9 @@ impl Scale {
     #[inline]
     pub fn add(&self, term: f64, cells: &mut [i64]) -> Result<()> {
         let scaled = term * self.factors[0] * self.factors[1];
-        // Written so that NaN fails. The slack of a factor of 2 is still inside the headroom of the limbs.
-        if !(scaled.abs() <= (1i64 << (HIGH_BITS + 1)) as f64) {
+        // Put so that NaN fails. The slack of a factor of 2 is still inside the headroom of the limbs.
+        let fits = scaled.abs() <= (1i64 << (HIGH_BITS + 1)) as f64;
+        if !fits {
             return Err(out_of_bound(term, self.exponent));
         }
         let high = scaled.round_ties_even();

@@ -68,9 +68,8 @@ impl System {
         for i in 0..slopes {
             matrix.values[i * slopes + i] += penalty.l2[i];
         }
-        for i in 0..slopes {
-            right[i] /= quadratic.metric[i];
-            let by = quadratic.metric[i];
+        for (i, (right, by)) in right.iter_mut().zip(&quadratic.metric).enumerate() {
+            *right /= by;
             for (value, metric) in matrix.row_mut(i).iter_mut().zip(&quadratic.metric) {
                 *value /= by * metric;
             }

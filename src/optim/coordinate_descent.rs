@@ -99,7 +99,7 @@ impl<'a> Descent<'a> {
         for j in 0..self.point.len() {
             let (old, bend) = (self.point[j], self.quadratic.hessian.at(j, j));
             // A column that is constant (bend 0) changes nothing but the penalty: its best value is 0.
-            if (active && old == 0.0) || (bend <= 0.0 && old == 0.0) {
+            if old == 0.0 && (active || bend <= 0.0) {
                 continue;
             }
             let (l1, l2) = (self.penalty.l1[j], self.penalty.l2[j]);

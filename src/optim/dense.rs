@@ -165,8 +165,9 @@ fn cholesky(a: &mut [f64], n: usize, floor: impl Fn(usize) -> f64) -> bool {
             row[j] = (row[j] - dot(&row[..j], &other[..j])) / other[j];
         }
         let pivot = row[i] - dot(&row[..i], &row[..i]);
-        // Written so that NaN fails.
-        if !(pivot > floor(i)) {
+        // Put so that NaN fails.
+        let firm = pivot > floor(i);
+        if !firm {
             return false;
         }
         row[i] = pivot.sqrt();
@@ -205,7 +206,8 @@ fn pivoted(a: &Matrix) -> (Vec<usize>, Vec<f64>, usize) {
                 best = k;
             }
         }
-        if !(share(order[best]) > RANK_TOLERANCE * 10.0) {
+        let enough = share(order[best]) > RANK_TOLERANCE * 10.0;
+        if !enough {
             break;
         }
         order.swap(rank, best);

@@ -164,7 +164,7 @@ impl Owlqn {
         if self.full_passes >= self.problem.limits.passes_max {
             return self.done(best, false, "pass limit".into(), Vec::new());
         }
-        if self.halvings <= HALVINGS_MAX && !(self.halvings > 8 && !self.memory.is_empty()) {
+        if self.halvings <= HALVINGS_MAX && (self.halvings <= 8 || self.memory.is_empty()) {
             return self.try_step(best);
         }
         let noise = self.problem.limits.noise * best.objective.abs();

@@ -7,7 +7,7 @@ pub fn count(value: u64) -> String {
     let digits = value.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -24,7 +24,7 @@ pub fn bytes(value: u64) -> String {
 pub fn binary_bytes(value: u64) -> String {
     let steps = [(1u64 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
     match steps.into_iter().find(|(unit, _)| value >= *unit) {
-        Some((unit, name)) if value % unit == 0 => format!("{} {name}", value / unit),
+        Some((unit, name)) if value.is_multiple_of(unit) => format!("{} {name}", value / unit),
         Some((unit, name)) => format!("{:.1} {name}", value as f64 / unit as f64),
         None => format!("{value} B"),
     }

@@ -38,7 +38,7 @@ pub fn ids(texts: &ArrayRef, mut id_of: impl FnMut(&[u8]) -> Option<u32>) -> Res
     Ok(ids)
 }
 
-fn each<'a, A: ArrayAccessor<Item = &'a str>>(
+fn each<'a, A: ArrayAccessor<Item = &'a str> + Copy>(
     array: A,
     id_of: &mut impl FnMut(&[u8]) -> Option<u32>,
     ids: &mut Vec<u32>,
@@ -154,7 +154,8 @@ mod tests {
     use arrow::array::{DictionaryArray, Int8Array, StringArray, StringViewArray};
     use std::sync::Arc;
 
-    fn intern(array: ArrayRef) -> (Interner, Vec<u32>) {
+    fn intern(array: impl Array + 'static) -> (Interner, Vec<u32>) {
+        let array: ArrayRef = Arc::new(array);
         let mut table = Interner::new();
         let found = ids(&array, |text| Some(table.insert(text))).unwrap();
         (table, found)
@@ -164,17 +165,17 @@ mod tests {
     fn text_of_every_layout_gets_ids() {
         let texts = vec![Some("b"), None, Some("a"), Some("b")];
         let expected = vec![0, MISSING, 1, 0];
-        assert_eq!(intern(Arc::new(StringArray::from(texts.clone()))).1, expected);
-        assert_eq!(intern(Arc::new(StringViewArray::from(texts))).1, expected);
+        assert_eq!(intern(StringArray::from(texts.clone())).1, expected);
+        assert_eq!(intern(StringViewArray::from(texts)).1, expected);
         let values = Arc::new(StringArray::from(vec![None, Some("never used"), Some("a"), Some("b")]));
         let keys = Int8Array::from(vec![Some(3), Some(0), Some(2), None]);
-        let (table, found) = intern(Arc::new(DictionaryArray::new(keys, values)));
+        let (table, found) = intern(DictionaryArray::new(keys, values));
         assert_eq!((table.len(), found), (2, vec![1, MISSING, 0, MISSING]));
     }
 
     #[test]
     fn codes_fall_with_frequency_and_rare_levels_are_unseen() {
-        let (table, _) = intern(Arc::new(StringArray::from(vec!["rare", "b", "a", "often", "test only"])));
+        let (table, _) = intern(StringArray::from(vec!["rare", "b", "a", "often", "test only"]));
         let levels = Levels::of_feature(&table, &[1, 3, 3, 9], 2, true);
         assert_eq!(levels.texts, ["often", "a", "b"]);
         assert_eq!(levels.counts, [9, 3, 3]);
@@ -186,7 +187,7 @@ mod tests {
 
     #[test]
     fn classes_are_in_ascending_order() {
-        let (table, _) = intern(Arc::new(StringArray::from(vec!["10", "9", "-1"])));
+        let (table, _) = intern(StringArray::from(vec!["10", "9", "-1"]));
         assert_eq!(Levels::of_label(&table, &[], true).texts, ["-1", "9", "10"]);
         let text = Levels::of_label(&table, &[], false);
         assert_eq!(

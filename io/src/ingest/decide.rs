@@ -107,7 +107,7 @@ impl Case<'_> {
     /// The storage type to aim at: the column's own, else the common one, which labels and small integers do not heed.
     fn wanted(&self) -> Option<DType> {
         let own = self.options.dtypes.get(&self.column.name).copied();
-        own.or_else(|| match (self.options.dtype, self.column.role) {
+        own.or(match (self.options.dtype, self.column.role) {
             (Some(dtype @ (DType::F64 | DType::F32)), _) | (Some(dtype), Role::Feature) => Some(dtype),
             _ => None,
         })

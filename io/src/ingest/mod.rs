@@ -308,7 +308,7 @@ fn arrange(
 }
 
 /// An error of Arrow about batches that this module built itself.
-fn odd(error: arrow::error::ArrowError) -> Error {
+fn odd(error: &arrow::error::ArrowError) -> Error {
     Error::Usage(format!("rows cannot be arranged: {error}"))
 }
 

@@ -52,15 +52,15 @@ impl Lot {
             Lot::Bucket(fragments) => {
                 let parts = fragments.iter().map(Piece::load).collect::<Result<Vec<_>>>()?;
                 let Some(first) = parts.first() else { return Err(Error::Usage("a bucket has no rows".into())) };
-                let all = concat_batches(&first.schema(), &parts).map_err(super::odd)?;
+                let all = concat_batches(&first.schema(), &parts).map_err(|error| super::odd(&error))?;
                 drop(parts);
                 let keys = keys(&all)?;
                 let mut order: Vec<(u64, u32)> = keys.iter().zip(0u32..).map(|(&key, row)| (key, row)).collect();
                 order.sort_unstable();
                 let order = UInt32Array::from_iter_values(order.into_iter().map(|(_, row)| row));
                 let columns: Vec<usize> = (0..all.num_columns() - 1).collect();
-                let all = all.project(&columns).map_err(super::odd)?;
-                take_record_batch(&all, &order).map_err(super::odd)
+                let all = all.project(&columns).map_err(|error| super::odd(&error))?;
+                take_record_batch(&all, &order).map_err(|error| super::odd(&error))
             }
         }
     }
@@ -99,7 +99,7 @@ pub fn scatter(pieces: Vec<Piece>, plan: Plan, spill: Option<&Arc<SpillFile>>, c
         let rows = if parts.len() == 1 {
             first.clone()
         } else {
-            concat_batches(&first.schema(), &parts).map_err(super::odd)?
+            concat_batches(&first.schema(), &parts).map_err(|error| super::odd(&error))?
         };
         drop(parts);
         split_up(&rows, buckets)?
@@ -145,7 +145,7 @@ fn split_up(rows: &RecordBatch, buckets: usize) -> Result<Vec<(usize, RecordBatc
         order[*slot as usize] = row;
         *slot += 1;
     }
-    let sorted = take_record_batch(rows, &UInt32Array::from(order)).map_err(super::odd)?;
+    let sorted = take_record_batch(rows, &UInt32Array::from(order)).map_err(|error| super::odd(&error))?;
     let range = |i: usize| (starts[i] as usize, (starts[i + 1] - starts[i]) as usize);
     let full = (0..buckets).map(|i| (i, range(i))).filter(|(_, (_, rows))| *rows > 0);
     Ok(full.map(|(i, (start, rows))| (i, sorted.slice(start, rows))).collect())

@@ -359,7 +359,7 @@ fn raw_batch(arrays: Vec<ArrayRef>) -> Result<RecordBatch> {
         .enumerate()
         .map(|(i, array)| Field::new(i.to_string(), array.data_type().clone(), true))
         .collect();
-    RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).map_err(super::odd)
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).map_err(|error| super::odd(&error))
 }
 
 /// The rows of each split, in order.
@@ -376,7 +376,7 @@ fn parts(
     };
     let mut parts = Vec::new();
     for (split, mask) in [(Split::Train, train), (Split::Test, test)] {
-        let part = filter_record_batch(raw, &BooleanArray::new(mask, None)).map_err(super::odd)?;
+        let part = filter_record_batch(raw, &BooleanArray::new(mask, None)).map_err(|error| super::odd(&error))?;
         if part.num_rows() > 0 {
             parts.push((split, part));
         }

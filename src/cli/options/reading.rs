@@ -14,7 +14,7 @@ pub struct ReadingOptions {
     /// CSV: what separates fields, a character or `tab` [default: recognised]
     #[arg(long, value_name = "CHAR")]
     pub delimiter: Option<String>,
-    /// CSV: whether the first line holds names (without, columns are c0, c1, ...)
+    /// CSV: whether the first line holds names (without, columns are column_1, column_2, ...)
     #[arg(long, value_name = "true|false")]
     pub header: Option<bool>,
     /// Text formats: texts that stand for a missing value, separated by commas [default: empty, NA, NaN, null, ...]

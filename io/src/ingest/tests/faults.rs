@@ -27,7 +27,8 @@ fn faults_name_file_row_and_column() {
         Arc::new(ListArray::from_iter_primitive::<Float32Type, _, _>(widths.map(|width| Some(vec![Some(1.0); width]))))
     };
     let levels: Vec<String> = (0..8).map(|i| i.to_string()).collect();
-    let cases: Vec<(Vec<(&str, ArrayRef)>, &IngestOptions, &str)> = vec![
+    type Columns = Vec<(&'static str, ArrayRef)>;
+    let cases: Vec<(Columns, &IngestOptions, &str)> = vec![
         (vec![x(), y(f64::NAN)], &plain, "rows.mem, row 6, column 'y': the label is missing or not a number"),
         (vec![x(), y(f64::INFINITY)], &plain, "rows.mem, row 6, column 'y': found an infinite value"),
         (vec![("x", y(f64::NEG_INFINITY).1)], &plain, "rows.mem, row 6, column 'x': found an infinite value"),
