@@ -114,14 +114,16 @@ fn objective(plain: &Plain, case: &Case, coefficients: &[f64], intercept: f64) -
     loss / total + case.l1 * b.iter().map(|b| b.abs()).sum::<f64>() + case.l2 / 2.0 * dot(&b, &b)
 }
 
-/// Within 1e-6 of scikit-learn, by every solver that fits, whether the columns are f32 or f64.
+/// Within 1e-6 of scikit-learn, by every solver that fits, whether the columns are f32 or f64. Only a quasi-Newton method on f32
+/// columns of badly conditioned sets may say that it did not converge: there a pass in f32 tells objectives apart to about
+/// 1e-6, and the gradient is noise before the flat directions are found. It must say so, and be within 1e-5 all the same.
 #[test]
 fn objectives_are_those_of_scikit_learn() {
     let reference: Reference =
         serde_json::from_str(include_str!("../../tests/reference/models.json")).expect("the committed file");
     let folder = tempfile::tempdir().expect("a folder");
     let mut wrong = Vec::new();
-    let mut checked = 0;
+    let (mut checked, mut unconverged) = (0, 0);
     for set in &reference.sets {
         for dtype in [DType::F32, DType::F64] {
             for model in ["linear", "logistic"] {
@@ -135,10 +137,7 @@ fn objectives_are_those_of_scikit_learn() {
                         (_, false) => &["auto", "lbfgs"],
                         (_, true) => &["auto", "owlqn"],
                     };
-                    // Quasi-Newton methods, which nobody chooses for these, estimate their gap too low when the problem is that
-                    // badly conditioned (45 columns of 30 rows, or exactly collinear ones, under next to no l2).
-                    let stiff = matches!(set.name.as_str(), "wide" | "collinear") && case.l2 < 1e-3;
-                    for solver in solvers.iter().filter(|s| !(stiff && matches!(**s, "lbfgs" | "owlqn"))) {
+                    for solver in solvers {
                         let text = format!(
                             r#"{{"model": "{model}", "l1": {}, "l2": {}, "standardize": {}, "solver": "{solver}",
                                 "tolerance": 1e-8, "max-passes": 3000, "threads": 1}}"#,
@@ -149,7 +148,14 @@ fn objectives_are_those_of_scikit_learn() {
                         let ours = objective(&plain, case, &fitted.coefficients, fitted.real_intercept);
                         let (off, told) = (ours / case.objective - 1.0, fitted.objective / case.objective - 1.0);
                         checked += 1;
-                        if !(off.abs() < 1e-6 && told.abs() < 1e-6 && fitted.converged) {
+                        let noisy = dtype == DType::F32 && matches!(*solver, "lbfgs" | "owlqn");
+                        unconverged += usize::from(noisy && !fitted.converged);
+                        let right = if noisy && !fitted.converged {
+                            off.abs() < 1e-5 && told.abs() < 1e-5
+                        } else {
+                            off.abs() < 1e-6 && told.abs() < 1e-6 && fitted.converged
+                        };
+                        if !right {
                             wrong.push(format!(
                                 "{} {} {model} {solver} l1 {} l2 {} standardize {}: off {off:.1e}, told {told:.1e}, {} ({} passes)",
                                 set.name, dtype.name(), case.l1, case.l2, case.standardize, fitted.reason, fitted.passes
@@ -160,6 +166,7 @@ fn objectives_are_those_of_scikit_learn() {
             }
         }
     }
+    assert!(unconverged * 100 <= checked, "{unconverged} of {checked} did not converge");
     assert!(wrong.is_empty(), "{} of {checked}:\n{}", wrong.len(), wrong.join("\n"));
 }
 
@@ -182,7 +189,8 @@ fn check_certified(trained: &Trained, intercept: f64, certified: &[f64]) {
     assert!(trained.warnings.is_empty(), "{:?}", trained.warnings);
 }
 
-/// NIST StRD, Longley: six nearly collinear columns of 16 years.
+/// NIST StRD, Longley: six nearly collinear columns of 16 years. That rows and certified values were copied rightly is checked:
+/// the rows below solved in exact rational arithmetic (Python 3 `fractions`, normal equations) give the values to all 15 digits.
 #[test]
 fn longley_to_six_digits() {
     #[rustfmt::skip]
@@ -218,7 +226,8 @@ fn longley_to_six_digits() {
 }
 
 /// NIST StRD, Wampler 1 to 5: a polynomial of degree 5 on 0..=20; 3 to 5 with noise that is orthogonal to it, so that the
-/// certified coefficients are those of the polynomial.
+/// certified coefficients are those of the polynomial. Exact rational arithmetic on the numbers below (as for Longley) gives
+/// exactly those, so the noise was copied rightly.
 #[test]
 fn wampler_to_six_digits() {
     let x: Vec<f64> = (0..=20).map(f64::from).collect();

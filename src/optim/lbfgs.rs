@@ -8,22 +8,18 @@
 //! | cost | 2 p multiply-adds a row a pass, 40 n a step beside it, 22 n numbers of memory |
 //! | paper | Liu and Nocedal, "On the limited memory BFGS method for large scale optimization" (1989); Nocedal and Wright, algorithm 7.5 |
 //!
-//! Stop: g'Hg / 2 with the quasi-Newton H, the decrease that the next step promises, is below the tolerance at three points in a
-//! row, and so is the last decrease; or a step no longer lowers the objective by more than the arithmetic of a row resolves.
+//! Stop: g'Hg / 2 with the quasi-Newton H, the decrease that the next step promises, and the gap that the last decreases imply
+//! (see `rest`) are below the tolerance; or the objective no longer falls by more than the arithmetic of a row resolves.
 
 use serde::{Deserialize, Serialize};
 
 use super::dense::{axpy, dot, norm};
 use super::line_search::{LineSearch, Verdict};
 use super::memory::Memory;
+use super::rest::{self, Pace, Rest, Sight};
 use super::schedule::Schedule;
 use super::second_order::Problem;
 use super::{Collect, Evaluation, Outcome, Request, SEPARATED_WARNING, Solver, Status};
-
-/// Points in a row that must look like the end.
-pub const QUIET: u32 = 3;
-/// Steps in a row without a decrease that counts before giving up.
-pub const IDLE_MAX: u32 = 12;
 
 /// The state machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -36,10 +32,8 @@ pub struct Lbfgs {
     best: Option<Best>,
     search: Option<LineSearch>,
     full_passes: u32,
-    /// Points in a row that looked like the end.
-    quiet: u32,
-    /// Steps in a row that lowered nothing that the arithmetic can tell.
-    idle: u32,
+    /// Judges when to stop.
+    rest: Rest,
 }
 
 /// A point, and what is known there.
@@ -58,7 +52,16 @@ impl Lbfgs {
     /// From `start`.
     pub fn new(problem: Problem, start: Vec<f64>, schedule: Schedule) -> Lbfgs {
         let memory = Memory::default();
-        Lbfgs { problem, schedule, memory, trial: start, best: None, search: None, full_passes: 0, quiet: 0, idle: 0 }
+        Lbfgs {
+            problem,
+            schedule,
+            memory,
+            trial: start,
+            best: None,
+            search: None,
+            full_passes: 0,
+            rest: Rest::default(),
+        }
     }
 
     /// A good point: learn from the way to it, and judge.
@@ -77,7 +80,7 @@ impl Lbfgs {
         }
         let promise = -dot(&direction, &gradient) / 2.0;
         let best = Best { point: self.trial.clone(), loss, objective, gradient, direction, promise };
-        if self.schedule.sample().is_all() { self.judge(best, decrease) } else { self.judge_sample(best, decrease) }
+        if self.schedule.sample().is_all() { self.judge(best) } else { self.judge_sample(best, decrease) }
     }
 
     fn judge_sample(&mut self, best: Best, decrease: f64) -> Status {
@@ -92,29 +95,39 @@ impl Lbfgs {
         self.step(best)
     }
 
-    fn judge(&mut self, best: Best, decrease: f64) -> Status {
+    fn judge(&mut self, best: Best) -> Status {
         let limits = self.problem.limits;
-        let enough = limits.gap(best.objective);
         if self.problem.penalty.is_none() && limits.is_separated(best.loss) {
             return self.done(best, false, "separable data".into(), vec![SEPARATED_WARNING.into()]);
         }
-        let share = best.promise / best.objective.abs().max(f64::MIN_POSITIVE);
-        let still = best.gradient.iter().all(|&g| g == 0.0);
-        let calm = best.promise <= enough && decrease.abs() <= enough.max(limits.noise * best.objective.abs());
-        self.quiet = if calm { self.quiet + 1 } else { 0 };
-        let noise = limits.noise * best.objective.abs();
-        self.idle = if decrease <= noise { self.idle + 1 } else { 0 };
-        if self.idle >= IDLE_MAX {
-            let resolved = best.promise <= 1e3 * noise;
-            return self.done(best, resolved, "the precision of the data is reached".into(), Vec::new());
+        if best.gradient.iter().all(|&g| g == 0.0) {
+            return self.done(best, true, "the gradient is zero".into(), Vec::new());
         }
-        if still || self.quiet >= QUIET {
-            return self.done(best, true, format!("estimated gap {share:.1e} of the objective"), Vec::new());
+        match self.rest.absorb(&self.sight(&best)) {
+            Pace::Near(gap) => {
+                let share = gap / best.objective.abs().max(f64::MIN_POSITIVE);
+                return self.done(best, true, format!("estimated gap {share:.1e} of the objective"), Vec::new());
+            }
+            Pace::Still(resolved) => {
+                return self.done(best, resolved, "the precision of the data is reached".into(), Vec::new());
+            }
+            Pace::Moving => {}
         }
         if self.full_passes >= limits.passes_max {
             return self.done(best, false, "pass limit".into(), Vec::new());
         }
         self.step(best)
+    }
+
+    fn sight(&self, best: &Best) -> Sight {
+        let limits = &self.problem.limits;
+        Sight {
+            objective: best.objective,
+            promise: best.promise,
+            bound: rest::bound(&self.problem.penalty, &best.gradient),
+            enough: limits.gap(best.objective),
+            noise: limits.noise * best.objective.abs(),
+        }
     }
 
     fn step(&mut self, best: Best) -> Status {
@@ -144,7 +157,7 @@ impl Lbfgs {
             self.trial = best.point;
             return Status::Continue;
         }
-        let resolved = best.promise <= 1e3 * self.problem.limits.noise * best.objective.abs();
+        let resolved = self.sight(&best).is_resolved();
         self.done(best, resolved, "no further decrease at the precision of the data".into(), Vec::new())
     }
 

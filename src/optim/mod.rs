@@ -32,6 +32,7 @@ pub mod owlqn;
 pub mod penalty;
 pub mod proximal_newton;
 pub mod quadratic;
+pub mod rest;
 pub mod schedule;
 pub mod second_order;
 

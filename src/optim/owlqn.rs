@@ -15,8 +15,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::dense::{dot, norm};
-use super::lbfgs::{IDLE_MAX, QUIET};
 use super::memory::Memory;
+use super::rest::{self, Pace, Rest, Sight};
 use super::schedule::Schedule;
 use super::second_order::Problem;
 use super::{Collect, Evaluation, Outcome, Request, SEPARATED_WARNING, Solver, Status};
@@ -37,9 +37,8 @@ pub struct Owlqn {
     length: f64,
     halvings: u32,
     full_passes: u32,
-    quiet: u32,
-    /// Steps in a row that lowered nothing that the arithmetic can tell.
-    idle: u32,
+    /// Judges when to stop.
+    rest: Rest,
 }
 
 /// A point, and what is known there.
@@ -66,8 +65,7 @@ impl Owlqn {
             length: 1.0,
             halvings: 0,
             full_passes: 0,
-            quiet: 0,
-            idle: 0,
+            rest: Rest::default(),
         }
     }
 
@@ -87,17 +85,17 @@ impl Owlqn {
             decrease = last.objective - objective;
         }
         let best = self.aim(loss, objective, smooth);
-        if self.schedule.sample().is_all() { self.judge(best, decrease) } else { self.judge_sample(best, decrease) }
+        if self.schedule.sample().is_all() { self.judge(best) } else { self.judge_sample(best, decrease) }
     }
 
     /// The direction of the memory, without the parts that the subgradient does not descend along.
     fn aim(&mut self, loss: f64, objective: f64, smooth: Vec<f64>) -> Best {
         let point = self.trial.clone();
         let subgradient = self.problem.penalty.subgradient(&point, &smooth);
-        let mut direction = aligned(&self.memory, &subgradient);
+        let mut direction = aligned(&self.memory, &subgradient, &self.problem.penalty.l1);
         if dot(&direction, &subgradient) >= 0.0 {
             self.memory.clear();
-            direction = aligned(&self.memory, &subgradient);
+            direction = aligned(&self.memory, &subgradient, &self.problem.penalty.l1);
         }
         let promise = -dot(&direction, &subgradient) / 2.0;
         Best { point, loss, objective, smooth, subgradient, direction, promise }
@@ -113,29 +111,39 @@ impl Owlqn {
         self.step(best)
     }
 
-    fn judge(&mut self, best: Best, decrease: f64) -> Status {
+    fn judge(&mut self, best: Best) -> Status {
         let limits = self.problem.limits;
-        let enough = limits.gap(best.objective);
         if self.problem.penalty.is_none() && limits.is_separated(best.loss) {
             return self.done(best, false, "separable data".into(), vec![SEPARATED_WARNING.into()]);
         }
-        let share = best.promise / best.objective.abs().max(f64::MIN_POSITIVE);
-        let still = best.subgradient.iter().all(|&g| g == 0.0);
-        let calm = best.promise <= enough && decrease.abs() <= enough.max(limits.noise * best.objective.abs());
-        self.quiet = if calm { self.quiet + 1 } else { 0 };
-        let noise = limits.noise * best.objective.abs();
-        self.idle = if decrease <= noise { self.idle + 1 } else { 0 };
-        if self.idle >= IDLE_MAX {
-            let resolved = best.promise <= 1e3 * noise;
-            return self.done(best, resolved, "the precision of the data is reached".into(), Vec::new());
+        if best.subgradient.iter().all(|&g| g == 0.0) {
+            return self.done(best, true, "the gradient is zero".into(), Vec::new());
         }
-        if still || self.quiet >= QUIET {
-            return self.done(best, true, format!("estimated gap {share:.1e} of the objective"), Vec::new());
+        match self.rest.absorb(&self.sight(&best)) {
+            Pace::Near(gap) => {
+                let share = gap / best.objective.abs().max(f64::MIN_POSITIVE);
+                return self.done(best, true, format!("estimated gap {share:.1e} of the objective"), Vec::new());
+            }
+            Pace::Still(resolved) => {
+                return self.done(best, resolved, "the precision of the data is reached".into(), Vec::new());
+            }
+            Pace::Moving => {}
         }
         if self.full_passes >= limits.passes_max {
             return self.done(best, false, "pass limit".into(), Vec::new());
         }
         self.step(best)
+    }
+
+    fn sight(&self, best: &Best) -> Sight {
+        let limits = &self.problem.limits;
+        Sight {
+            objective: best.objective,
+            promise: best.promise,
+            bound: rest::bound(&self.problem.penalty, &best.subgradient),
+            enough: limits.gap(best.objective),
+            noise: limits.noise * best.objective.abs(),
+        }
     }
 
     fn step(&mut self, best: Best) -> Status {
@@ -170,7 +178,7 @@ impl Owlqn {
         let noise = self.problem.limits.noise * best.objective.abs();
         if !self.memory.is_empty() && best.promise > noise {
             self.memory.clear();
-            let direction = aligned(&self.memory, &best.subgradient);
+            let direction = aligned(&self.memory, &best.subgradient, &self.problem.penalty.l1);
             return self.step(Best { direction, ..best });
         }
         if !self.schedule.sample().is_all() {
@@ -178,7 +186,7 @@ impl Owlqn {
             self.trial = best.point;
             return Status::Continue;
         }
-        let resolved = best.promise <= 1e3 * noise;
+        let resolved = self.sight(&best).is_resolved();
         self.done(best, resolved, "no further decrease at the precision of the data".into(), Vec::new())
     }
 
@@ -196,10 +204,12 @@ impl Owlqn {
     }
 }
 
-fn aligned(memory: &Memory, subgradient: &[f64]) -> Vec<f64> {
+/// The direction of the memory, without the parts of penalised coordinates that the subgradient does not descend along; the
+/// others have no orthant to stay in.
+fn aligned(memory: &Memory, subgradient: &[f64], l1: &[f64]) -> Vec<f64> {
     let mut direction = memory.direction(subgradient);
-    for (d, g) in direction.iter_mut().zip(subgradient) {
-        if *d * g >= 0.0 {
+    for ((d, g), l1) in direction.iter_mut().zip(subgradient).zip(l1) {
+        if *l1 > 0.0 && *d * g >= 0.0 {
             *d = 0.0;
         }
     }
