@@ -32,7 +32,7 @@ def peer(source, out):
 
 def ours(source, out):
     start = time.perf_counter()
-    subprocess.run([args.gristmill, "ingest", source, "--label", args.label, "-o", out, "--threads", str(args.threads), "--quiet"], check=True)
+    subprocess.run([args.gristmill, "ingest", source, "--label", args.label, "-o", out, "--threads", str(args.threads), "--quiet"], check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - start
 
 

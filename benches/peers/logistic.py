@@ -72,10 +72,10 @@ def fit_gristmill(tol):
     with tempfile.TemporaryDirectory() as folder:
         run = os.path.join(folder, "run")
         subprocess.run([args.gristmill, "train", dataset, "--model", "logistic", "--l2", repr(args.l2), "--standardize",
-                        "false", "--tolerance", repr(tol), "--threads", str(args.threads), "-o", run, "--quiet"], check=True)
+                        "false", "--tolerance", repr(tol), "--threads", str(args.threads), "-o", run, "--quiet"], check=True, stdout=subprocess.DEVNULL)
         model = json.loads(subprocess.run([args.gristmill, "inspect", run, "--json"], check=True, capture_output=True).stdout)
         summary = json.load(open(os.path.join(run, "summary.json")))
-        coefficients = {c["name"]: c["value"] for c in model["coefficients"]}
+        coefficients = model["coefficients"]
         return summary["seconds"], [coefficients[name] for name in names], model["intercept"]
 
 
@@ -88,7 +88,7 @@ peers = {
 wanted = {name: peers[name] for name in args.peers.split(",") if name}
 scratch = tempfile.TemporaryDirectory()
 dataset = os.path.join(scratch.name, "dataset")
-subprocess.run([args.gristmill, "ingest", args.data, "--label", args.label, "--test-share", "0", "-o", dataset, "--quiet"], check=True)
+subprocess.run([args.gristmill, "ingest", args.data, "--label", args.label, "--test-share", "0", "-o", dataset, "--quiet"], check=True, stdout=subprocess.DEVNULL)
 wanted["gristmill"] = fit_gristmill
 
 best_model = LogisticRegression(C=1 / (args.l2 * n), solver="newton-cholesky", tol=1e-12, max_iter=200).fit(X.astype(np.float64), y)
