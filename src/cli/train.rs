@@ -101,16 +101,17 @@ pub fn run_job(job: &Job<'_>, start: Start, session: &Session) -> Result<()> {
 /// # Errors
 /// As for [`run`].
 pub fn execute(job: &Job<'_>, start: Start, session: &Session) -> Result<(Trained, Measured)> {
-    let watcher = session.report.watcher();
     let bytes: u64 = job.dataset.grains(Split::Train).iter().map(|grain| grain.bytes).sum();
     let rows = job.dataset.rows(Split::Train);
+    let bandwidth = Measured::bandwidth(bytes, &job.plan);
+    let watcher = session.report.watcher();
     let watch = PassWatch::new(&watcher, rows, bytes / rows.max(1), job.plan.path().len() > 1);
     let company = Company { comm: &mpi_launch::Solo, watch: &watch, cancel: &session.cancel };
     let ended = crate::engine::drive::train(job.dataset, &job.plan, start, &company)?;
     drop(watcher);
     match ended {
         Ended::Trained(trained) => {
-            let measured = Measured::of(&trained, &job.plan);
+            let measured = Measured::of(&trained, &job.plan, bandwidth);
             write::trained(&trained, &measured, job)?;
             Ok((*trained, measured))
         }

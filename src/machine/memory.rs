@@ -41,15 +41,15 @@ pub struct MemoryBandwidth {
 const LANES: usize = 16;
 
 impl MemoryTest {
-    /// Eight times the outermost caches, between 64 and 512 MiB, at most a quarter of the memory that is free and of
-    /// what the cgroup allows: data that the cache holds must not be driven out.
-    pub fn quick(threads: usize, processor: &Processor) -> MemoryTest {
+    /// Eight times the outermost caches, between 64 and 512 MiB, at most `bytes_max` and a quarter of the memory that is
+    /// free and of what the cgroup allows: data that the cache holds must not be driven out.
+    pub fn quick(threads: usize, processor: &Processor, bytes_max: u64) -> MemoryTest {
         let threads = threads.max(1);
         let caches = processor.outer_cache_bytes(threads).unwrap_or(32 << 20);
         let wanted = caches.saturating_mul(8).clamp(64 << 20, 512 << 20);
         let limits = Limits::now();
         let free = limits.available_bytes.min(limits.group_bytes.unwrap_or(u64::MAX));
-        let bytes = wanted.min(free / 4);
+        let bytes = wanted.min(free / 4).min(bytes_max);
         MemoryTest { threads, bytes, rounds: 9 }
     }
 }
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn quick_is_much_larger_than_the_caches_and_bounded() {
-        let test = MemoryTest::quick(2, &super::super::processor());
+        let test = MemoryTest::quick(2, &super::super::processor(), u64::MAX);
         assert!(test.bytes <= 512 << 20 && test.threads == 2);
     }
 }

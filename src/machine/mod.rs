@@ -32,12 +32,13 @@ impl MachineReport {
     /// Describes and measures the machine with `threads` threads under `tier`, in less than a second on common machines.
     pub fn measure(tier: Tier, threads: usize) -> MachineReport {
         let processor = processor();
-        let memory = memory::measure(&MemoryTest::quick(threads, &processor));
+        let memory = memory::measure(&MemoryTest::quick(threads, &processor, u64::MAX));
         MachineReport { processor, memory, fma: fma::measure(tier, threads) }
     }
 }
 
-/// Memory-read bandwidth of `threads` threads in bytes a second, measured in about a quarter of a second.
-pub fn memory_bandwidth(threads: usize) -> f64 {
-    memory::measure(&MemoryTest::quick(threads, &processor())).best
+/// Memory-read bandwidth of `threads` threads in bytes a second, measured in about a quarter of a second with buffers of
+/// at most `bytes_max`.
+pub fn memory_bandwidth(threads: usize, bytes_max: u64) -> f64 {
+    memory::measure(&MemoryTest::quick(threads, &processor(), bytes_max)).best
 }

@@ -59,26 +59,29 @@ pub struct Measured {
     pub rows_per_s: f64,
     /// Bytes a second inside passes.
     pub bytes_per_s: f64,
-    /// Memory-read bandwidth of as many threads, measured right after; none after a training too short to tell.
+    /// Memory-read bandwidth of as many threads, measured right before; none for data too small to tell.
     pub memory_bytes_per_s: Option<f64>,
 }
 
 impl Measured {
-    /// The speed of a training, and the machine's bandwidth to compare with.
-    pub fn of(trained: &Trained, plan: &TrainPlan) -> Measured {
-        let threads = match plan.threads {
-            0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-            threads => threads,
-        };
+    /// The machine's bandwidth, measured before the data is mapped so that the buffers and the data are never in memory
+    /// together; none where `bytes` of data are over too soon to compare.
+    pub fn bandwidth(bytes: u64, plan: &TrainPlan) -> Option<f64> {
+        let limit = plan.memory.map_or(u64::MAX, |limit| limit / 2);
+        (bytes >= BYTES_MIN).then(|| machine::memory_bandwidth(threads(plan), limit))
+    }
+
+    /// The speed of a training beside the machine's bandwidth.
+    pub fn of(trained: &Trained, plan: &TrainPlan, bandwidth: Option<f64>) -> Measured {
         let passes = trained.models.iter().flat_map(|model| &model.history);
         let pass_seconds: f64 = passes.map(|pass| pass.seconds).sum();
         let s = pass_seconds.max(1e-9);
         Measured {
-            threads,
+            threads: threads(plan),
             pass_seconds,
             rows_per_s: trained.rows_read as f64 / s,
             bytes_per_s: trained.bytes_read as f64 / s,
-            memory_bytes_per_s: (trained.bytes_read >= BYTES_MIN).then(|| machine::memory_bandwidth(threads)),
+            memory_bytes_per_s: bandwidth,
         }
     }
 
@@ -97,6 +100,14 @@ impl Measured {
             }
             _ => format!("{rates} (over too soon to compare with memory bandwidth)"),
         }
+    }
+}
+
+/// Worker threads that a plan means.
+fn threads(plan: &TrainPlan) -> usize {
+    match plan.threads {
+        0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        threads => threads,
     }
 }
 
