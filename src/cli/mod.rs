@@ -112,6 +112,19 @@ fn refuse_ranks_without_mpi() -> Result<()> {
     refusal.map_or(Ok(()), |error| Err(error.into()))
 }
 
+/// Whether a command line, without the program's name, is one of ours; the tests of the documentation ask. `--config`
+/// files are not looked at.
+///
+/// # Errors
+/// [`Error::Usage`] with what is wrong.
+pub fn check<S: AsRef<str>>(words: &[S]) -> Result<()> {
+    let arguments = std::iter::once("gristmill").chain(words.iter().map(AsRef::as_ref));
+    match Cli::command().try_get_matches_from(arguments) {
+        Err(error) if error.use_stderr() => Err(usage(&error)),
+        _ => Ok(()),
+    }
+}
+
 /// Parse and run.
 fn run(arguments: Vec<OsString>) -> Result<()> {
     let Some(matches) = parse(arguments)? else { return Ok(()) };
@@ -173,5 +186,5 @@ fn usage(error: &clap::Error) -> Error {
         .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
         .filter(|line| !line.is_empty())
         .collect();
-    Error::usage(lines.join(". ").replace(". tip:", "; tip:"))
+    Error::usage(lines.join(". ").replace(". tip:", "; tip:").replace(":. ", ": "))
 }

@@ -7,7 +7,7 @@ use gristmill_io::dataset::Dataset;
 use gristmill_io::durable;
 use gristmill_io::manifest::Split;
 
-use super::options::{IngestingOptions, MachineOptions, OutputOptions, ReadingOptions, TrainingOptions};
+use super::options::{IngestingOptions, MachineOptions, OutputOptions, ReadingOptions, TrainingOptions, check_settled};
 use super::predict::dataset_of;
 use super::{Session, cache, config};
 use crate::error::{Error, Result};
@@ -64,7 +64,10 @@ fn train(arguments: &Arguments, matches: &ArgMatches, session: &Session) -> Resu
     }
     durable::check_output(output, arguments.force)?;
     let dataset = match dataset_of(&arguments.source)? {
-        Some(dataset) => dataset,
+        Some(dataset) => {
+            check_settled(matches.subcommand().map_or(matches, |(_, own)| own), &dataset)?;
+            dataset
+        }
         None => {
             let options = arguments.ingesting.options(&arguments.reading, &arguments.machine, arguments.seed, false)?;
             cache::ingested(&arguments.source, &options, output, session)?

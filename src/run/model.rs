@@ -142,6 +142,12 @@ impl Model {
     /// When a file is missing, of another version, damaged, or does not fit the others.
     pub fn read(folder: &Path) -> Result<Model> {
         let path = folder.join(METADATA_FILE);
+        if !path.is_file() {
+            return Err(Error::usage(format!(
+                "{} is no run: it has no {METADATA_FILE}. Make one with 'gristmill train'; of a path of penalties name one of its folders",
+                folder.display()
+            )));
+        }
         let metadata = read_metadata(&path)?;
         let bytes = read_checked(folder, &metadata.weights)?;
         let weights = Weights::from_bytes(&bytes, metadata.parameters)

@@ -62,7 +62,7 @@ impl Flat {
         let fields =
             columns.iter().map(|column| field(path, column, options.any_type)).collect::<Result<Vec<Field>>>()?;
         if fields.is_empty() {
-            return Err(Error::data(path, "no column is left to read").help("Check --columns and --ignore"));
+            return Err(Error::data(path, "no column is left to read").help("Check --ignore"));
         }
         Ok(Flat { schema: Arc::new(Schema::new(fields)), columns })
     }

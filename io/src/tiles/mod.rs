@@ -87,7 +87,7 @@ impl Dataset {
         if self.shards()[first.shard].open_direct()?.is_none() {
             return match io {
                 Io::Direct => Err(Error::Usage(format!(
-                    "the file system of {} has no direct I/O. Use --io mmap or --io auto",
+                    "the file system of {} has no direct I/O. Maps can read it (Io::Mmap or Io::Auto)",
                     self.folder().display()
                 ))),
                 _ => Ok(None),

@@ -243,7 +243,10 @@ impl Reader<'_> {
         };
         if self.open.as_ref().is_none_or(|(open, _)| *open != entry.shard) {
             let file = shard.open_direct()?.ok_or_else(|| {
-                Error::Usage(format!("{} cannot be read by direct I/O. Use --io mmap", shard.path().display()))
+                Error::Usage(format!(
+                    "{} cannot be read by direct I/O. Maps can read it (Io::Mmap)",
+                    shard.path().display()
+                ))
             })?;
             self.open = Some((entry.shard, file));
         }

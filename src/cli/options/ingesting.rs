@@ -55,7 +55,7 @@ pub struct IngestingOptions {
     #[arg(long, value_name = "N")]
     pub min_count: Option<u64>,
     /// Share of the rows to hold out, decided row by row by the seed [default: 0]
-    #[arg(long, value_name = "SHARE", help_heading = "Rows")]
+    #[arg(long, value_name = "SHARE", help_heading = "Rows", allow_negative_numbers = true)]
     pub test_share: Option<f64>,
     /// Column that says which rows are held out: true, 1 or `test` are
     #[arg(long, value_name = "COLUMN", help_heading = "Rows")]
@@ -91,6 +91,7 @@ impl IngestingOptions {
             delimiter: reading.delimiter.as_deref().map(delimiter).transpose()?.map(char::from),
             header: reading.header,
             null_values: (!reading.null_values.is_empty()).then(|| reading.null_values.clone()),
+            index_base: reading.index_base,
             force,
             ..IngestOptions::default()
         };

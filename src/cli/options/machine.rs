@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 #[command(next_help_heading = "Machine")]
 pub struct MachineOptions {
     /// Worker threads; 0: all cores that this process may use. Never changes the result
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub threads: Option<usize>,
     /// Memory to stay within, such as 2GiB or 800MB; default: a share of what the machine or cgroup allows
     #[arg(long, value_name = "SIZE", value_parser = size)]

@@ -20,6 +20,9 @@ pub struct ReadingOptions {
     /// Text formats: texts that stand for a missing value, separated by commas [default: empty, NA, NaN, null, ...]
     #[arg(long, value_name = "TEXTS", value_delimiter = ',')]
     pub null_values: Vec<String>,
+    /// libsvm: what indices count from, 0 or 1 [default: 1, unless an index 0 occurs]
+    #[arg(long, value_name = "0|1", value_parser = clap::value_parser!(u32).range(0..=1))]
+    pub index_base: Option<u32>,
 }
 
 impl ReadingOptions {
@@ -28,8 +31,12 @@ impl ReadingOptions {
     /// # Errors
     /// When a delimiter or a type is not one.
     pub fn options(&self) -> Result<SourceOptions> {
-        let mut options =
-            SourceOptions { format: self.format.clone(), header: self.header, ..SourceOptions::default() };
+        let mut options = SourceOptions {
+            format: self.format.clone(),
+            header: self.header,
+            index_base: self.index_base,
+            ..SourceOptions::default()
+        };
         options.delimiter = self.delimiter.as_deref().map(delimiter).transpose()?;
         if !self.null_values.is_empty() {
             options.null_values = self.null_values.clone();

@@ -14,10 +14,10 @@ pub struct TrainingOptions {
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
     /// Strength of the l1 penalty; several, separated by commas, make a path (one model each)
-    #[arg(long, value_name = "X", value_delimiter = ',')]
+    #[arg(long, value_name = "X", value_delimiter = ',', allow_negative_numbers = true)]
     pub l1: Vec<f64>,
     /// Strength of the l2 penalty; several, separated by commas, make a path (one model each)
-    #[arg(long, value_name = "X", value_delimiter = ',')]
+    #[arg(long, value_name = "X", value_delimiter = ',', allow_negative_numbers = true)]
     pub l2: Vec<f64>,
     /// Penalise the coefficients of standardised columns (glmnet, Spark) or of columns as they are (scikit-learn) [default: true]
     #[arg(long, value_name = "true|false")]
@@ -29,10 +29,10 @@ pub struct TrainingOptions {
     #[arg(long, value_name = "NAME")]
     pub solver: Option<String>,
     /// Relative gap of the objective at which to stop [default: 1e-7]
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub tolerance: Option<f64>,
     /// Most passes over the data [default: 1000]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub max_passes: Option<u32>,
     /// Weights of classes: none, balanced, or NAME=WEIGHT separated by commas
     #[arg(long, value_name = "WEIGHTS", value_delimiter = ',')]

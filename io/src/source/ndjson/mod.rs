@@ -56,7 +56,7 @@ pub fn open(files: &[SourceFile], options: &SourceOptions) -> Result<Box<dyn Sou
         .help(format!("Leave the column out with --ignore {name}")));
     }
     if columns.is_empty() {
-        return Err(Error::data(&files[0].path, "no column is left to read").help("Check --columns and --ignore"));
+        return Err(Error::data(&files[0].path, "no column is left to read").help("Check --ignore"));
     }
     let fields: Vec<Field> = columns.iter().map(|(name, kind)| Field::new(name, kind.data_type(), true)).collect();
     let mut names: Vec<&String> = columns.iter().map(|column| &column.0).collect();
