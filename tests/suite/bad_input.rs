@@ -128,3 +128,92 @@ fn a_source_without_a_column_that_the_model_needs() {
     assert!(fails(folder.path(), "evaluate run label.csv", 1).contains("'y'"));
     assert!(!folder.path().join("p.csv").exists());
 }
+
+#[test]
+fn files_that_cannot_be_read() {
+    let folder = here();
+    // Permissions do not stop root, so these cannot be read by anybody.
+    std::os::unix::fs::symlink("nowhere", folder.path().join("link.csv")).expect("a link");
+    std::fs::create_dir(folder.path().join("folder.csv")).expect("a folder");
+    refused(folder.path(), "ingest link.csv --label y -o data", &["link.csv"]);
+    refused(folder.path(), "ingest folder.csv --label y -o data", &["folder.csv"]);
+    write(folder.path(), "d.csv", csv(200));
+    refused(folder.path(), "ingest d.csv link.csv --label y -o data", &["link.csv"]);
+}
+
+#[test]
+fn a_dataset_whose_files_vanish_or_change() {
+    let folder = here();
+    write(folder.path(), "d.csv", csv(400));
+    ok(folder.path(), "ingest d.csv --label y --ignore id,t -o data -q");
+    let shard = folder.path().join("data/train-00000.arrow");
+    let bytes = std::fs::read(&shard).expect("a shard");
+    let mut damaged = bytes.clone();
+    damaged[bytes.len() / 2] ^= 1;
+    std::fs::write(&shard, damaged).expect("writes");
+    assert!(fails(folder.path(), "verify data", 1).contains("train-00000.arrow"));
+    std::fs::write(&shard, &bytes[..bytes.len() / 2]).expect("writes");
+    assert!(fails(folder.path(), "train data --model logistic -o run", 1).contains("train-00000.arrow"));
+    std::fs::remove_file(&shard).expect("removes");
+    assert!(fails(folder.path(), "train data --model logistic -o run", 1).contains("train-00000.arrow"));
+    assert!(!folder.path().join("run").exists());
+}
+
+#[test]
+fn an_output_that_exists_survives_a_failure_even_with_force() {
+    let folder = here();
+    write(folder.path(), "d.csv", csv(300));
+    write(folder.path(), "bad.csv", "a,y\n1,0\n2,1,7\n");
+    ok(folder.path(), "ingest d.csv --label y --ignore id,t -o data -q");
+    ok(folder.path(), "train data --model logistic --l2 0.1 -o run -q");
+    ok(folder.path(), "predict run d.csv -o p.csv -q");
+    let before = tree(folder.path());
+    write(folder.path(), "worse.csv", "a,b,colour\n1,2,red\n1,old,red\n");
+    fails(folder.path(), "ingest bad.csv --label y -o data --force", 1);
+    fails(folder.path(), "train data --model logistic --class-weight 7=1 -o run --force", 2);
+    fails(folder.path(), "predict run worse.csv -o p.csv --force", 1);
+    std::fs::remove_file(folder.path().join("worse.csv")).expect("removes");
+    assert_eq!(tree(folder.path()), before);
+    assert!(!folder.path().join(".data.partial").exists() && !folder.path().join(".run.partial").exists());
+}
+
+/// A file system of a few hundred kilobytes; unmounted in the end.
+struct Small(std::path::PathBuf);
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg(&self.0).output();
+    }
+}
+
+#[test]
+fn a_full_disk() {
+    let folder = here();
+    let small = folder.path().join("small");
+    std::fs::create_dir(&small).expect("a folder");
+    let mount = std::process::Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=192k", "tmpfs"])
+        .arg(&small)
+        .output()
+        .is_ok_and(|run| run.status.success());
+    if !mount {
+        eprintln!("skipped: a small file system cannot be mounted here (needs root)");
+        return;
+    }
+    let _small = Small(small.clone());
+    write(folder.path(), "few.csv", csv(100));
+    write(folder.path(), "many.csv", csv(40_000));
+    ok(folder.path(), "ingest few.csv --label y --ignore id,t -o small/data -q");
+    ok(folder.path(), "train small/data --model logistic --l2 0.1 -o run -q");
+    let before = tree(&small);
+    for words in [
+        "ingest many.csv --label y --ignore id,t -o small/data --force",
+        "ingest many.csv --label y --ignore id,t -o small/other",
+        "predict run many.csv --keep all -o small/p.csv",
+        "train many.csv --label y --ignore id,t --model logistic -o small/run",
+    ] {
+        let message = fails(folder.path(), words, 1);
+        assert!(message.contains("No space left on device") && message.contains("small"), "`{words}`: {message}");
+        assert_eq!(tree(&small), before, "`{words}` left something behind");
+    }
+}

@@ -3,7 +3,15 @@
 mod bad_input;
 mod bits;
 mod cli;
+mod docs;
+mod flags;
 mod formats;
 mod harness;
+mod interrupted;
+mod outputs;
+mod pyarrow;
+mod quickstart;
 mod runs;
 mod samples;
+mod tidy;
+mod weights;
