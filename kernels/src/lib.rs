@@ -6,7 +6,7 @@
 //!
 //! Contents: [`dtype`] storage types, [`tile`] the shape of a row, [`tier`] which instructions, [`isa`] the vector
 //! vocabulary and its tiers, [`math`] exp and friends, [`losses`], [`ops`] the loops, [`table`] the door to them,
-//! [`reference`] the same in plain `f64`: start reading there.
+//! [`reference`](mod@reference) the same in plain `f64`: start reading there.
 #![warn(missing_docs)]
 #![deny(unsafe_code)]
 

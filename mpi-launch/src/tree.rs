@@ -7,7 +7,7 @@
 //!
 //! Slices longer than a chunk go chunk after chunk.
 //!
-//! Cost: time (log2 P + 2 [N > P]) (alpha + bytes * beta + additions). Source: R. Thakur, R. Rabenseifner and
+//! Cost: time (log2 P + 2 if N > P) (alpha + bytes * beta + additions). Source: R. Thakur, R. Rabenseifner and
 //! W. Gropp, "Optimization of collective communication operations in MPICH", IJHPCA 19 (2005).
 
 use std::ops::Range;

@@ -8,7 +8,7 @@
 //! | [`target`] | what do labels and weights mean to a model? |
 //! | [`setup`] | what does every pass need to know? |
 //! | [`pass`] | how is a pass made on all cores and ranks? |
-//! | [`derive`] | how do the sums of a pass become loss, gradient and Hessian? |
+//! | [`derive`](mod@derive) | how do the sums of a pass become loss, gradient and Hessian? |
 //! | [`answer`] | how do points become models and warnings? |
 //! | [`weights`] | what must be known of the weight column first? |
 //! | [`names`] | what are parameters called? |

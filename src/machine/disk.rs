@@ -1,7 +1,7 @@
 //! Sequential disk bandwidth of a folder: reads past the page cache with several requests in flight.
 //!
 //! A scratch file is made in the folder and unlinked before its first byte is written, so that it is gone whatever
-//! happens; then several threads read it in turn, one request of [`REQUEST`] bytes each at a time. Files are opened
+//! happens; then several threads read it in turn, one request of `REQUEST` bytes each at a time. Files are opened
 //! with O_DIRECT; a file system that has none (tmpfs, some network file systems) is read through the page cache after
 //! it was told to forget the file, and the report says so.
 

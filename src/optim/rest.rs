@@ -18,8 +18,8 @@
 //! ```text
 //! gap <= sum_j v_j^2 / (2 l2_j)                                                   (Boyd and Vandenberghe 2004, 9.1.2)
 //! ```
-//! Directions flatter than [`FLAT`] (of a standardised column) are not looked for. The bound is far too high when v lies along
-//! steep directions, so it may be [`SLACK`] times the tolerance when the estimates above are below it.
+//! Directions flatter than `FLAT` (of a standardised column) are not looked for. The bound is far too high when v lies along
+//! steep directions, so it may be `SLACK` times the tolerance when the estimates above are below it.
 
 use serde::{Deserialize, Serialize};
 

@@ -3,7 +3,7 @@
 //!
 //! Samples: on each sample of the schedule the steps go on until what is left is below what the sample can tell. The
 //! Hessian of the largest sample is then kept while passes over all rows collect the gradient alone; a full Hessian is asked
-//! for when steps with the kept one shrink the gap by less than [`SHRINK`], or when the gradient has a part that the kept
+//! for when steps with the kept one shrink the gap by less than `SHRINK`, or when the gradient has a part that the kept
 //! one does not know (a level that no sampled row has). The last word is the gradient of all rows.
 //!
 //! Stop: the decrease that the model predicts, an estimate of the gap, is below the tolerance; or below what the arithmetic

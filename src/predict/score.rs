@@ -1,7 +1,7 @@
 //! Margins of rows: intercept + sum of weight * stored value, in f64 (stage 10).
 //!
 //! Prediction and evaluation share it. Rows go through the same kernels as in training, in tiles of
-//! [`TILE_ROWS`] rows; cost: one multiply-add a stored number.
+//! `TILE_ROWS` rows; cost: one multiply-add a stored number.
 
 use gristmill_io::manifest::Layout;
 use gristmill_kernels::tile::Grain;

@@ -1,7 +1,7 @@
 //! The numbers of a model: `model.safetensors`.
 //!
-//! Four little-endian f64 tensors: `weights` [parameters] and `intercept` [1] on stored values, `coefficients`
-//! [parameters] and `real_intercept` [1] in the units of the source columns. Every reader of safetensors opens it.
+//! Four little-endian f64 tensors: `weights` (as many as parameters) and `intercept` (one) on stored values, `coefficients`
+//! (as many as parameters) and `real_intercept` (one) in the units of the source columns. Every reader of safetensors opens it.
 //! The reader here trusts nothing: names, types, shapes and finiteness are checked.
 
 use std::collections::BTreeMap;

@@ -6,7 +6,7 @@
 //! | [`summary`] | what must be known of a column before its type is chosen? |
 //! | [`affine`] | in which type, around which offset? |
 //! | [`store`] | the loops that write stored numbers |
-//! | [`column`] | how do raw columns become stored columns and blocks? |
+//! | [`column`](mod@column) | how do raw columns become stored columns and blocks? |
 //! | [`levels`] | which code has a level? |
 //! | [`row`], [`grain`] | rows to predict, as kernels see them |
 //! | [`intern`] | how does text become a small number? |

@@ -16,7 +16,7 @@
 //! | [`keep`] | where are the rows between the passes? |
 //! | [`decide`] | how is every column stored? |
 //! | [`shuffle`] | how do rows get into random order in bounded memory? |
-//! | [`write`], [`tally`], [`moments`] | pass B: shards and statistics |
+//! | [`write`](mod@write), [`tally`], [`moments`] | pass B: shards and statistics |
 
 pub mod decide;
 pub mod keep;

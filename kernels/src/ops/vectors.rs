@@ -3,7 +3,7 @@
 //! A row is cut into vectors of sixteen elements; what is left over is read as the last sixteen elements of the row, of
 //! which only the new ones count. Margins: each lane of a row is one chain of fused multiply-adds, the lanes are folded
 //! in the fixed tree of [`Lanes::sum`], and several rows go side by side so that a weight is loaded once for all of
-//! them, while the next rows are asked for. Gradient: each element is a chain of its own over at most [`ROWS`] rows in the arithmetic type, in row order, and
+//! them, while the next rows are asked for. Gradient: each element is a chain of its own over at most `ROWS` rows in the arithmetic type, in row order, and
 //! is then added in `f64`. Cost: 2 flops a value, each value read once.
 
 use super::margins::CACHE_LINE;

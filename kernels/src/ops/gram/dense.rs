@@ -1,7 +1,7 @@
 //! The product of the dense variables: `G[a][b] += sum_i h[i] x[i][a] x[i][b]`, `a <= b`.
 //!
 //! The rows go in chunks that fit the L2 cache. A chunk is packed first: every column becomes `sqrt(h) x` in the
-//! arithmetic type, and [`PANEL`] columns lie side by side, sixteen rows of each in turn, so that the product reads two
+//! arithmetic type, and `PANEL` columns lie side by side, sixteen rows of each in turn, so that the product reads two
 //! contiguous streams. Then each pair of panels is a block of at most 4 x 4 dot products held in registers.
 //!
 //! Order of a sum: lane `l` of [`REGISTER_LANES`](Real::REGISTER_LANES) adds the chunk's rows `l, l + REGISTER_LANES, ..`; the lanes fold by
