@@ -131,8 +131,14 @@ pub struct PassReport {
     pub rows: u64,
     /// Bytes read on this rank.
     pub bytes: u64,
-    /// Seconds. Not part of a checkpoint's promise of equal bits.
+    /// Seconds. Not part of a checkpoint's promise of equal bits, as those below.
     pub seconds: f64,
+    /// Of these, seconds that a worker of this rank waited for data, on average.
+    #[serde(default)]
+    pub waiting_seconds: f64,
+    /// Seconds after the pass that adding over workers and ranks took.
+    #[serde(default)]
+    pub reducing_seconds: f64,
 }
 
 /// Who watches a training.

@@ -303,6 +303,8 @@ impl<'a, R: Real + Default> Training<'a, R> {
             rows,
             bytes: if whole_grains { found.report.bytes } else { found.report.bytes / every },
             seconds: found.report.seconds,
+            waiting_seconds: found.report.wait_seconds / self.setup.threads as f64,
+            reducing_seconds: found.reducing_seconds,
         };
         self.answer.count(&report, sample.is_all());
         self.setup.company.watch.pass(&report);

@@ -10,6 +10,7 @@
 //! Nothing is allocated a tile.
 
 use std::ops::Range;
+use std::time::Instant;
 
 use gristmill_io::tiles::{Pick, ScanReport};
 use gristmill_io::watch::{Cancel, Progress};
@@ -52,6 +53,8 @@ pub struct Found {
     pub stop: bool,
     /// What this rank read.
     pub report: ScanReport,
+    /// Seconds that adding over workers and ranks took.
+    pub reducing_seconds: f64,
 }
 
 /// The order of one pass.
@@ -141,6 +144,7 @@ impl<R: Real + Default> Passes<R> {
             worker.prepare(setup, &cells, order);
         }
         let report = scan(&job, &mut self.workers, grains_every)?;
+        let reducing = Instant::now();
         let sum = self.merge();
         if setup.company.cancel.requested() {
             cells.ask_to_stop(sum);
@@ -152,6 +156,7 @@ impl<R: Real + Default> Passes<R> {
             matrix: cells.matrix(sum),
             stop: cells.stops(sum),
             report,
+            reducing_seconds: reducing.elapsed().as_secs_f64(),
         })
     }
 

@@ -61,6 +61,37 @@ pub struct Measured {
     pub bytes_per_s: f64,
     /// Memory-read bandwidth of as many threads, measured right before; none for data too small to tell.
     pub memory_bytes_per_s: Option<f64>,
+    /// Where the time of the training went.
+    pub time: Time,
+}
+
+/// Seconds of a training by what they were spent on; they add up to all of it (of a training that was not interrupted).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Time {
+    /// Inside passes, waiting for data that were not in memory (the mean of this rank's workers).
+    pub waiting_seconds: f64,
+    /// Inside passes, otherwise.
+    pub computing_seconds: f64,
+    /// Adding sums over workers and ranks.
+    pub reducing_seconds: f64,
+    /// The rest: solvers, and what is set up before the first pass.
+    pub solving_seconds: f64,
+}
+
+impl Time {
+    fn of(trained: &Trained) -> Time {
+        let passes = || trained.models.iter().flat_map(|model| &model.history);
+        let inside: f64 = passes().map(|pass| pass.seconds).sum();
+        let waiting_seconds = passes().map(|pass| pass.waiting_seconds).sum();
+        let reducing_seconds: f64 = passes().map(|pass| pass.reducing_seconds).sum();
+        Time {
+            waiting_seconds,
+            computing_seconds: (inside - waiting_seconds).max(0.0),
+            reducing_seconds,
+            // A resumed training counts the passes before it was interrupted, and not their seconds.
+            solving_seconds: (trained.seconds - inside - reducing_seconds).max(0.0),
+        }
+    }
 }
 
 impl Measured {
@@ -82,6 +113,7 @@ impl Measured {
             rows_per_s: trained.rows_read as f64 / s,
             bytes_per_s: trained.bytes_read as f64 / s,
             memory_bytes_per_s: bandwidth,
+            time: Time::of(trained),
         }
     }
 
@@ -288,4 +320,26 @@ fn path_table(trained: &Trained) -> Table {
 
 fn nonzero(fitted: &Fitted) -> usize {
     fitted.weights.iter().filter(|weight| **weight != 0.0).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use gristmill_io::testing::SampleDataset;
+
+    use super::*;
+    use crate::engine::tests::fit;
+
+    #[test]
+    fn the_shares_of_time_add_up() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let x: Vec<f32> = (0..1_000).map(|i| ((i * 37) % 101) as f32).collect();
+        let y = x.iter().enumerate().map(|(i, x)| f32::from(x + (i % 70) as f32 > 80.0)).collect();
+        let sample = SampleDataset::new(64).f32("x", Role::Feature, x).f32("y", Role::Label, y);
+        let dataset = sample.write(&folder.path().join("data")).expect("a dataset");
+        let trained = fit(&dataset, r#"{"model": "logistic", "l2": 0.01, "threads": 2}"#).expect("trains");
+        let time = Time::of(&trained);
+        let parts = [time.waiting_seconds, time.computing_seconds, time.reducing_seconds, time.solving_seconds];
+        assert!(parts.iter().all(|&part| part > 0.0), "{time:?}");
+        assert!((parts.iter().sum::<f64>() / trained.seconds - 1.0).abs() < 1e-6, "{time:?} {}", trained.seconds);
+    }
 }
