@@ -14,6 +14,8 @@ use serde_json::json;
 
 use super::{Style, number};
 
+/// A bar is drawn once a stage has lasted this long.
+const DRAW_AFTER: Duration = Duration::from_millis(200);
 /// Seconds between two lines of a log.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -136,6 +138,8 @@ impl Progress for Watcher {
         let Some(stage) = stage.as_mut() else { return };
         match self.style {
             Style::Quiet => {}
+            // A stage that is over at once (a pass over data in memory) would only flicker.
+            Style::Terminal if stage.began.elapsed() < DRAW_AFTER => {}
             Style::Terminal => {
                 let s = stage.began.elapsed().as_secs_f64().max(1e-9);
                 stage.bar.set_position(self.bytes.load(Ordering::Relaxed));
