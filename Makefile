@@ -13,8 +13,9 @@ all:
 deps:
 	tests/install-deps
 
+# With the feature mpi where MPI and libclang are to be had; without it the tests that need mpirun say so and are skipped.
 test: deps
-	GRISTMILL_PYTHON=$(abspath $(PYTHON)) $(CARGO) test --workspace --locked
+	GRISTMILL_PYTHON=$(abspath $(PYTHON)) $(CARGO) test --workspace --locked $$(tests/install-deps --features)
 
 lint:
 	$(CARGO) fmt --all -- --check

@@ -40,6 +40,22 @@ pub enum Error {
         /// 2 for SIGINT, 15 for SIGTERM.
         signal: i32,
     },
+    /// One rank of several failed, and this is it.
+    #[error("{name}: {error}")]
+    OnRank {
+        /// The rank and its host.
+        name: String,
+        /// What went wrong there.
+        error: Box<Error>,
+    },
+    /// Another rank failed and says why.
+    #[error("stopped because rank {rank} failed")]
+    Elsewhere {
+        /// That rank.
+        rank: usize,
+        /// Its exit code.
+        code: u8,
+    },
 }
 
 /// Exit code of a failure.
@@ -62,12 +78,23 @@ impl Error {
         Error::Training(message.into())
     }
 
+    /// The same on the rank of that name.
+    #[must_use]
+    pub fn on(self, name: String) -> Error {
+        match self {
+            named @ Error::OnRank { .. } => named,
+            error => Error::OnRank { name, error: Box::new(error) },
+        }
+    }
+
     /// The exit code that the program ends with.
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Usage(_) | Error::Data(IoError::Usage(_)) => EXIT_USAGE,
             Error::Interrupted { signal: 15 } => EXIT_SIGTERM,
             Error::Interrupted { .. } | Error::Data(IoError::Interrupted) => EXIT_SIGINT,
+            Error::OnRank { error, .. } => error.exit_code(),
+            Error::Elsewhere { code, .. } => *code,
             _ => EXIT_FAILURE,
         }
     }

@@ -9,6 +9,7 @@
 //! | [`engine`] | how is a pass made, on all cores and ranks, with the same bits? |
 //! | [`machine`] | what can this machine do? |
 //! | [`metrics`] | how good is a model? |
+//! | [`ranks`] | how do several ranks act as one program? |
 //! | [`run`] | what does a training leave behind? |
 //! | [`evaluate`] | how good is it on rows that it has not seen? |
 //! | [`predict`] | what does a model say of new rows? |
@@ -27,6 +28,7 @@ pub mod models;
 pub mod optim;
 pub mod plan;
 pub mod predict;
+pub mod ranks;
 pub mod report;
 pub mod run;
 pub mod train;

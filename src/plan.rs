@@ -160,6 +160,20 @@ impl TrainPlan {
         self.l2.iter().flat_map(|&l2| self.l1.iter().map(move |&l1| Strengths { l1, l2 })).collect()
     }
 
+    /// The settings in which this plan and another differ, each with both values; threads, memory and tier never change the
+    /// model and do not count.
+    pub fn differences(&self, other: &TrainPlan) -> Vec<String> {
+        let settings = |plan: &TrainPlan| {
+            let fixed = TrainPlan { threads: 0, memory: None, tier: None, ..plan.clone() };
+            serde_json::to_value(fixed).unwrap_or_default()
+        };
+        let (ours, theirs) = (settings(self), settings(other));
+        let keys = ours.as_object().into_iter().flat_map(|map| map.keys());
+        keys.filter(|key| ours[*key] != theirs[*key])
+            .map(|key| format!("{key} is {}, it was {}", ours[key], theirs[key]))
+            .collect()
+    }
+
     /// True when any configuration has an l1 penalty.
     pub fn any_l1(&self) -> bool {
         self.l1.iter().any(|&l1| l1 > 0.0)
@@ -323,6 +337,14 @@ mod tests {
         assert!(message(r#"{"model": "linear", "class-weight": "balanced"}"#).contains("class-weight"));
         assert!(message(r#"{"model": "logistic", "class-weight": {"yes": -2}}"#).contains("'yes'"));
         assert!(serde_json::from_str::<TrainRequest>(r#"{"l3": 1}"#).is_err());
+    }
+
+    #[test]
+    fn differences_are_named() {
+        let one = request(r#"{"model": "linear", "l2": 0.1, "threads": 1}"#).expect("valid");
+        let other = request(r#"{"model": "linear", "l2": 0.5, "threads": 2, "seed": 7}"#).expect("valid");
+        assert_eq!(one.differences(&other), ["l2 is [0.1], it was [0.5]", "seed is 42, it was 7"]);
+        assert!(one.differences(&one.clone()).is_empty());
     }
 
     #[test]

@@ -37,8 +37,8 @@ pub struct Checkpoint {
     pub fingerprint: String,
     /// Models of the path that are finished.
     pub models: Vec<Fitted>,
-    /// State of the solver, as its own room defines it.
-    pub state: serde_json::Value,
+    /// State of the solver.
+    pub state: State,
     /// Warnings so far.
     pub warnings: Vec<String>,
     /// Passes so far, full and sampled.
@@ -148,6 +148,10 @@ pub trait TrainWatch: Sync {
 
     /// Part of a pass is done: rows read on this rank since the last call. Called from worker threads.
     fn rows(&self, rows: u64);
+
+    /// A pass is about to be made: `take` copies what a later process needs to make it. Called on every rank, with the same
+    /// state on all of them.
+    fn stand(&self, _take: &dyn Fn() -> Checkpoint) {}
 }
 
 /// A training that nobody watches.
@@ -165,8 +169,8 @@ pub struct Company<'a> {
     pub comm: &'a dyn Communicator,
     /// Who is told of every pass.
     pub watch: &'a dyn TrainWatch,
-    /// Who may ask to stop. On several ranks, rank 0's wish counts, between passes.
+    /// Who may ask to stop. On several ranks any may; all stop together.
     pub cancel: &'a Cancel,
 }
 
-pub use crate::engine::drive::train;
+pub use crate::engine::drive::{State, train};

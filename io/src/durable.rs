@@ -239,6 +239,15 @@ fn recover(output: &Path, partial: &Path, old: &Path) -> Result<()> {
     }
 }
 
+/// Holds other processes off a folder as long as the result lives; none where the folder is not there. A file system without
+/// locks holds off nobody.
+///
+/// # Errors
+/// [`Error::Usage`] when another process has it, [`Error::Io`] when it cannot be opened.
+pub fn lock_folder(folder: &Path) -> Result<Option<File>> {
+    lock_leftover(folder)
+}
+
 /// The lock of a leftover, or none when there is no leftover.
 fn lock_leftover(partial: &Path) -> Result<Option<File>> {
     match File::open(partial) {

@@ -3,6 +3,8 @@
 //! Implementations: [`Solo`] (one process, nothing to do), [`crate::threads`] (ranks as threads of one process) and,
 //! with the feature `mpi`, ranks started by mpirun or srun.
 
+use std::time::Duration;
+
 /// A failed exchange between ranks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CommError {
@@ -131,6 +133,10 @@ pub trait Communicator: Send + Sync {
     /// # Errors
     /// [`CommError`] when a rank is lost or failed.
     fn barrier(&self) -> Result<()>;
+
+    /// From now on a rank that stays silent for so long counts as lost; `None` waits for ever. It must exceed the longest time
+    /// by which one rank may be ahead of another. Given alike on all ranks, between exchanges.
+    fn set_patience(&self, _patience: Option<Duration>) {}
 
     /// Tells the other ranks that this one failed and stops taking part: ranks as threads get
     /// [`CommError::PeerFailed`] with `message` from whatever they wait on; under MPI the launcher ends every process,

@@ -1,6 +1,7 @@
 //! [`Group`]: a [`Communicator`] over any [`Transport`].
 
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use crate::algorithm::{Algorithm, Settings};
 use crate::communicator::{CommError, Communicator, Pending, Result};
@@ -32,12 +33,13 @@ impl<T: Transport> Group<T> {
     }
 
     /// How the group works.
-    pub fn settings(&self) -> &Settings {
-        &self.settings
+    pub fn settings(&self) -> Settings {
+        Settings { patience: self.transport.patience(), ..self.settings }
     }
 
     /// The same ranks, working by other settings from now on (given alike on all ranks).
     pub fn set(&mut self, settings: Settings) {
+        self.transport.set_patience(settings.patience);
         self.settings = settings;
     }
 
@@ -56,7 +58,7 @@ impl<T: Transport> Group<T> {
         E: Element,
         A: Fn(E, E) -> E,
     {
-        let algorithm = self.settings.chosen(size_of_val(values), false);
+        let algorithm = self.settings().chosen(size_of_val(values), false);
         let operation = self.next_operation();
         let (transport, settings) = (&self.transport, &self.settings);
         let way = match algorithm {
@@ -141,7 +143,7 @@ impl<T: Transport> Communicator for Group<T> {
     }
 
     fn all_reduce(&self, sum: &mut [i64]) -> Result<()> {
-        if self.settings.chosen(size_of_val(sum), true) == Algorithm::Mpi
+        if self.settings().chosen(size_of_val(sum), true) == Algorithm::Mpi
             && let Some(done) = self.transport.native_all_reduce(sum)
         {
             return done;
@@ -150,7 +152,7 @@ impl<T: Transport> Communicator for Group<T> {
     }
 
     fn all_reduce_vec(&self, sum: &mut Vec<i64>) -> Result<()> {
-        if self.settings.chosen(size_of_val(&sum[..]), true) == Algorithm::Ring {
+        if self.settings().chosen(size_of_val(&sum[..]), true) == Algorithm::Ring {
             self.ring_in_place(sum)
         } else {
             self.all_reduce(sum)
@@ -175,6 +177,10 @@ impl<T: Transport> Communicator for Group<T> {
 
     fn barrier(&self) -> Result<()> {
         spread::barrier(self)
+    }
+
+    fn set_patience(&self, patience: Option<Duration>) {
+        self.transport.set_patience(patience);
     }
 
     fn abort(&self, message: &str, exit_code: i32) {

@@ -14,7 +14,7 @@ use std::time::Duration;
 use crate::algorithm::Settings;
 use crate::communicator::{CommError, Communicator, Result};
 use crate::group::Group;
-use crate::transport::{Pool, Tag, Transport};
+use crate::transport::{Patience, Pool, Tag, Transport};
 
 /// Runs `body` on `ranks` threads and returns what each rank returned, in rank order.
 ///
@@ -123,7 +123,7 @@ pub struct ThreadTransport {
     hub: Arc<Hub>,
     expected: Mutex<HashMap<(usize, Tag), VecDeque<usize>>>,
     pool: Mutex<Pool>,
-    patience: Option<Duration>,
+    patience: Patience,
 }
 
 /// The transports of a new group, in rank order.
@@ -131,8 +131,13 @@ pub struct ThreadTransport {
 pub fn transports(ranks: usize, patience: Option<Duration>) -> Vec<ThreadTransport> {
     let inboxes = (0..ranks).map(|_| Inbox::default()).collect();
     let hub = Arc::new(Hub { inboxes, failed: OnceLock::new() });
-    let new =
-        |rank| ThreadTransport { rank, hub: hub.clone(), expected: Mutex::default(), pool: Mutex::default(), patience };
+    let new = |rank| ThreadTransport {
+        rank,
+        hub: hub.clone(),
+        expected: Mutex::default(),
+        pool: Mutex::default(),
+        patience: Patience::new(patience),
+    };
     (0..ranks).map(new).collect()
 }
 
@@ -231,7 +236,11 @@ impl Transport for ThreadTransport {
     }
 
     fn patience(&self) -> Option<Duration> {
-        self.patience
+        self.patience.get()
+    }
+
+    fn set_patience(&self, patience: Option<Duration>) {
+        self.patience.set(patience);
     }
 
     fn abort(&self, message: &str, _exit_code: i32) {

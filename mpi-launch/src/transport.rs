@@ -3,10 +3,33 @@
 //! Buffers are owned: a message is given away with `send` and comes into being with `poll`. So no borrowed memory is
 //! ever in flight, an abandoned exchange cannot dangle, and a rank of the ring forwards the very buffer it received.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::communicator::{CommError, Result};
 use crate::window::{Copied, Lent};
+
+/// A patience that may change while exchanges wait.
+#[derive(Debug, Default)]
+pub(crate) struct Patience(AtomicU64);
+
+impl Patience {
+    pub(crate) fn new(patience: Option<Duration>) -> Self {
+        let own = Self::default();
+        own.set(patience);
+        own
+    }
+
+    pub(crate) fn set(&self, patience: Option<Duration>) {
+        // 0 stands for ever; the most that the number holds is five centuries.
+        let nanoseconds = patience.map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).max(1));
+        self.0.store(nanoseconds, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> Option<Duration> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|time| *time > 0).map(Duration::from_nanos)
+    }
+}
 
 /// Names a stream of messages between two ranks. Messages of one tag from one rank arrive in the order they were sent;
 /// streams do not overtake or disturb each other.
@@ -89,6 +112,9 @@ pub trait Transport: Send + Sync {
 
     /// How long a rank may stay silent before it counts as lost; `None`: for ever.
     fn patience(&self) -> Option<Duration>;
+
+    /// From now on a rank may stay silent so long.
+    fn set_patience(&self, patience: Option<Duration>);
 
     /// Element-wise wrapping sum by the library's own collective, where there is one.
     fn native_all_reduce(&self, _sum: &mut [i64]) -> Option<Result<()>> {

@@ -22,7 +22,7 @@ use mpi::ffi;
 use crate::algorithm::Settings;
 use crate::communicator::{CommError, Result};
 use crate::group::Group;
-use crate::transport::{Pool, Tag, Transport};
+use crate::transport::{Patience, Pool, Tag, Transport};
 use crate::window::{Copied, Lent};
 use lease::{Lease, Leased};
 
@@ -46,7 +46,7 @@ pub fn library() -> String {
 pub struct World {
     rank: usize,
     size: usize,
-    patience: Option<Duration>,
+    patience: Patience,
     state: Mutex<State>,
 }
 
@@ -142,6 +142,7 @@ impl World {
             _universe: universe,
         };
         let count = |number: c_int| usize::try_from(number).map_err(|_| launch("MPI gave a negative rank or size"));
+        let patience = Patience::new(patience);
         Ok(Self { rank: count(rank)?, size: count(size)?, patience, state: Mutex::new(state) })
     }
 
@@ -356,7 +357,11 @@ impl Transport for World {
     }
 
     fn patience(&self) -> Option<Duration> {
-        self.patience
+        self.patience.get()
+    }
+
+    fn set_patience(&self, patience: Option<Duration>) {
+        self.patience.set(patience);
     }
 
     fn native_all_reduce(&self, sum: &mut [i64]) -> Option<Result<()>> {

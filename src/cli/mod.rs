@@ -11,6 +11,7 @@ mod doctor;
 mod evaluate;
 mod ingest;
 mod inspect;
+mod job;
 mod options;
 mod predict;
 mod quickstart;
@@ -22,14 +23,19 @@ mod verify;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
-use mpi_launch::launch;
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+use mpi_launch::{CommError, Settings, Solo, launch};
 
 use crate::error::{Error, Result};
-use crate::report::failure;
+use crate::report::{Report, failure};
 
-pub use session::Session;
+pub use session::{Ranks, Session};
+
+/// How long a rank that finds a fault in its launch waits for rank 0 to say it.
+const TIME_TO_SPEAK: Duration = Duration::from_secs(2);
 
 /// Trains machine-learning models on data larger than memory, at the speed of the disk and of the memory bus.
 #[derive(Debug, Parser)]
@@ -78,23 +84,60 @@ enum Command {
     Completions(completions::Arguments),
 }
 
-/// The program: parses the command line, runs the command, prints a failure, and gives the exit code.
+/// The program: joins the ranks, parses the command line, runs the command, prints a failure, and gives the exit code.
 pub fn main() -> ExitCode {
     failure::install_panic_hook();
+    let ranks = match connect() {
+        Ok(ranks) => ranks,
+        Err(error) => return refuse_launch(&error),
+    };
+    if ranks.size() > 1 {
+        failure::name_rank(crate::ranks::name(&*ranks));
+    }
     // The panic hook has printed by the time this catches; what is left is the exit code.
-    let outcome = std::panic::catch_unwind(|| run(std::env::args_os().collect()));
-    match outcome {
-        Ok(Ok(())) => ExitCode::SUCCESS,
-        Ok(Err(error)) if reader_is_gone(&error) => ExitCode::SUCCESS,
-        Ok(Err(error)) => {
-            // Every rank finds the same fault in how it was launched: one of them says so.
-            if !matches!(error, Error::Comm(mpi_launch::CommError::Launch(_))) || launch::speaks() {
+    let run = std::panic::AssertUnwindSafe(|| run(std::env::args_os().collect(), &ranks));
+    let Ok(outcome) = std::panic::catch_unwind(run) else {
+        ranks.abort("internal fault", i32::from(crate::error::EXIT_FAILURE));
+        return ExitCode::from(crate::error::EXIT_FAILURE);
+    };
+    let outcome = match outcome {
+        Err(error) if reader_is_gone(&error) => Ok(()),
+        outcome => outcome,
+    };
+    let code = match crate::ranks::agree_with_first(&*ranks, outcome) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Every rank finds the same fault in how it was launched: one of them says so.
+        Err(error @ Error::Comm(CommError::Launch(_))) => refuse_launch(&error),
+        Err(error) => {
+            if !matches!(error, Error::Elsewhere { .. }) {
                 failure::print(&error);
             }
             ExitCode::from(error.exit_code())
         }
+    };
+    // The launcher ends all ranks at the first that fails: not before it is said why.
+    match ranks.barrier() {
+        Ok(()) => code,
         Err(_) => ExitCode::from(crate::error::EXIT_FAILURE),
     }
+}
+
+/// The ranks of the launcher, or this process alone.
+fn connect() -> Result<Ranks> {
+    if cfg!(feature = "mpi") {
+        return Ok(launch::connect(Settings::default())?.into());
+    }
+    Ok(Arc::new(Solo))
+}
+
+/// A fault in how the ranks were launched, which each of them finds: one says it, the others give it the time to.
+fn refuse_launch(error: &Error) -> ExitCode {
+    if launch::speaks() {
+        failure::print(error);
+    } else {
+        std::thread::sleep(TIME_TO_SPEAK);
+    }
+    ExitCode::from(error.exit_code())
 }
 
 /// True when the reader of standard output went away (`| head`): nobody is left to tell, and nothing is wrong.
@@ -126,32 +169,46 @@ pub fn check<S: AsRef<str>>(words: &[S]) -> Result<()> {
 }
 
 /// Parse and run.
-fn run(arguments: Vec<OsString>) -> Result<()> {
-    let Some(matches) = parse(arguments)? else { return Ok(()) };
+fn run(arguments: Vec<OsString>, ranks: &Ranks) -> Result<()> {
+    let Some(matches) = parse(arguments, ranks.rank() == 0)? else { return Ok(()) };
     let cli = Cli::from_arg_matches(&matches).map_err(|error| usage(&error))?;
     if !matches!(cli.command, Command::Doctor(_) | Command::Completions(_)) {
         refuse_ranks_without_mpi()?;
     }
     match &cli.command {
+        Command::Train(arguments) => train::run(arguments, &matches, ranks),
+        Command::Resume(arguments) => resume::run(arguments, ranks),
+        _ if ranks.rank() > 0 => Ok(()),
+        command => run_alone(command, &matches, ranks.size()),
+    }
+}
+
+/// The commands that rank 0 runs alone while the others wait for its end.
+fn run_alone(command: &Command, matches: &ArgMatches, ranks: usize) -> Result<()> {
+    if let (Some((name, own)), true) = (matches.subcommand(), ranks > 1) {
+        let quiet = matches!(own.try_get_one::<bool>("quiet"), Ok(Some(true)));
+        Report::new(quiet, false).note(&format!("{name} runs on rank 0 alone; the other {} wait for it", ranks - 1));
+    }
+    match command {
         Command::Quickstart(arguments) => quickstart::run(arguments),
         Command::Ingest(arguments) => ingest::run(arguments),
-        Command::Train(arguments) => train::run(arguments, &matches),
         Command::Evaluate(arguments) => evaluate::run(arguments),
         Command::Predict(arguments) => predict::run(arguments),
         Command::Inspect(arguments) => inspect::run(arguments),
         Command::Verify(arguments) => verify::run(arguments),
-        Command::Resume(arguments) => resume::run(arguments),
         Command::Doctor(arguments) => doctor::run(arguments),
         Command::Completions(arguments) => completions::run(arguments, &mut Cli::command()),
+        Command::Train(_) | Command::Resume(_) => Ok(()),
     }
 }
 
 /// The matches of the command line with the `--config` file under it; none when help or the version was printed.
-fn parse(mut arguments: Vec<OsString>) -> Result<Option<clap::ArgMatches>> {
+/// where `speaks`.
+fn parse(mut arguments: Vec<OsString>, speaks: bool) -> Result<Option<ArgMatches>> {
     let command = Cli::command();
     let matches = match command.clone().try_get_matches_from(&arguments) {
         Ok(matches) => matches,
-        Err(error) => return refuse_or_help(&error).map(|()| None),
+        Err(error) => return refuse_or_help(&error, speaks).map(|()| None),
     };
     let more = config::arguments(&command, &matches)?;
     if more.is_empty() {
@@ -162,15 +219,18 @@ fn parse(mut arguments: Vec<OsString>) -> Result<Option<clap::ArgMatches>> {
 }
 
 /// Help and version are printed; everything else is a usage error.
-fn refuse_or_help(error: &clap::Error) -> Result<()> {
+fn refuse_or_help(error: &clap::Error, speaks: bool) -> Result<()> {
     use clap::error::ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};
     match error.kind() {
+        DisplayHelp | DisplayVersion if !speaks => Ok(()),
         DisplayHelp | DisplayVersion => {
             let text = error.render();
-            crate::report::Report::new(true, false).help(&text.to_string(), &text.ansi().to_string())
+            Report::new(true, false).help(&text.to_string(), &text.ansi().to_string())
         }
         DisplayHelpOnMissingArgumentOrSubcommand => {
-            crate::report::Report::new(true, false).help_as_error(&error.render().to_string());
+            if speaks {
+                Report::new(true, false).help_as_error(&error.render().to_string());
+            }
             Err(Error::usage("no command given. Begin with `gristmill quickstart`, or see `gristmill --help`"))
         }
         _ => Err(usage(error)),

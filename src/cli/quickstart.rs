@@ -14,8 +14,8 @@ use gristmill_io::recipe::{self, Recipe};
 use gristmill_io::roles::Roles;
 use serde_json::{Value, json};
 
+use super::job::execute;
 use super::options::{MachineOptions, OutputOptions, ReadingOptions, TrainingOptions};
-use super::train::execute;
 use super::{Session, predict, summary};
 use crate::error::{Error, Result};
 use crate::evaluate;
@@ -25,6 +25,7 @@ use crate::predict::output::Format;
 use crate::predict::run::{self as prediction, on_source};
 use crate::report::{Table, number};
 use crate::run::Model;
+use crate::run::checkpoint::Keeping;
 use crate::run::folder::write_json;
 use crate::run::write::{self, Job};
 use crate::train::Start;
@@ -171,8 +172,9 @@ impl Tour<'_> {
         let plan = request.over(flags).resolve()?;
         let config = toml::to_string(&plan).unwrap_or_default();
         let output = self.at("run");
-        let job = Job { dataset, plan, output: &output, force: false, config };
-        let (trained, measured) = execute(&job, Start::Cold, self.session)?;
+        let job = Job { dataset, plan, output: &output, force: false, config, keeping: Keeping::default() };
+        let (trained, measured) = execute(&job, Start::Cold, 0, self.session)?
+            .ok_or_else(|| Error::usage("quickstart is for one process"))?;
         let lines = write::table(&trained, &measured, &job).text(3);
         self.step(3, "train logistic regression", &lines)?;
         Ok(write::summary(&trained, &measured, &job))

@@ -1,17 +1,19 @@
-//! `gristmill resume RUN`: go on where an interrupted training stopped, to the same bits.
+//! `gristmill resume RUN`: go on where an interrupted training stopped, to the same bits, on any number of threads and ranks.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use gristmill_io::dataset::Dataset;
 
-use super::Session;
-use super::options::{MachineOptions, OutputOptions};
-use super::train::run_job;
+use super::job::{run_job, shared};
+use super::options::{CheckpointOptions, MachineOptions, OutputOptions};
+use super::session::{Ranks, Session};
 use crate::error::{Error, Result};
+use crate::ranks;
 use crate::run::Model;
-use crate::run::folder::{CHECKPOINT_FILE, CONFIG_FILE};
-use crate::run::write::{Interruption, Job};
+use crate::run::checkpoint::{self, Interruption};
+use crate::run::folder::CONFIG_FILE;
+use crate::run::write::Job;
 use crate::train::Start;
 
 /// Arguments of `resume`.
@@ -22,6 +24,8 @@ pub struct Arguments {
     #[command(flatten)]
     machine: MachineOptions,
     #[command(flatten)]
+    checkpoints: CheckpointOptions,
+    #[command(flatten)]
     output: OutputOptions,
 }
 
@@ -29,26 +33,79 @@ pub struct Arguments {
 ///
 /// # Errors
 /// When there is nothing to resume, or data or configuration have changed.
-pub fn run(arguments: &Arguments) -> Result<()> {
-    let session = Session::new(&arguments.output)?;
+pub fn run(arguments: &Arguments, ranks: &Ranks) -> Result<()> {
+    let session = Session::among(&arguments.output, ranks, arguments.checkpoints.rank_timeout)?;
     resume(arguments, &session).map_err(|error| session.explain(error))
 }
 
 fn resume(arguments: &Arguments, session: &Session) -> Result<()> {
-    let path = arguments.run.join(CHECKPOINT_FILE);
-    if !path.is_file() {
-        let why = if Model::is_at(&arguments.run) { "the training is complete" } else { "no interrupted training" };
-        return Err(Error::usage(format!("{}: nothing to resume: {why}", arguments.run.display())));
-    }
-    let text = std::fs::read(&path).map_err(|e| gristmill_io::Error::io(&path, "cannot read", e))?;
-    let interruption: Interruption = serde_json::from_slice(&text)
-        .map_err(|error| Error::File { path, message: format!("no checkpoint of gristmill: {error}") })?;
-    let config = std::fs::read_to_string(arguments.run.join(CONFIG_FILE)).unwrap_or_default();
-    let dataset = Dataset::open(&interruption.dataset)?;
-    let mut plan = interruption.checkpoint.plan.clone();
+    let keeping = arguments.checkpoints.keeping()?;
     arguments.machine.threads()?;
+    let (number, interruption) = found(&arguments.run, session)?;
+    let dataset = shared(session, || {
+        Dataset::open(&interruption.dataset).map_err(|error| {
+            Error::usage(format!(
+                "the dataset of {} cannot be opened any more: {error}. Put it back where it was",
+                arguments.run.display()
+            ))
+        })
+    })?;
+    let mut plan = interruption.checkpoint.plan.clone();
     plan.threads = arguments.machine.threads.unwrap_or(plan.threads);
     plan.memory = arguments.machine.memory.or(plan.memory);
-    let job = Job { dataset: &dataset, plan, output: &arguments.run, force: true, config };
-    run_job(&job, Start::Resume(Box::new(interruption.checkpoint)), session)
+    let config = interruption.config;
+    let job = Job { dataset: &dataset, plan, output: &arguments.run, force: true, config, keeping };
+    run_job(&job, Start::Resume(Box::new(interruption.checkpoint)), number, session)
+}
+
+/// The newest whole checkpoint and its number, as rank 0 finds them, on every rank.
+fn found(run: &Path, session: &Session) -> Result<(u64, Interruption)> {
+    let comm = &*session.ranks;
+    let first = if comm.rank() == 0 { newest(run, session).map(Some) } else { Ok(None) };
+    let first = ranks::agree_with_first(comm, first)?;
+    if comm.size() == 1
+        && let Some(found) = first
+    {
+        return Ok(found);
+    }
+    let unreadable =
+        |error: serde_json::Error| Error::usage(format!("rank 0's checkpoint cannot be passed on: {error}"));
+    let mut bytes = serde_json::to_vec(&first).map_err(unreadable)?;
+    comm.broadcast(&mut bytes, 0)?;
+    let found: Option<(u64, Interruption)> = serde_json::from_slice(&bytes).map_err(unreadable)?;
+    found.ok_or_else(|| Error::usage("rank 0 found no checkpoint"))
+}
+
+fn newest(run: &Path, session: &Session) -> Result<(u64, Interruption)> {
+    let Some((number, interruption, notes)) = checkpoint::newest(run)? else {
+        let why = match (Model::is_at(run), run.is_dir()) {
+            (true, _) => "the training is complete",
+            (false, true) => "no checkpoint of a training",
+            (false, false) => "there is no such run; a training that ended before its first checkpoint leaves nothing",
+        };
+        return Err(Error::usage(format!("{}: nothing to resume: {why}", run.display())));
+    };
+    notes.iter().for_each(|note| session.report.note(note));
+    check_configuration(run, &interruption.config)?;
+    Ok((number, interruption))
+}
+
+/// The configuration beside the checkpoints must be the one they were made under.
+fn check_configuration(run: &Path, made_under: &str) -> Result<()> {
+    let path = run.join(CONFIG_FILE);
+    let now = std::fs::read_to_string(&path).map_err(|e| gristmill_io::Error::io(&path, "cannot read", e))?;
+    if now == made_under {
+        return Ok(());
+    }
+    let without = |text: &str, other: &str| -> Vec<String> {
+        text.lines().filter(|line| !other.lines().any(|known| known == *line)).map(|line| format!("'{line}'")).collect()
+    };
+    let (new, old) = (without(&now, made_under).join(", "), without(made_under, &now).join(", "));
+    let or_nothing = |text: String| if text.is_empty() { "nothing".to_string() } else { text };
+    Err(Error::usage(format!(
+        "{} has changed since the checkpoint: it has {} where {} was. Undo the change, or train again from the start",
+        path.display(),
+        or_nothing(new),
+        or_nothing(old)
+    )))
 }

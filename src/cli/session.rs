@@ -1,30 +1,44 @@
 //! What every command has around it: where to print, who may ask to stop, and the ranks.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
 use gristmill_io::watch::Cancel;
+use mpi_launch::{Communicator, Solo};
 
 use super::options::OutputOptions;
 use crate::error::{Error, Result};
 use crate::report::Report;
 
+/// The ranks that run a command together; of one process started by hand, itself alone.
+pub type Ranks = Arc<dyn Communicator>;
+
 /// Around a command.
-#[derive(Debug)]
 pub struct Session {
     /// Where it prints.
     pub report: Report,
     /// The request to stop, set by SIGINT and SIGTERM.
     pub cancel: Cancel,
-    signal: std::sync::Arc<std::sync::atomic::AtomicUsize>,
+    /// The request for a checkpoint, set by SIGUSR1.
+    pub asked: Arc<AtomicBool>,
+    /// Who runs the command together.
+    pub ranks: Ranks,
+    /// How long a rank may be silent in a pass; none: for ever.
+    pub rank_timeout: Option<Duration>,
+    signal: Arc<AtomicUsize>,
 }
 
 impl Session {
-    /// A session that prints as asked and stops at SIGINT and SIGTERM; a second signal ends the process at once.
+    /// Of a command that one process runs: prints as asked and stops at SIGINT and SIGTERM; a second signal ends the process
+    /// at once.
     ///
     /// # Errors
     /// When the system refuses the signal handlers.
     pub fn new(output: &OutputOptions) -> Result<Session> {
         use signal_hook::consts::{SIGINT, SIGTERM};
         let cancel = Cancel::new();
-        let signal = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let signal = Arc::new(AtomicUsize::new(0));
         for (number, code) in [(SIGINT, crate::error::EXIT_SIGINT), (SIGTERM, crate::error::EXIT_SIGTERM)] {
             // Order matters: the first signal finds the flag down and only sets it, the second one ends the process.
             signal_hook::flag::register_conditional_shutdown(number, i32::from(code), cancel.flag())
@@ -32,12 +46,28 @@ impl Session {
                 .and_then(|_| signal_hook::flag::register(number, cancel.flag()))
                 .map_err(|error| gristmill_io::Error::io("signals", "cannot be handled", error))?;
         }
-        Ok(Session { report: Report::new(output.quiet, output.json), cancel, signal })
+        let report = Report::new(output.quiet, output.json);
+        Ok(Session { report, cancel, asked: Arc::default(), ranks: Arc::new(Solo), rank_timeout: None, signal })
+    }
+
+    /// Of a command that all ranks run, and rank 0 alone prints for; SIGUSR1 asks for a checkpoint.
+    ///
+    /// # Errors
+    /// As [`Session::new`].
+    pub fn among(output: &OutputOptions, ranks: &Ranks, rank_timeout: Option<Duration>) -> Result<Session> {
+        let mut session = Session { rank_timeout, ..Session::new(output)? };
+        signal_hook::flag::register(signal_hook::consts::SIGUSR1, Arc::clone(&session.asked))
+            .map_err(|error| gristmill_io::Error::io("signals", "cannot be handled", error))?;
+        session.ranks = Arc::clone(ranks);
+        if ranks.rank() != 0 {
+            session.report = Report::silent();
+        }
+        Ok(session)
     }
 
     /// The error with the signal that caused it, so that the exit code says which it was.
     pub fn explain(&self, error: Error) -> Error {
-        let signal = self.signal.load(std::sync::atomic::Ordering::Relaxed) as i32;
+        let signal = self.signal.load(Ordering::Relaxed) as i32;
         match error {
             // What fails after a signal fails because of it (standard input that ends, for one).
             _ if signal != 0 => Error::Interrupted { signal },

@@ -60,6 +60,8 @@ pub struct Gram {
 }
 
 const STOP: usize = 0;
+/// A rank that left counts so much in the stop cell, more than there can be ranks that only ask.
+const LEFT: i64 = 1 << 32;
 const LOSS: usize = 1;
 const RESIDUAL: usize = 3;
 const WEIGHT: usize = 5;
@@ -151,6 +153,16 @@ impl Cells {
     /// Notes that this rank was asked to stop.
     pub fn ask_to_stop(&self, cells: &mut [i64]) {
         cells[STOP] += 1;
+    }
+
+    /// Notes that this rank left the pass before its end.
+    pub fn leave(&self, cells: &mut [i64]) {
+        cells[STOP] += LEFT;
+    }
+
+    /// True when some rank left the pass before its end: the sums are not those of all rows.
+    pub fn is_left(&self, cells: &[i64]) -> bool {
+        cells[STOP] >= LEFT
     }
 
     /// True when some rank was asked to stop.

@@ -24,10 +24,11 @@ use crate::optim::{
     Collect, Evaluation, Limits, Outcome, Penalty, Sample, Solver, Status, cholesky, coordinate_descent,
 };
 use crate::plan::{SolverName, Strengths, TrainPlan};
+use crate::ranks;
 use crate::train::{Checkpoint, Company, Ended, Fitted, PassReport, Start, Trained};
 
 /// Version of [`Checkpoint`].
-pub const CHECKPOINT_FORMAT: u32 = 1;
+pub const CHECKPOINT_FORMAT: u32 = 2;
 /// Means further than this from 0, in deviations, make products of a Gram matrix lose digits in `f32`.
 const OFF_CENTRE: f64 = 16.0;
 /// A closed form's path is solved at least to this share of the objective.
@@ -38,7 +39,7 @@ const CLOSED_TOLERANCE: f64 = 1e-9;
 /// # Errors
 /// When plan and data do not fit, data cannot be read, or a rank is lost.
 pub fn train(dataset: &Dataset, plan: &TrainPlan, start: Start, company: &Company<'_>) -> Result<Ended> {
-    let mut setup = Setup::new(dataset, plan, company)?;
+    let mut setup = ranks::agree(company.comm, Setup::new(dataset, plan, company))?;
     let totals = weights::totals(&setup)?;
     setup.weight_max = totals.weight_max;
     answer::check_totals(&setup, &totals)?;
@@ -65,10 +66,11 @@ struct Training<'a, R: Real> {
 }
 
 /// The part of a checkpoint that is the solver's.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct State {
-    machine: Machine,
+pub struct State {
+    /// The solver on its way; none for a closed form, which has a single pass.
+    machine: Option<Machine>,
     history: Vec<PassReport>,
     rows_read: u64,
 }
@@ -111,18 +113,19 @@ impl<'a, R: Real + Default> Training<'a, R> {
     }
 
     fn run(self, start: Start) -> Result<Ended> {
-        match self.solver {
-            SolverName::Cholesky | SolverName::CoordinateDescent => self.closed_form(),
-            _ => self.iterate(start),
-        }
+        if self.is_iterative() { self.iterate(start) } else { self.closed_form(start) }
     }
 
     /// One pass, then every configuration from it.
-    fn closed_form(mut self) -> Result<Ended> {
+    fn closed_form(mut self, start: Start) -> Result<Ended> {
+        if let Start::Resume(checkpoint) = start {
+            self.check(&checkpoint)?;
+        }
         let zero = vec![0.0; self.setup.space.coordinates()];
         let none = Penalty::none(zero.len());
+        self.setup.company.watch.stand(&|| self.checkpoint(None));
         let Made::Whole(found, _) = self.pass(&zero, Want::Gram, Sample::ALL, &none, 0)? else {
-            return Err(Error::from(IoError::Interrupted));
+            return Ok(self.interrupted(None));
         };
         let metric = self.setup.space.metric();
         let Some(quadratic) = Quadratic::new(found, self.plan.intercept, metric) else {
@@ -160,14 +163,15 @@ impl<'a, R: Real + Default> Training<'a, R> {
                 None => self.machine(*step, point)?,
             };
             let outcome = loop {
+                self.setup.company.watch.stand(&|| self.checkpoint(Some(&machine)));
                 let request = machine.request();
                 let want = if request.collect == Collect::Hessian { Want::Hessian } else { Want::Gradient };
                 let penalty = self.penalty(*step);
                 match self.pass(request.point, want, request.sample, &penalty, number)? {
-                    Made::Interrupted => return self.checkpoint(machine),
+                    Made::Interrupted => return Ok(self.interrupted(Some(&machine))),
                     Made::Whole(found, stop) => match machine.absorb(found) {
                         Status::Done(outcome) => break *outcome,
-                        Status::Continue if stop => return self.checkpoint(machine),
+                        Status::Continue if stop => return Ok(self.interrupted(Some(&machine))),
                         Status::Continue => {}
                     },
                 }
@@ -205,33 +209,44 @@ impl<'a, R: Real + Default> Training<'a, R> {
                 Ok((self.setup.space.from_stored(&stored), None))
             }
             Start::Resume(checkpoint) => {
-                let state = self.check(&checkpoint)?;
-                self.models = checkpoint.models;
-                self.answer.warnings = checkpoint.warnings;
+                self.check(&checkpoint)?;
+                let Checkpoint { models, state, warnings, passes, .. } = *checkpoint;
+                self.models = models;
+                self.answer.warnings = warnings;
+                self.answer.passes = passes;
                 self.answer.rows_read = state.rows_read;
                 self.history = state.history;
-                Ok((Vec::new(), Some(state.machine)))
+                Ok((Vec::new(), state.machine))
             }
         }
     }
 
-    fn check(&self, checkpoint: &Checkpoint) -> Result<State> {
+    fn check(&self, checkpoint: &Checkpoint) -> Result<()> {
         let refuse = |why: String| Err(Error::usage(format!("the checkpoint cannot be resumed: {why}")));
         if checkpoint.format != CHECKPOINT_FORMAT {
             return refuse(format!("it has format {}, this build reads {CHECKPOINT_FORMAT}", checkpoint.format));
         }
-        if checkpoint.fingerprint != self.setup.dataset.manifest().fingerprint {
-            return refuse("the dataset has changed since. Train again from the start".into());
+        let fingerprint = &self.setup.dataset.manifest().fingerprint;
+        if checkpoint.fingerprint != *fingerprint {
+            return refuse(format!(
+                "the dataset has changed since: {} has fingerprint {fingerprint}, it was {}. Restore it, or train again from \
+                 the start",
+                self.setup.dataset.folder().display(),
+                checkpoint.fingerprint
+            ));
         }
-        // Threads, memory and tier never change the model.
-        let fixed = |plan: &TrainPlan| TrainPlan { threads: 0, memory: None, tier: None, ..plan.clone() };
-        if fixed(&checkpoint.plan) != fixed(self.plan) {
-            return refuse("its configuration is another. Resume with the one in its run folder".into());
+        let differing = self.plan.differences(&checkpoint.plan);
+        if !differing.is_empty() {
+            return refuse(format!("its configuration is another: {}. Resume with the same one", differing.join(", ")));
         }
-        match serde_json::from_value(checkpoint.state.clone()) {
-            Ok(state) => Ok(state),
-            Err(e) => refuse(format!("its solver state is damaged: {e}")),
+        if checkpoint.state.machine.is_none() && self.is_iterative() {
+            return refuse(format!("it holds no state of solver '{}'", self.solver.name()));
         }
+        Ok(())
+    }
+
+    fn is_iterative(&self) -> bool {
+        !matches!(self.solver, SolverName::Cholesky | SolverName::CoordinateDescent)
     }
 
     fn penalty(&self, strengths: Strengths) -> Penalty {
@@ -323,18 +338,20 @@ impl<'a, R: Real + Default> Training<'a, R> {
         Ok(Ended::Trained(Box::new(trained)))
     }
 
-    fn checkpoint(self, machine: Machine) -> Result<Ended> {
-        let state = State { machine, history: self.history, rows_read: self.answer.rows_read };
-        let state = serde_json::to_value(state)
-            .map_err(|e| Error::Sum(format!("the solver's state cannot be written: {e}")))?;
-        Ok(Ended::Interrupted(Box::new(Checkpoint {
+    fn interrupted(&self, machine: Option<&Machine>) -> Ended {
+        Ended::Interrupted(Box::new(self.checkpoint(machine)))
+    }
+
+    /// Where this training stands between passes.
+    fn checkpoint(&self, machine: Option<&Machine>) -> Checkpoint {
+        Checkpoint {
             format: CHECKPOINT_FORMAT,
             plan: self.plan.clone(),
             fingerprint: self.setup.dataset.manifest().fingerprint.clone(),
-            models: self.models,
-            state,
-            warnings: self.answer.warnings,
+            models: self.models.clone(),
+            state: State { machine: machine.cloned(), history: self.history.clone(), rows_read: self.answer.rows_read },
+            warnings: self.answer.warnings.clone(),
             passes: self.answer.passes,
-        })))
+        }
     }
 }

@@ -12,8 +12,9 @@
 use std::ops::Range;
 use std::time::Instant;
 
+use gristmill_io::Error as IoError;
 use gristmill_io::tiles::{Pick, ScanReport};
-use gristmill_io::watch::{Cancel, Progress};
+use gristmill_io::watch::Progress;
 use gristmill_kernels::ops::gram::{GramLayout, GramRows, GramScratch, GramSums};
 use gristmill_kernels::tile::Grain;
 use gristmill_kernels::{Kernels, LossSums, Real};
@@ -143,13 +144,23 @@ impl<R: Real + Default> Passes<R> {
         for worker in &mut self.workers {
             worker.prepare(setup, &cells, order);
         }
-        let report = scan(&job, &mut self.workers, grains_every)?;
+        let scanned = scan(&job, &mut self.workers, grains_every);
+        let comm = setup.company.comm;
+        let left = matches!(scanned, Err(Error::Data(IoError::Interrupted)));
+        // A rank that is asked to stop may not leave the others alone in the sum: the wish travels with it.
+        let report = if left && comm.size() > 1 { ScanReport::default() } else { scanned? };
         let reducing = Instant::now();
-        let sum = self.merge();
+        let Some(sum) = self.merge() else { return Err(Error::usage("a pass needs at least one thread")) };
         if setup.company.cancel.requested() {
             cells.ask_to_stop(sum);
         }
-        setup.company.comm.all_reduce(sum)?;
+        if left {
+            cells.leave(sum);
+        }
+        comm.all_reduce_vec(sum)?;
+        if cells.is_left(sum) {
+            return Err(Error::from(IoError::Interrupted));
+        }
         Ok(Found {
             loss: cells.loss(sum),
             gradient: cells.gradient(sum),
@@ -175,14 +186,14 @@ impl<R: Real + Default> Passes<R> {
     }
 
     /// The workers' sums, added into the first's.
-    fn merge(&mut self) -> &mut [i64] {
-        let Some((first, others)) = self.workers.split_first_mut() else { return &mut [] };
+    fn merge(&mut self) -> Option<&mut Vec<i64>> {
+        let (first, others) = self.workers.split_first_mut()?;
         for worker in others {
             for (sum, cell) in first.cells.iter_mut().zip(&worker.cells) {
                 *sum = sum.wrapping_add(*cell);
             }
         }
-        &mut first.cells
+        Some(&mut first.cells)
     }
 }
 
@@ -206,13 +217,10 @@ fn bounds(setup: &Setup<'_>, order: &Order<'_>) -> Bounds {
 
 fn scan<R: Real + Default>(job: &Job<'_, R>, workers: &mut [Worker<R>], grains_every: usize) -> Result<ScanReport> {
     let company = job.setup.company;
-    // With other ranks in the same pass a rank may not leave alone: the wish to stop travels with the sum.
-    let never = Cancel::new();
-    let cancel = if company.comm.size() == 1 { company.cancel } else { &never };
     let pick = if grains_every == 1 { Pick::All } else { Pick::Every { step: grains_every, offset: 0 } };
-    job.setup
-        .stream
-        .scan(workers, pick, cancel, &Told(company.watch), |worker, number, grain| job.grain(worker, number, grain))
+    job.setup.stream.scan(workers, pick, company.cancel, &Told(company.watch), |worker, number, grain| {
+        job.grain(worker, number, grain)
+    })
 }
 
 struct Told<'a>(&'a dyn TrainWatch);

@@ -1,6 +1,7 @@
 //! How a failure looks: one line on standard error, `gristmill: error: ...`, with what to do; no backtrace.
 
 use std::panic::PanicHookInfo;
+use std::sync::OnceLock;
 
 use crate::error::Error;
 
@@ -11,6 +12,15 @@ const ISSUES: &str = "the project's issue tracker";
 pub fn print(error: &Error) {
     let text = one_line(&error.to_string());
     super::to_stderr(&format!("gristmill: error: {text}\n"));
+}
+
+/// The name of this rank, where there are several.
+static RANK: OnceLock<String> = OnceLock::new();
+
+/// From now on an internal fault is said to be this rank's.
+pub fn name_rank(name: String) {
+    // Set once, at the start of the program.
+    let _ = RANK.set(name);
 }
 
 /// Turn an internal panic into a message that says what to report; the program ends with exit code 1.
@@ -26,8 +36,9 @@ fn panic_text(info: &PanicHookInfo<'_>) -> String {
         .or_else(|| payload.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "no message".to_string());
     let place = info.location().map_or_else(String::new, |at| format!(" at {}:{}", at.file(), at.line()));
+    let rank = RANK.get().map_or_else(String::new, |name| format!("{name}: "));
     format!(
-        "gristmill: error: internal fault: {} ({}{place}). This is a defect of gristmill, not of your data: please \
+        "gristmill: error: {rank}internal fault: {} ({}{place}). This is a defect of gristmill, not of your data: please \
          report it at {ISSUES} with this line, the command, and the output of `gristmill doctor`\n",
         one_line(&what),
         concat!("version ", env!("CARGO_PKG_VERSION")),

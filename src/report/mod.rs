@@ -46,6 +46,7 @@ pub struct Report {
     style: Style,
     json: bool,
     colour: bool,
+    silent: bool,
 }
 
 impl Report {
@@ -57,7 +58,12 @@ impl Report {
             (false, false) => Style::Lines,
         };
         let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        Report { style, json, colour }
+        Report { style, json, colour, silent: false }
+    }
+
+    /// A report of a rank that does not speak: it prints nothing at all.
+    pub fn silent() -> Report {
+        Report { style: Style::Quiet, json: false, colour: false, silent: true }
     }
 
     /// True when the result is wanted as JSON.
@@ -75,7 +81,7 @@ impl Report {
     /// # Errors
     /// When standard output cannot be written to for another reason than a reader that went away.
     pub fn text(&self, text: &str) -> Result<()> {
-        if self.json { Ok(()) } else { to_stdout(&format!("{text}\n")) }
+        if self.json || self.silent { Ok(()) } else { to_stdout(&format!("{text}\n")) }
     }
 
     /// Text in bold, where colours are wanted.
@@ -109,7 +115,7 @@ impl Report {
     /// # Errors
     /// As for [`Report::text`].
     pub fn raw(&self, text: &str) -> Result<()> {
-        to_stdout(text)
+        if self.silent { Ok(()) } else { to_stdout(text) }
     }
 
     /// Help on standard output, with colours where they are wanted.

@@ -17,8 +17,6 @@ pub const SUMMARY_FILE: &str = "summary.json";
 pub const SUMMARY_TEXT_FILE: &str = "summary.txt";
 /// Name of an evaluation that was asked to be kept.
 pub const EVALUATION_FILE: &str = "evaluation.json";
-/// Name of what an interrupted training leaves behind.
-pub const CHECKPOINT_FILE: &str = "checkpoint.json";
 
 /// Write `value` as JSON.
 ///

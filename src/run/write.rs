@@ -1,17 +1,16 @@
 //! A training as a run folder, and what is said of it at its end.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use gristmill_io::dataset::Dataset;
 use gristmill_io::durable::{self, Staging};
 use gristmill_io::manifest::{FileEntry, Kind, Role};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::folder::{
-    CHECKPOINT_FILE, CONFIG_FILE, PASSES_FILE, SUMMARY_FILE, SUMMARY_TEXT_FILE, write_json, write_json_lines,
-};
+use super::checkpoint::Keeping;
+use super::folder::{CONFIG_FILE, PASSES_FILE, SUMMARY_FILE, SUMMARY_TEXT_FILE, write_json, write_json_lines};
 use super::model::FORMAT_VERSION;
 use super::weights::Weights;
 use super::{Fit, Metadata, Model};
@@ -19,12 +18,13 @@ use crate::error::Result;
 use crate::machine;
 use crate::plan::{Strengths, TrainPlan};
 use crate::report::{Table, number};
-use crate::train::{Checkpoint, Fitted, Trained};
+use crate::train::{Fitted, Trained};
 
 /// A training that reads less than this is over before its speed can be told.
 const BYTES_MIN: u64 = 64 << 20;
 
 /// A training and where it goes.
+#[derive(Clone)]
 pub struct Job<'a> {
     /// The data.
     pub dataset: &'a Dataset,
@@ -36,16 +36,8 @@ pub struct Job<'a> {
     pub force: bool,
     /// The configuration as resolved.
     pub config: String,
-}
-
-/// What an interrupted training leaves behind.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Interruption {
-    /// The dataset's folder.
-    pub dataset: PathBuf,
-    /// Where it stopped.
-    pub checkpoint: Checkpoint,
+    /// Its checkpoints.
+    pub keeping: Keeping,
 }
 
 /// How fast it was.
@@ -166,17 +158,6 @@ pub fn trained(trained: &Trained, measured: &Measured, job: &Job<'_>) -> Result<
     write_json_lines(&folder.join(PASSES_FILE), passes)?;
     write_json(&folder.join(SUMMARY_FILE), &summary(trained, measured, job))?;
     durable::write_bytes(&folder.join(SUMMARY_TEXT_FILE), (text(trained, measured, job) + "\n").as_bytes())?;
-    Ok(staging.commit()?)
-}
-
-/// Write an interrupted training as a run folder that can be resumed.
-///
-/// # Errors
-/// As [`trained`].
-pub fn interrupted(interruption: &Interruption, job: &Job<'_>) -> Result<()> {
-    let staging = Staging::create(job.output, job.force)?;
-    write_json(&staging.folder().join(CHECKPOINT_FILE), interruption)?;
-    durable::write_bytes(&staging.folder().join(CONFIG_FILE), job.config.as_bytes())?;
     Ok(staging.commit()?)
 }
 

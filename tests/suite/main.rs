@@ -11,6 +11,7 @@ mod interrupted;
 mod outputs;
 mod pyarrow;
 mod quickstart;
+mod ranks;
 mod runs;
 mod samples;
 mod tidy;

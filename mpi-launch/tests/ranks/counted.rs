@@ -98,6 +98,10 @@ impl Transport for Counted {
         self.inner.recycle(buffer);
     }
 
+    fn set_patience(&self, patience: Option<Duration>) {
+        self.inner.set_patience(patience);
+    }
+
     fn patience(&self) -> Option<Duration> {
         self.inner.patience()
     }

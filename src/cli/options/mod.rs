@@ -1,11 +1,13 @@
 //! Groups of flags that several commands share.
 
+mod checkpoints;
 mod ingesting;
 mod machine;
 mod output;
 mod reading;
 mod training;
 
+pub use checkpoints::CheckpointOptions;
 pub use ingesting::IngestingOptions;
 pub use machine::MachineOptions;
 pub use output::OutputOptions;

@@ -1,0 +1,166 @@
+//! One training from its job to its run folder, on all ranks: every rank makes its part of each pass, rank 0 writes and
+//! prints.
+
+use std::path::PathBuf;
+
+use gristmill_io::dataset::Dataset;
+use gristmill_io::manifest::Split;
+
+use super::Session;
+use crate::error::{Error, Result};
+use crate::ranks;
+use crate::report::PassWatch;
+use crate::run::saver::Saver;
+use crate::run::write::{self, Job, Measured};
+use crate::train::{Checkpoint, Company, Ended, PassReport, Start, TrainWatch, Trained};
+
+/// Train, write the run, and say what was done. A run that is resumed has checkpoints up to number `before`; else 0.
+///
+/// # Errors
+/// When data cannot be read or learnt from, or the run cannot be written.
+pub fn run_job(job: &Job<'_>, start: Start, before: u64, session: &Session) -> Result<()> {
+    let Some((trained, measured)) = execute(job, start, before, session)? else { return Ok(()) };
+    session.report.json(&write::summary(&trained, &measured, job))?;
+    session.report.text(&write::text(&trained, &measured, job))
+}
+
+/// Train and write the run; on rank 0 what was trained and measured, elsewhere none.
+///
+/// # Errors
+/// As for [`run_job`].
+pub fn execute(job: &Job<'_>, start: Start, before: u64, session: &Session) -> Result<Option<(Trained, Measured)>> {
+    let comm = &*session.ranks;
+    let saver = match comm.rank() {
+        0 => Saver::new(job, before, &session.cancel, &session.asked).map(Some),
+        _ => Ok(None),
+    };
+    let saver = ranks::agree_with_first(comm, saver)?;
+    let placed = Job { plan: ranks::placed(comm, &job.plan)?, ..job.clone() };
+    let ended = std::thread::scope(|scope| {
+        let writing = saver.as_ref().map(|saver| {
+            scope.spawn(move || saver.work(|text| session.report.note(text)));
+            Writing(saver)
+        });
+        let ended = train(&placed, start, saver.as_ref(), session);
+        drop(writing);
+        ended
+    });
+    let Some(saver) = saver else { return ended.and_then(|ended| elsewhere(&ended, session)) };
+    let again = || session.report.note(&format!("go on with: gristmill resume {}", job.output.display()));
+    let written = match ended {
+        Err(error) => {
+            if saver.owns() {
+                again();
+            }
+            return Err(error);
+        }
+        Ok(Ended::Trained(trained)) => {
+            let measured = Measured::of(&trained, &placed.plan);
+            let replace = Job { force: job.force || saver.owns(), ..job.clone() };
+            write::trained(&trained, &measured, &replace).map(|()| Some((*trained, measured)))
+        }
+        Ok(Ended::Interrupted(checkpoint)) => saver.finish(*checkpoint).and_then(|()| {
+            again();
+            Err(Error::Interrupted { signal: 0 })
+        }),
+    };
+    ranks::agree_with_first(comm, written)
+}
+
+/// The saver at work; it ends with the training, also when that panics.
+struct Writing<'a>(&'a Saver<'a>);
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// The end of a training on a rank that writes nothing.
+fn elsewhere(ended: &Ended, session: &Session) -> Result<Option<(Trained, Measured)>> {
+    let own = match ended {
+        Ended::Trained(_) => Ok(None),
+        Ended::Interrupted(_) => Err(Error::Interrupted { signal: 0 }),
+    };
+    ranks::agree_with_first(&*session.ranks, own)
+}
+
+fn train(job: &Job<'_>, start: Start, saver: Option<&Saver<'_>>, session: &Session) -> Result<Ended> {
+    let comm = &*session.ranks;
+    let watcher = session.report.watcher();
+    let bytes: u64 = job.dataset.grains(Split::Train).iter().map(|grain| grain.bytes).sum();
+    let rows = job.dataset.rows(Split::Train);
+    let own_rows = rows / comm.size() as u64;
+    let passes = PassWatch::new(&watcher, own_rows, bytes / rows.max(1), job.plan.path().len() > 1);
+    let watch = Watch { passes, saver };
+    let company = Company { comm, watch: &watch, cancel: &session.cancel };
+    // In passes only: while rank 0 ingests or writes, the others wait as long as it takes.
+    comm.set_patience(session.rank_timeout);
+    let ended = crate::engine::drive::train(job.dataset, &job.plan, start, &company);
+    comm.set_patience(None);
+    drop(watcher);
+    ended.map_err(|error| ranks::fail(comm, error))
+}
+
+/// Tells of passes and keeps where the training stands.
+struct Watch<'a> {
+    passes: PassWatch<'a>,
+    saver: Option<&'a Saver<'a>>,
+}
+
+impl TrainWatch for Watch<'_> {
+    fn pass(&self, report: &PassReport) {
+        self.passes.pass(report);
+    }
+
+    fn rows(&self, rows: u64) {
+        self.passes.rows(rows);
+    }
+
+    fn stand(&self, take: &dyn Fn() -> Checkpoint) {
+        if let Some(saver) = self.saver {
+            saver.stand(take());
+        }
+    }
+}
+
+/// The dataset that rank 0 finds or makes, opened on every rank, and the same one everywhere.
+///
+/// # Errors
+/// When rank 0 cannot make it, or a rank cannot open it or finds another.
+pub fn shared(session: &Session, make: impl FnOnce() -> Result<Dataset>) -> Result<Dataset> {
+    let comm = &*session.ranks;
+    let first = if comm.rank() == 0 { make().map(Some) } else { Ok(None) };
+    let first = ranks::agree_with_first(comm, first)?;
+    if comm.size() == 1
+        && let Some(dataset) = first
+    {
+        return Ok(dataset);
+    }
+    let told = first.as_ref().map(|dataset| {
+        let folder = std::path::absolute(dataset.folder()).unwrap_or_else(|_| dataset.folder().to_path_buf());
+        (folder, dataset.manifest().fingerprint.clone())
+    });
+    let mut bytes = serde_json::to_vec(&told).unwrap_or_default();
+    comm.broadcast(&mut bytes, 0)?;
+    let own = match first {
+        Some(dataset) => Ok(dataset),
+        None => open_as_told(&bytes),
+    };
+    ranks::agree(comm, own)
+}
+
+fn open_as_told(bytes: &[u8]) -> Result<Dataset> {
+    let told: Option<(PathBuf, String)> = serde_json::from_slice(bytes).unwrap_or_default();
+    let (folder, fingerprint) = told.ok_or_else(|| Error::usage("rank 0 names its dataset in no known way"))?;
+    let dataset = Dataset::open(&folder)?;
+    let found = &dataset.manifest().fingerprint;
+    if *found != fingerprint {
+        return Err(Error::usage(format!(
+            "{} has fingerprint {found} here and {fingerprint} on rank 0: all ranks must see the same files. Use a shared \
+             file system, or copies of one dataset",
+            folder.display()
+        )));
+    }
+    Ok(dataset)
+}

@@ -1,0 +1,193 @@
+//! Several ranks as one program: they agree on failures before they go on, and share the cores and memory of a node.
+//!
+//! A failure that only one rank sees must not leave the others waiting in a sum. Before and after the passes ranks
+//! [`agree`]: they exchange what went wrong, one of them says it, and all end with its exit code. Inside a pass there is no
+//! time for that: the rank that fails says so and ends all ([`fail`]).
+
+use std::collections::HashMap;
+
+use gristmill_io::memory;
+use mpi_launch::Communicator;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::plan::TrainPlan;
+use crate::report::failure;
+
+/// What a rank says that failed only because another one did; no message begins with this byte.
+const ELSEWHERE: u8 = 0;
+
+/// This rank as one would name it: `rank 1 of 4 on node7`.
+pub fn name(comm: &dyn Communicator) -> String {
+    let host = rustix::system::uname();
+    format!("rank {} of {} on {}", comm.rank(), comm.size(), host.nodename().to_string_lossy())
+}
+
+/// `own` when it went well on all ranks; else an error on all of them: the first rank that failed keeps its own, with its
+/// name unless all found the same, the others [`Error::Elsewhere`].
+///
+/// # Errors
+/// See above, and when a rank is lost.
+pub fn agree<T>(comm: &dyn Communicator, own: Result<T>) -> Result<T> {
+    settle(comm, own, true)
+}
+
+/// [`agree`] where only rank 0 has work to do: its failure is that of all and needs no name.
+///
+/// # Errors
+/// As [`agree`].
+pub fn agree_with_first<T>(comm: &dyn Communicator, own: Result<T>) -> Result<T> {
+    settle(comm, own, false)
+}
+
+fn settle<T>(comm: &dyn Communicator, own: Result<T>, named: bool) -> Result<T> {
+    if comm.size() == 1 {
+        return own;
+    }
+    let word = match &own {
+        Ok(_) => Vec::new(),
+        Err(Error::Elsewhere { .. }) => vec![ELSEWHERE],
+        Err(error) => [&[error.exit_code()], error.to_string().as_bytes()].concat(),
+    };
+    let words = comm.all_gather(&word)?;
+    let failed = |word: &&Vec<u8>| word.first().is_some_and(|code| *code != ELSEWHERE);
+    let Some((rank, first)) = words.iter().enumerate().find(|(_, word)| failed(word)) else { return own };
+    let same = words.iter().all(|word| word.first() == Some(&ELSEWHERE) || word.get(1..) == first.get(1..));
+    match own {
+        Err(error) if comm.rank() == rank && (same || !named) => Err(error),
+        Err(error) if comm.rank() == rank => Err(error.on(name(comm))),
+        _ => Err(Error::Elsewhere { rank, code: first[0] }),
+    }
+}
+
+/// What becomes of an error out of the passes. Those that every rank finds in the same place (a wrong request, data that
+/// allow no training, the wish to stop) go back; any other is this rank's alone: it says so and ends all ranks, itself
+/// included where they are processes.
+pub fn fail(comm: &dyn Communicator, error: Error) -> Error {
+    let everywhere = match &error {
+        Error::Usage(_) | Error::Training(_) | Error::Interrupted { .. } | Error::OnRank { .. } => true,
+        Error::Elsewhere { .. } | Error::Data(gristmill_io::Error::Usage(_) | gristmill_io::Error::Interrupted) => true,
+        _ => false,
+    };
+    if comm.size() == 1 || everywhere {
+        return error;
+    }
+    let error = error.on(name(comm));
+    failure::print(&error);
+    comm.abort(&error.to_string(), i32::from(error.exit_code()));
+    error
+}
+
+/// A rank's place, as it tells the others.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Place {
+    /// The same for all ranks of one machine, whatever container they are in.
+    node: String,
+    /// Cores that this rank may run on.
+    cores: Vec<usize>,
+    /// How many of them the control group lets it use.
+    usable: usize,
+}
+
+impl Place {
+    fn here() -> Place {
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let node = match boot.trim() {
+            "" => rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            boot => boot.to_string(),
+        };
+        let mask = rustix::thread::sched_getaffinity(None);
+        let cores = mask.map_or(Vec::new(), |mask| {
+            (0..rustix::thread::CpuSet::MAX_CPU).filter(|core| mask.is_set(*core)).collect()
+        });
+        let usable = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Place { node, cores, usable }
+    }
+}
+
+/// Threads of one rank so that those of a node together have one a core: each core counts for 1/k where k ranks of the
+/// node may run on it, so ranks that the launcher bound to cores of their own keep all of theirs.
+fn threads_of(rank: usize, places: &[Place]) -> usize {
+    let Some(own) = places.get(rank) else { return 1 };
+    let node: Vec<&Place> = places.iter().filter(|place| place.node == own.node).collect();
+    let even = own.usable / node.len();
+    if own.cores.is_empty() {
+        return even.max(1);
+    }
+    let mut ranks_on = HashMap::new();
+    node.iter().flat_map(|place| &place.cores).for_each(|core| *ranks_on.entry(core).or_insert(0u32) += 1);
+    let share: f64 = own.cores.iter().map(|core| 1.0 / f64::from(ranks_on[core])).sum();
+    // The sum of n times 1/n may be a rounding below 1.
+    let share = (share + 1e-6) as usize;
+    let quota = if own.usable < own.cores.len() { even } else { usize::MAX };
+    share.min(quota).max(1)
+}
+
+/// The plan with this rank's share of its node where the plan leaves threads and memory open. Neither changes the model.
+///
+/// # Errors
+/// When a rank is lost.
+pub fn placed(comm: &dyn Communicator, plan: &TrainPlan) -> Result<TrainPlan> {
+    let mut plan = plan.clone();
+    if comm.size() == 1 {
+        return Ok(plan);
+    }
+    let own = serde_json::to_vec(&Place::here()).unwrap_or_default();
+    let places: Vec<Place> =
+        comm.all_gather(&own)?.iter().filter_map(|place| serde_json::from_slice(place).ok()).collect();
+    if plan.threads == 0 {
+        plan.threads = threads_of(comm.rank(), &places);
+    }
+    if plan.memory.is_none() {
+        let neighbours = places.iter().filter(|place| place.node == places[comm.rank()].node).count().max(1);
+        plan.memory = Some(memory::Limits::now().default_bytes() / neighbours as u64);
+    }
+    Ok(plan)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mpi_launch::threads;
+
+    fn place(node: &str, cores: std::ops::Range<usize>, usable: usize) -> Place {
+        Place { node: node.into(), cores: cores.collect(), usable }
+    }
+
+    #[test]
+    fn ranks_of_a_node_share_its_cores() {
+        let free = [place("a", 0..8, 8), place("a", 0..8, 8), place("a", 0..8, 8), place("b", 0..8, 8)];
+        assert_eq!([0, 1, 2, 3].map(|rank| threads_of(rank, &free)), [2, 2, 2, 8]);
+        let bound = [place("a", 0..4, 4), place("a", 4..8, 4)];
+        assert_eq!([0, 1].map(|rank| threads_of(rank, &bound)), [4, 4]);
+        let crowded = [place("a", 0..2, 2), place("a", 0..2, 2), place("a", 0..2, 2)];
+        assert_eq!(threads_of(2, &crowded), 1);
+        let three = [place("a", 0..3, 3), place("a", 0..3, 3), place("a", 0..3, 3)];
+        assert_eq!(threads_of(0, &three), 1);
+        // A quota of 4 of 16 cores for both.
+        let limited = [place("a", 0..16, 4), place("a", 0..16, 4)];
+        assert_eq!(threads_of(0, &limited), 2);
+        let unknown = [place("a", 0..0, 6), place("a", 0..0, 6)];
+        assert_eq!(threads_of(0, &unknown), 3);
+    }
+
+    fn outcomes(ranks: usize, failing: &[usize]) -> Vec<Result<()>> {
+        let found = threads::run(ranks, |comm| {
+            let own = if failing.contains(&comm.rank()) { Err(Error::training("no data")) } else { Ok(()) };
+            // What main does at the end must not add to it.
+            Ok::<_, Error>(agree_with_first(comm, agree(comm, own)))
+        });
+        found.into_iter().map(|own| own.expect("no rank is lost")).collect()
+    }
+
+    #[test]
+    fn one_rank_speaks_for_all() {
+        assert!(outcomes(3, &[]).iter().all(Result::is_ok));
+        let found = outcomes(3, &[2]);
+        assert!(matches!(&found[2], Err(Error::OnRank { name, .. }) if name.starts_with("rank 2 of 3 on ")));
+        assert!(found[..2].iter().all(|own| matches!(own, Err(Error::Elsewhere { rank: 2, code: 1 }))), "{found:?}");
+        let found = outcomes(2, &[0, 1]);
+        assert!(matches!(&found[0], Err(Error::Training(message)) if message == "no data"), "{found:?}");
+        assert!(matches!(&found[1], Err(Error::Elsewhere { rank: 0, code: 1 })), "{found:?}");
+    }
+}

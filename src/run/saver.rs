@@ -1,0 +1,155 @@
+//! Who writes checkpoints while a training goes on: a thread of rank 0, so that no pass waits for a disk.
+//!
+//! Before each pass the training shows where it stands, and the saver keeps a copy in memory; that state is the same on all
+//! ranks, so one rank's copy is the whole checkpoint. When the time has come, or a signal asks, the copy is written: at once,
+//! even in the middle of a pass, because a scheduler may end the job before the pass is over.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use gristmill_io::durable::{self, Staging};
+use gristmill_io::watch::Cancel;
+
+use super::checkpoint::{self, Every, Interruption};
+use super::folder::CONFIG_FILE;
+use super::write::Job;
+use crate::error::Result;
+use crate::train::Checkpoint;
+
+/// How soon a signal is noticed.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+
+/// See the head of the file.
+pub struct Saver<'a> {
+    job: &'a Job<'a>,
+    cancel: Cancel,
+    /// Set by SIGUSR1.
+    asked: Arc<AtomicBool>,
+    state: Mutex<State>,
+    wake: Condvar,
+}
+
+/// What the training and the thread share.
+struct State {
+    /// Where the training stands, until it is written.
+    latest: Option<Checkpoint>,
+    /// Pass of the last one written, and when.
+    written_pass: u32,
+    written_at: Instant,
+    /// Number of the last one written; 0: none.
+    number: u64,
+    /// Holds other processes off the run, once it is ours.
+    lock: Option<File>,
+    closed: bool,
+}
+
+impl<'a> Saver<'a> {
+    /// For a training whose run folder has checkpoints up to `number` (0: the folder is not this training's yet).
+    ///
+    /// # Errors
+    /// When another process is training into that folder.
+    pub fn new(job: &'a Job<'a>, number: u64, cancel: &Cancel, asked: &Arc<AtomicBool>) -> Result<Saver<'a>> {
+        let lock = if number > 0 { durable::lock_folder(job.output)? } else { None };
+        let state = State { latest: None, written_pass: 0, written_at: Instant::now(), number, lock, closed: false };
+        Ok(Saver {
+            job,
+            cancel: cancel.clone(),
+            asked: Arc::clone(asked),
+            state: Mutex::new(state),
+            wake: Condvar::new(),
+        })
+    }
+
+    /// The training stands here.
+    pub fn stand(&self, checkpoint: Checkpoint) {
+        self.state().latest = Some(checkpoint);
+        self.wake.notify_one();
+    }
+
+    /// True when the run folder holds checkpoints of this training.
+    pub fn owns(&self) -> bool {
+        self.state().number > 0
+    }
+
+    /// Ends [`Saver::work`].
+    pub fn close(&self) {
+        self.state().closed = true;
+        self.wake.notify_one();
+    }
+
+    /// Writes checkpoints until closed; `tell` is told when one cannot be written: the training goes on.
+    pub fn work(&self, tell: impl Fn(&str)) {
+        let mut state = self.state();
+        while !state.closed {
+            if self.is_due(&state)
+                && let Some(latest) = state.latest.take()
+            {
+                self.asked.store(false, Ordering::Relaxed);
+                // The next attempt, should this one fail, comes after the interval as well.
+                (state.written_at, state.written_pass) = (Instant::now(), latest.passes);
+                let (number, owned) = (state.number + 1, state.number > 0);
+                drop(state);
+                let written = self.write(number, owned, latest);
+                state = self.state();
+                match written {
+                    Ok(lock) => {
+                        state.number = number;
+                        state.lock = lock.or(state.lock.take());
+                    }
+                    Err(error) => tell(&format!("a checkpoint could not be written, the training goes on: {error}")),
+                }
+                continue;
+            }
+            state = self.wake.wait_timeout(state, LOOK_INTERVAL).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Writes the checkpoint that an interrupted training ends with.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn finish(&self, checkpoint: Checkpoint) -> Result<()> {
+        let mut state = self.state();
+        let (number, owned) = (state.number + 1, state.number > 0);
+        state.lock = self.write(number, owned, checkpoint)?.or(state.lock.take());
+        state.number = number;
+        Ok(())
+    }
+
+    fn is_due(&self, state: &State) -> bool {
+        let Some(latest) = &state.latest else { return false };
+        let by_plan = match self.job.keeping.every {
+            Every::Never => false,
+            Every::Time(time) => state.written_at.elapsed() >= time,
+            Every::Passes(passes) => latest.passes >= state.written_pass.saturating_add(passes),
+        };
+        by_plan || self.asked.load(Ordering::Relaxed) || self.cancel.requested()
+    }
+
+    /// The first checkpoint makes the run folder, in place of an old one where `--force` allows it.
+    fn write(&self, number: u64, owned: bool, mut checkpoint: Checkpoint) -> Result<Option<File>> {
+        let job = self.job;
+        // What was asked for, not this rank's share of the machine.
+        checkpoint.plan = job.plan.clone();
+        let dataset = job.dataset.folder();
+        let dataset: PathBuf = std::path::absolute(dataset).unwrap_or_else(|_| dataset.to_path_buf());
+        let interruption = Interruption { dataset, config: job.config.clone(), checkpoint };
+        if owned {
+            checkpoint::write(job.output, number, &interruption, job.keeping.kept)?;
+            return Ok(None);
+        }
+        let staging = Staging::create(job.output, job.force)?;
+        checkpoint::write(staging.folder(), number, &interruption, job.keeping.kept)?;
+        durable::write_bytes(&staging.folder().join(CONFIG_FILE), job.config.as_bytes())?;
+        staging.commit()?;
+        Ok(durable::lock_folder(job.output)?)
+    }
+
+    /// Counters and an option: whole whatever happened to the thread that had them last.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
