@@ -75,7 +75,7 @@ pub struct Trained {
     pub passes: u32,
     /// Rows read over all passes and ranks.
     pub rows_read: u64,
-    /// Bytes of features, label and weight read over all passes on this rank.
+    /// Bytes of features, label and weight read over all passes and ranks.
     pub bytes_read: u64,
     /// Seconds from the opened dataset to the models.
     pub seconds: f64,
@@ -129,7 +129,7 @@ pub struct PassReport {
     pub gradient_norm: f64,
     /// Rows read, of all ranks.
     pub rows: u64,
-    /// Bytes read on this rank.
+    /// Bytes read, of all ranks.
     pub bytes: u64,
     /// Seconds. Not part of a checkpoint's promise of equal bits, as those below.
     pub seconds: f64,

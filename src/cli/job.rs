@@ -36,6 +36,8 @@ pub fn execute(job: &Job<'_>, start: Start, before: u64, session: &Session) -> R
     };
     let saver = ranks::agree_with_first(comm, saver)?;
     let placed = Job { plan: ranks::placed(comm, &job.plan)?, ..job.clone() };
+    let bytes = job.dataset.grains(Split::Train).iter().map(|grain| grain.bytes).sum();
+    let bandwidth = if comm.size() == 1 { Measured::bandwidth(bytes, &placed.plan) } else { None };
     let ended = std::thread::scope(|scope| {
         let writing = saver.as_ref().map(|saver| {
             scope.spawn(move || saver.work(|text| session.report.note(text)));
@@ -55,7 +57,7 @@ pub fn execute(job: &Job<'_>, start: Start, before: u64, session: &Session) -> R
             return Err(error);
         }
         Ok(Ended::Trained(trained)) => {
-            let measured = Measured::of(&trained, &placed.plan);
+            let measured = Measured::of(&trained, &placed.plan, comm.size(), bandwidth);
             let replace = Job { force: job.force || saver.owns(), ..job.clone() };
             write::trained(&trained, &measured, &replace).map(|()| Some((*trained, measured)))
         }

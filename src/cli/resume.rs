@@ -10,9 +10,8 @@ use super::options::{CheckpointOptions, MachineOptions, OutputOptions};
 use super::session::{Ranks, Session};
 use crate::error::{Error, Result};
 use crate::ranks;
-use crate::run::Model;
 use crate::run::checkpoint::{self, Interruption};
-use crate::run::folder::CONFIG_FILE;
+use crate::run::folder::{CONFIG_FILE, SUMMARY_FILE};
 use crate::run::write::Job;
 use crate::train::Start;
 
@@ -78,7 +77,7 @@ fn found(run: &Path, session: &Session) -> Result<(u64, Interruption)> {
 
 fn newest(run: &Path, session: &Session) -> Result<(u64, Interruption)> {
     let Some((number, interruption, notes)) = checkpoint::newest(run)? else {
-        let why = match (Model::is_at(run), run.is_dir()) {
+        let why = match (run.join(SUMMARY_FILE).is_file(), run.is_dir()) {
             (true, _) => "the training is complete",
             (false, true) => "no checkpoint of a training",
             (false, false) => "there is no such run; a training that ended before its first checkpoint leaves nothing",

@@ -8,8 +8,7 @@ use gristmill_io::durable;
 
 use super::job::{run_job, shared};
 use super::options::{
-    CheckpointOptions, IngestingOptions, MachineOptions, OutputOptions, ReadingOptions, TrainingOptions,
-    check_settled,
+    CheckpointOptions, IngestingOptions, MachineOptions, OutputOptions, ReadingOptions, TrainingOptions, check_settled,
 };
 use super::predict::dataset_of;
 use super::session::Ranks;

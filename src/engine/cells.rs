@@ -1,7 +1,7 @@
 //! The one flat sum of a pass: where each quantity lies in it, and at which scale.
 //!
 //! ```text
-//! [stop][loss 2][residual 2][weight 2][dense gradient 2 each][dense Gram 2 each][scattered gradient 1 each][scattered Gram 1 each]
+//! [stop][loss 2][residual 2][weight 2][bytes][dense gradient 2 each][dense Gram 2 each][scattered gradient 1 each][scattered Gram 1 each]
 //! ```
 //!
 //! What dense columns add is summed over a grain in `f64` and then folded into two limbs (see `sum`); what a level or a
@@ -65,7 +65,8 @@ const LEFT: i64 = 1 << 32;
 const LOSS: usize = 1;
 const RESIDUAL: usize = 3;
 const WEIGHT: usize = 5;
-const HEAD: usize = 7;
+const BYTES: usize = 7;
+const HEAD: usize = 8;
 
 impl Cells {
     /// For a pass between `bounds`, with a Gram matrix over `layout` where there is one.
@@ -163,6 +164,16 @@ impl Cells {
     /// True when some rank left the pass before its end: the sums are not those of all rows.
     pub fn is_left(&self, cells: &[i64]) -> bool {
         cells[STOP] >= LEFT
+    }
+
+    /// Notes the bytes that this rank read.
+    pub fn count_bytes(&self, cells: &mut [i64], bytes: u64) {
+        cells[BYTES] += bytes.cast_signed();
+    }
+
+    /// Bytes that all ranks read.
+    pub fn bytes(&self, cells: &[i64]) -> u64 {
+        cells[BYTES].cast_unsigned()
     }
 
     /// True when some rank was asked to stop.

@@ -52,9 +52,9 @@ pub struct Found {
     pub matrix: Option<Vec<f64>>,
     /// True when some rank was asked to stop.
     pub stop: bool,
-    /// What this rank read.
+    /// What this rank read; bytes and seconds are those of all ranks together.
     pub report: ScanReport,
-    /// Seconds that adding over workers and ranks took.
+    /// Seconds of these that adding over workers and ranks took.
     pub reducing_seconds: f64,
 }
 
@@ -144,11 +144,12 @@ impl<R: Real + Default> Passes<R> {
         for worker in &mut self.workers {
             worker.prepare(setup, &cells, order);
         }
+        let began = Instant::now();
         let scanned = scan(&job, &mut self.workers, grains_every);
         let comm = setup.company.comm;
         let left = matches!(scanned, Err(Error::Data(IoError::Interrupted)));
         // A rank that is asked to stop may not leave the others alone in the sum: the wish travels with it.
-        let report = if left && comm.size() > 1 { ScanReport::default() } else { scanned? };
+        let mut report = if left && comm.size() > 1 { ScanReport::default() } else { scanned? };
         let reducing = Instant::now();
         let Some(sum) = self.merge() else { return Err(Error::usage("a pass needs at least one thread")) };
         if setup.company.cancel.requested() {
@@ -157,7 +158,11 @@ impl<R: Real + Default> Passes<R> {
         if left {
             cells.leave(sum);
         }
+        cells.count_bytes(sum, report.bytes);
         comm.all_reduce_vec(sum)?;
+        let reducing_seconds = reducing.elapsed().as_secs_f64();
+        // Of all ranks, and with the wait for the slowest.
+        (report.bytes, report.seconds) = (cells.bytes(sum), began.elapsed().as_secs_f64());
         if cells.is_left(sum) {
             return Err(Error::from(IoError::Interrupted));
         }
@@ -167,7 +172,7 @@ impl<R: Real + Default> Passes<R> {
             matrix: cells.matrix(sum),
             stop: cells.stops(sum),
             report,
-            reducing_seconds: reducing.elapsed().as_secs_f64(),
+            reducing_seconds,
         })
     }
 

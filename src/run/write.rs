@@ -43,7 +43,9 @@ pub struct Job<'a> {
 /// How fast it was.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Measured {
-    /// Worker threads.
+    /// Processes.
+    pub ranks: usize,
+    /// Worker threads of rank 0.
     pub threads: usize,
     /// Seconds inside passes.
     pub pass_seconds: f64,
@@ -51,7 +53,8 @@ pub struct Measured {
     pub rows_per_s: f64,
     /// Bytes a second inside passes.
     pub bytes_per_s: f64,
-    /// Memory-read bandwidth of as many threads, measured right before; none for data too small to tell.
+    /// Memory-read bandwidth of as many threads, measured right before; none for data too small to tell, and with several
+    /// ranks, of which only one would measure.
     pub memory_bytes_per_s: Option<f64>,
     /// Where the time of the training went.
     pub time: Time,
@@ -78,10 +81,10 @@ impl Time {
         let reducing_seconds: f64 = passes().map(|pass| pass.reducing_seconds).sum();
         Time {
             waiting_seconds,
-            computing_seconds: (inside - waiting_seconds).max(0.0),
+            computing_seconds: (inside - waiting_seconds - reducing_seconds).max(0.0),
             reducing_seconds,
             // A resumed training counts the passes before it was interrupted, and not their seconds.
-            solving_seconds: (trained.seconds - inside - reducing_seconds).max(0.0),
+            solving_seconds: (trained.seconds - inside).max(0.0),
         }
     }
 }
@@ -95,11 +98,12 @@ impl Measured {
     }
 
     /// The speed of a training beside the machine's bandwidth.
-    pub fn of(trained: &Trained, plan: &TrainPlan, bandwidth: Option<f64>) -> Measured {
+    pub fn of(trained: &Trained, plan: &TrainPlan, ranks: usize, bandwidth: Option<f64>) -> Measured {
         let passes = trained.models.iter().flat_map(|model| &model.history);
         let pass_seconds: f64 = passes.map(|pass| pass.seconds).sum();
         let s = pass_seconds.max(1e-9);
         Measured {
+            ranks,
             threads: threads(plan),
             pass_seconds,
             rows_per_s: trained.rows_read as f64 / s,
@@ -122,6 +126,7 @@ impl Measured {
                 let (share, bandwidth) = (number::share(share), number::gb_per_s(bandwidth));
                 format!("{rates}: {share} of the memory bandwidth measured in this run ({bandwidth})")
             }
+            _ if self.ranks > 1 => rates,
             _ => format!("{rates} (over too soon to compare with memory bandwidth)"),
         }
     }
@@ -262,8 +267,12 @@ pub fn table(trained: &Trained, measured: &Measured, job: &Job<'_>) -> Table {
     table.pair("trained on", format!("{rows} rows, {parameters} parameters"));
     let plural = if trained.passes == 1 { "pass" } else { "passes" };
     let time = number::time(Duration::from_secs_f64(trained.seconds.max(0.0)));
-    let (solver, tier, threads) = (&trained.solver, &trained.tier, measured.threads);
-    table.pair("solver", format!("{solver} on {tier}, {threads} threads: {} {plural} in {time}", trained.passes));
+    let (solver, tier) = (&trained.solver, &trained.tier);
+    let threads = match measured.ranks {
+        1 => format!("{} threads", measured.threads),
+        ranks => format!("{ranks} ranks of {} threads", measured.threads),
+    };
+    table.pair("solver", format!("{solver} on {tier}, {threads}: {} {plural} in {time}", trained.passes));
     if let [only] = trained.models.as_slice() {
         let converged = if only.converged { "converged" } else { "NOT converged" };
         table.pair("objective", format!("{} ({converged}: {})", number::plain(only.objective, 10), only.reason));

@@ -64,15 +64,24 @@ fn ok_on(folder: &Path, number: usize, words: &str) -> bool {
     true
 }
 
-/// A dataset with 40 grains of 64 rows: four columns, a class and a number.
+/// A dataset with 40 grains of 64 rows.
 fn dataset(folder: &Path, name: &str, label: &str) {
-    let rows = 2_550;
+    write(folder, name, label, 2_550, 64);
+}
+
+/// A dataset that a training is busy with for some time.
+fn long_dataset(folder: &Path) {
+    write(folder, "data", "class", 60_000, 960);
+}
+
+/// Four columns and a weight; the label is a class or a number.
+fn write(folder: &Path, name: &str, label: &str, rows: u64, grain_rows: usize) {
     let column = |number: u64| (0..rows).map(|row| samples::number(row, number) as f32).collect();
     let label = (0..rows).map(|row| match label {
         "class" => f32::from(samples::class(row)),
         _ => samples::target(row) as f32,
     });
-    SampleDataset::new(64)
+    SampleDataset::new(grain_rows)
         .grains_per_shard(7)
         .f32("a", Role::Feature, column(0))
         .f32("b", Role::Feature, column(1))
@@ -181,7 +190,7 @@ fn a_binary_without_mpi_is_no_rank() {
 }
 
 /// A training of many passes, each of which leaves a checkpoint.
-const LONG: &str = "train data --model logistic --solver lbfgs --l2 0.1,0.03,0.01,0.003,0.001,0.0003,0.0001,0.00001 \
+const LONG: &str = "train data --model logistic --solver lbfgs --l2 0.3,0.1,0.06,0.04,0.03,0.02,0.015,0.01,0.006,0.004,0.003,0.002,0.001,0.0006,0.0003,0.0001 \
                     --tolerance 1e-12 --threads 1 --checkpoint-every 1 -q -o";
 
 /// Waits until the run has a checkpoint of that number or is over.
@@ -192,6 +201,27 @@ fn wait_for(run: &Path, number: u64, child: &mut Child) {
             return;
         }
         std::thread::sleep(Duration::from_micros(300));
+    }
+}
+
+/// True when the training was over before anyone could end it.
+fn is_complete(folder: &Path, run: &str) -> bool {
+    folder.join(run).join("summary.json").is_file()
+}
+
+/// Waits until the process catches SIGUSR1.
+fn wait_for_handler(child: &mut Child) {
+    let catches = |text: String| {
+        let mask = text.lines().find_map(|line| line.strip_prefix("SigCgt:"))?;
+        let mask = u64::from_str_radix(mask.trim(), 16).ok()?;
+        Some(mask >> (Signal::USR1.as_raw() - 1) & 1 == 1)
+    };
+    let path = format!("/proc/{}/status", child.id());
+    while child.try_wait().expect("a child").is_none() {
+        if std::fs::read_to_string(&path).ok().and_then(catches) == Some(true) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 
@@ -229,7 +259,7 @@ fn ranks_of(launcher: u32) -> Vec<u32> {
 fn a_killed_run_goes_on_to_the_same_bits() {
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path();
-    dataset(folder, "data", "class");
+    long_dataset(folder);
     ok(folder, &format!("{LONG} whole"));
     let whole = models(folder, "whole");
     let mut killed = 0;
@@ -238,7 +268,8 @@ fn a_killed_run_goes_on_to_the_same_bits() {
         let mut child = start(command(folder).args(format!("{LONG} {run}").split_whitespace()));
         wait_for(&folder.join(&run), at, &mut child);
         signal(child.id(), Signal::KILL);
-        if end(child).code == Some(0) {
+        end(child);
+        if is_complete(folder, &run) {
             continue;
         }
         killed += 1;
@@ -253,7 +284,7 @@ fn a_killed_run_goes_on_to_the_same_bits() {
 fn killed_ranks_go_on_on_other_ranks() {
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path();
-    dataset(folder, "data", "class");
+    long_dataset(folder);
     if ranks(folder, 2, "").is_none() {
         return;
     }
@@ -268,8 +299,8 @@ fn killed_ranks_go_on_on_other_ranks() {
         let all = ranks_of(child.id());
         let victims = if turn == 1 { &all[..] } else { &all[turn % all.len().max(1)..][..1.min(all.len())] };
         victims.iter().for_each(|process| signal(*process, Signal::KILL));
-        let found = end(child);
-        if found.code == Some(0) {
+        end(child);
+        if is_complete(folder, &run) {
             continue;
         }
         killed += 1;
@@ -283,19 +314,19 @@ fn killed_ranks_go_on_on_other_ranks() {
 fn signals_leave_a_checkpoint() {
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path();
-    dataset(folder, "data", "class");
+    long_dataset(folder);
     let long = LONG.replace("--checkpoint-every 1", "--checkpoint-every never");
     ok(folder, &format!("{long} whole"));
     let whole = models(folder, "whole");
     for (name, with, code) in [("int", Signal::INT, 130), ("term", Signal::TERM, 143)] {
         let mut child = start(command(folder).args(format!("{long} {name}").split_whitespace()));
         // USR1 makes a checkpoint and the run goes on; before its handler stands it would end the process.
-        std::thread::sleep(Duration::from_millis(150));
+        wait_for_handler(&mut child);
         signal(child.id(), Signal::USR1);
         wait_for(&folder.join(name), 1, &mut child);
         signal(child.id(), with);
         let found = end(child);
-        if found.code != Some(0) {
+        if !is_complete(folder, name) {
             assert_eq!(found.code, Some(code), "{}", found.stderr);
             ok(folder, &format!("resume {name} -q"));
         }
@@ -307,21 +338,49 @@ fn signals_leave_a_checkpoint() {
 fn a_stopped_job_of_ranks_leaves_a_checkpoint() {
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path();
-    dataset(folder, "data", "class");
+    long_dataset(folder);
     let Some(mut command) = ranks(folder, 2, &format!("{LONG} run")) else { return };
     ok(folder, &format!("{LONG} whole"));
     let mut child = start(&mut command);
     wait_for(&folder.join("run"), 1, &mut child);
     signal(child.id(), Signal::TERM);
-    if end(child).code != Some(0) {
+    end(child);
+    if !is_complete(folder, "run") {
         assert!(ok_on(folder, 3, "resume run --threads 1 -q"));
     }
     assert!(models(folder, "run") == models(folder, "whole"));
 }
 
+#[test]
+fn a_silent_rank_is_named_and_all_end() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    long_dataset(folder);
+    let words = format!("{LONG} run --rank-timeout 2s");
+    let Some(mut command) = ranks(folder, 2, &words) else { return };
+    let mut child = start(&mut command);
+    wait_for(&folder.join("run"), 1, &mut child);
+    let second = |process: &&u32| {
+        let environment = std::fs::read(format!("/proc/{process}/environ")).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|v| v == b"OMPI_COMM_WORLD_RANK=1" || v == b"PMI_RANK=1")
+    };
+    ranks_of(child.id()).iter().filter(second).for_each(|process| signal(*process, Signal::STOP));
+    let found = end(child);
+    if is_complete(folder, "run") {
+        println!("skipped: the training was over before a rank could be stopped");
+        return;
+    }
+    assert_eq!(found.code, Some(1), "{}", found.stderr);
+    let line = error_line(&found);
+    assert!(line.contains("rank 0 of 2 on ") && line.contains("rank 1 was lost"), "{line}");
+    assert!(ok_on(folder, 1, "resume run -q"));
+    ok(folder, &format!("{LONG} whole"));
+    assert!(models(folder, "run") == models(folder, "whole"));
+}
+
 /// A run that was killed after its third checkpoint.
 fn killed(folder: &Path) {
-    dataset(folder, "data", "class");
+    long_dataset(folder);
     let mut child = start(command(folder).args(format!("{LONG} run").split_whitespace()));
     wait_for(&folder.join("run"), 3, &mut child);
     signal(child.id(), Signal::KILL);
