@@ -39,6 +39,9 @@ const CLOSED_TOLERANCE: f64 = 1e-9;
 /// # Errors
 /// When plan and data do not fit, data cannot be read, or a rank is lost.
 pub fn train(dataset: &Dataset, plan: &TrainPlan, start: Start, company: &Company<'_>) -> Result<Ended> {
+    if let Start::Resume(checkpoint) = &start {
+        check_dataset(dataset, checkpoint)?;
+    }
     let mut setup = ranks::agree(company.comm, Setup::new(dataset, plan, company))?;
     let totals = weights::totals(&setup)?;
     setup.weight_max = totals.weight_max;
@@ -48,6 +51,20 @@ pub fn train(dataset: &Dataset, plan: &TrainPlan, start: Start, company: &Compan
     } else {
         Training::<f32>::new(&setup, plan, totals).run(start)
     }
+}
+
+/// Before anything else is looked at: a changed dataset may be wrong in many ways that would be named instead.
+fn check_dataset(dataset: &Dataset, checkpoint: &Checkpoint) -> Result<()> {
+    let fingerprint = &dataset.manifest().fingerprint;
+    if checkpoint.fingerprint == *fingerprint {
+        return Ok(());
+    }
+    Err(Error::usage(format!(
+        "the checkpoint cannot be resumed: the dataset has changed since: {} has fingerprint {fingerprint}, it was {}. Restore \
+         it, or train again from the start",
+        dataset.folder().display(),
+        checkpoint.fingerprint
+    )))
 }
 
 /// A training on its way.
@@ -225,15 +242,6 @@ impl<'a, R: Real + Default> Training<'a, R> {
         let refuse = |why: String| Err(Error::usage(format!("the checkpoint cannot be resumed: {why}")));
         if checkpoint.format != CHECKPOINT_FORMAT {
             return refuse(format!("it has format {}, this build reads {CHECKPOINT_FORMAT}", checkpoint.format));
-        }
-        let fingerprint = &self.setup.dataset.manifest().fingerprint;
-        if checkpoint.fingerprint != *fingerprint {
-            return refuse(format!(
-                "the dataset has changed since: {} has fingerprint {fingerprint}, it was {}. Restore it, or train again from \
-                 the start",
-                self.setup.dataset.folder().display(),
-                checkpoint.fingerprint
-            ));
         }
         let differing = self.plan.differences(&checkpoint.plan);
         if !differing.is_empty() {
