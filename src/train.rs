@@ -136,7 +136,7 @@ pub struct PassReport {
     /// Of these, seconds that a worker of this rank waited for data, on average.
     #[serde(default)]
     pub waiting_seconds: f64,
-    /// Seconds after the pass that adding over workers and ranks took.
+    /// Of these, seconds that adding over workers and ranks took.
     #[serde(default)]
     pub reducing_seconds: f64,
 }
