@@ -1,5 +1,7 @@
 //! The battery of the Gram matrix: every storage type, kind of block, tail and tier against the plain `f64` reference.
 
+#![allow(clippy::unwrap_used, clippy::single_range_in_vec_init)] // a test may panic; one range is one tile
+
 use gristmill_kernels::dtype::f16;
 use gristmill_kernels::tile::{Block, Codes, Columns, Grain, Values};
 use gristmill_kernels::{
@@ -123,6 +125,11 @@ impl Data {
             let columns = self.f32s[..count].iter().map(Vec::as_slice).collect();
             grains.push(self.grain(vec![Block::Columns(Columns::F32(columns))]));
         }
+        // As many columns as leave 5 + 5 + 4, and more than the lanes are kept of.
+        for count in [12, 57] {
+            let columns = self.f32s.iter().cycle().take(count).map(Vec::as_slice).collect();
+            grains.push(self.grain(vec![Block::Columns(Columns::F32(columns))]));
+        }
         let mut mixed = self.scattered();
         let last = mixed.split_off(2);
         mixed.extend(self.dense());
@@ -188,7 +195,7 @@ fn battery<R: Real>(target: bool, weighted: bool) {
             reference::gram(&grain, rows.clone(), weight.map(|w| &w[rows.clone()]), target, &mut expected);
             let mut fused: Option<(Vec<f64>, Vec<i64>)> = None;
             for tier in Tier::available() {
-                let found = sums::<R>(tier, &layout, &scales, &grain, &[rows.clone()], weight).unwrap();
+                let found = sums::<R>(tier, &layout, &scales, &grain, std::slice::from_ref(&rows), weight).unwrap();
                 let matrix = layout.assemble(&scales, &found.0, &found.1);
                 compare::<R>(&layout, &scales, &matrix, &expected, &rows, tier);
                 if tier != Tier::Portable {

@@ -242,7 +242,7 @@ impl Progress for Told<'_> {
 
 impl<R: Real + Default> Worker<R> {
     fn prepare(&mut self, setup: &Setup<'_>, cells: &Cells, order: &Order<'_>) {
-        let tile = setup.tile_rows;
+        let tile = if order.want == Want::Gram { setup.grain_rows } else { setup.tile_rows };
         for buffer in [&mut self.z, &mut self.y, &mut self.weight, &mut self.bend] {
             buffer.resize(tile, R::default());
         }
@@ -259,6 +259,11 @@ impl<R: Real + Default> Job<'_, R> {
         worker.loss = LossSums::default();
         worker.gradient.fill(0.0);
         worker.gram.fill(0.0);
+        // A matrix alone needs no tiles, which are there for numbers that are read twice.
+        if self.order.want == Want::Gram && self.tiles_every == 1 {
+            self.gram_tile(worker, grain, 0..grain.rows)?;
+            return self.cells.fold(&worker.loss, &worker.gradient, &worker.gram, &mut worker.cells);
+        }
         let first = number * self.setup.grain_rows.div_ceil(self.setup.tile_rows);
         for (tile, start) in (0..grain.rows).step_by(self.setup.tile_rows).enumerate() {
             if (first + tile).is_multiple_of(self.tiles_every) {
@@ -269,10 +274,10 @@ impl<R: Real + Default> Job<'_, R> {
     }
 
     fn tile(&self, worker: &mut Worker<R>, grain: &Grain<'_>, rows: Range<usize>) -> Result<()> {
-        self.read_target(worker, grain, &rows);
         if self.order.want == Want::Gram {
             return self.gram_tile(worker, grain, rows);
         }
+        self.read_target(worker, grain, &rows);
         let n = rows.len();
         let z = &mut worker.z[..n];
         z.fill(self.intercept);
@@ -312,6 +317,7 @@ impl<R: Real + Default> Job<'_, R> {
     fn gram_tile(&self, worker: &mut Worker<R>, grain: &Grain<'_>, rows: Range<usize>) -> Result<()> {
         let n = rows.len();
         if self.has_weights() {
+            self.read_target(worker, grain, &rows);
             worker.bend[..n].copy_from_slice(&worker.weight[..n]);
             worker.loss.weight += worker.weight[..n].iter().map(|w| w.to_f64()).sum::<f64>();
         } else {

@@ -327,6 +327,12 @@ impl Register<Avx2, f32> for R32 {
         R32(unsafe { _mm256_loadu_ps(values.as_ptr()) })
     }
     #[inline(always)]
+    fn store(self, values: &mut [f32; LANES], part: usize) {
+        let values = &mut values[part * Self::WIDTH..][..Self::WIDTH];
+        // SAFETY: `self` proves the instructions; the slice holds the 32 bytes written, at any alignment.
+        unsafe { _mm256_storeu_ps(values.as_mut_ptr(), self.0) }
+    }
+    #[inline(always)]
     fn fma(self, factor: R32, addend: R32) -> R32 {
         // SAFETY: `self` proves the instructions.
         R32(unsafe { _mm256_fmadd_ps(self.0, factor.0, addend.0) })
@@ -335,6 +341,22 @@ impl Register<Avx2, f32> for R32 {
     fn sum(self) -> f32 {
         // SAFETY: `self` proves the instructions.
         unsafe { sum_f32(self.0) }
+    }
+    #[inline(always)]
+    fn sums([a, b, c, d]: [R32; 4]) -> [f32; 4] {
+        let mut sums = [0.0; 4];
+        // SAFETY: a register proves the instructions; the array holds the 16 bytes written, at any alignment.
+        unsafe {
+            let halves =
+                |a, b| _mm256_add_ps(_mm256_permute2f128_ps::<0x20>(a, b), _mm256_permute2f128_ps::<0x31>(a, b));
+            // Halves of 128 bits: sums of a and b, of c and d.
+            let (ab, cd) = (halves(a.0, b.0), halves(c.0, d.0));
+            let two = _mm256_add_ps(_mm256_shuffle_ps::<0x44>(ab, cd), _mm256_shuffle_ps::<0xee>(ab, cd));
+            let one = _mm256_add_ps(two, _mm256_permute_ps::<0xb1>(two));
+            let packed = _mm256_permutevar8x32_ps(one, _mm256_setr_epi32(0, 4, 2, 6, 0, 0, 0, 0));
+            _mm_storeu_ps(sums.as_mut_ptr(), _mm256_castps256_ps128(packed));
+        }
+        sums
     }
 }
 
@@ -366,6 +388,12 @@ impl Register<Avx2, f64> for R64 {
         R64(unsafe { _mm256_loadu_pd(values.as_ptr()) })
     }
     #[inline(always)]
+    fn store(self, values: &mut [f64; LANES], part: usize) {
+        let values = &mut values[part * Self::WIDTH..][..Self::WIDTH];
+        // SAFETY: `self` proves the instructions; the slice holds the 32 bytes written, at any alignment.
+        unsafe { _mm256_storeu_pd(values.as_mut_ptr(), self.0) }
+    }
+    #[inline(always)]
     fn fma(self, factor: R64, addend: R64) -> R64 {
         // SAFETY: `self` proves the instructions.
         R64(unsafe { _mm256_fmadd_pd(self.0, factor.0, addend.0) })
@@ -384,8 +412,8 @@ impl Register<Avx2, f64> for R64 {
                 |a, b| _mm256_add_pd(_mm256_permute2f128_pd::<0x20>(a, b), _mm256_permute2f128_pd::<0x31>(a, b));
             let (ab, cd) = (halves(a.0, b.0), halves(c.0, d.0));
             let two = _mm256_add_pd(_mm256_unpacklo_pd(ab, cd), _mm256_unpackhi_pd(ab, cd));
-            _mm256_storeu_pd(sums.as_mut_ptr(), two);
+            _mm256_storeu_pd(sums.as_mut_ptr(), _mm256_permute4x64_pd::<0xd8>(two));
         }
-        [sums[0], sums[2], sums[1], sums[3]]
+        sums
     }
 }

@@ -332,6 +332,12 @@ impl Register<Avx512, f32> for R32 {
         R32(unsafe { _mm512_loadu_ps(values.as_ptr()) })
     }
     #[inline(always)]
+    fn store(self, values: &mut [f32; LANES], part: usize) {
+        let values = &mut values[part * Self::WIDTH..][..Self::WIDTH];
+        // SAFETY: `self` proves the instructions; the slice holds the 64 bytes written, at any alignment.
+        unsafe { _mm512_storeu_ps(values.as_mut_ptr(), self.0) }
+    }
+    #[inline(always)]
     fn fma(self, factor: R32, addend: R32) -> R32 {
         // SAFETY: `self` proves the instructions.
         R32(unsafe { _mm512_fmadd_ps(self.0, factor.0, addend.0) })
@@ -342,16 +348,19 @@ impl Register<Avx512, f32> for R32 {
     }
     #[inline(always)]
     fn sums([a, b, c, d]: [R32; 4]) -> [f32; 4] {
-        let mut sums = [0.0; LANES];
-        // SAFETY: a register proves the instructions; the array holds the 64 bytes written, at any alignment.
+        let mut sums = [0.0; 4];
+        // SAFETY: a register proves the instructions; the array holds the 16 bytes written, at any alignment.
         unsafe {
             let halves = |a, b| _mm512_add_ps(_mm512_shuffle_f32x4::<0x44>(a, b), _mm512_shuffle_f32x4::<0xee>(a, b));
             let (ab, cd) = (halves(a.0, b.0), halves(c.0, d.0));
             let four = _mm512_add_ps(_mm512_shuffle_f32x4::<0x88>(ab, cd), _mm512_shuffle_f32x4::<0xdd>(ab, cd));
             let two = _mm512_add_ps(four, _mm512_permute_ps::<0x4e>(four));
-            _mm512_storeu_ps(sums.as_mut_ptr(), _mm512_add_ps(two, _mm512_permute_ps::<0xb1>(two)));
+            let one = _mm512_add_ps(two, _mm512_permute_ps::<0xb1>(two));
+            let firsts = _mm512_setr_epi32(0, 4, 8, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+            let packed = _mm512_castps512_ps128(_mm512_permutexvar_ps(firsts, one));
+            _mm_storeu_ps(sums.as_mut_ptr(), packed);
         }
-        [sums[0], sums[4], sums[8], sums[12]]
+        sums
     }
 }
 
@@ -370,6 +379,12 @@ impl Register<Avx512, f64> for R64 {
         R64(unsafe { _mm512_loadu_pd(values.as_ptr()) })
     }
     #[inline(always)]
+    fn store(self, values: &mut [f64; LANES], part: usize) {
+        let values = &mut values[part * Self::WIDTH..][..Self::WIDTH];
+        // SAFETY: `self` proves the instructions; the slice holds the 64 bytes written, at any alignment.
+        unsafe { _mm512_storeu_pd(values.as_mut_ptr(), self.0) }
+    }
+    #[inline(always)]
     fn fma(self, factor: R64, addend: R64) -> R64 {
         // SAFETY: `self` proves the instructions.
         R64(unsafe { _mm512_fmadd_pd(self.0, factor.0, addend.0) })
@@ -384,14 +399,16 @@ impl Register<Avx512, f64> for R64 {
     }
     #[inline(always)]
     fn sums([a, b, c, d]: [R64; 4]) -> [f64; 4] {
-        let mut sums = [0.0; 8];
-        // SAFETY: a register proves the instructions; the array holds the 64 bytes written, at any alignment.
+        let mut sums = [0.0; 4];
+        // SAFETY: a register proves the instructions; the array holds the 32 bytes written, at any alignment.
         unsafe {
             let halves = |a, b| _mm512_add_pd(_mm512_shuffle_f64x2::<0x44>(a, b), _mm512_shuffle_f64x2::<0xee>(a, b));
             let (ab, cd) = (halves(a.0, b.0), halves(c.0, d.0));
             let two = _mm512_add_pd(_mm512_shuffle_f64x2::<0x88>(ab, cd), _mm512_shuffle_f64x2::<0xdd>(ab, cd));
-            _mm512_storeu_pd(sums.as_mut_ptr(), _mm512_add_pd(two, _mm512_permute_pd::<0x55>(two)));
+            let one = _mm512_add_pd(two, _mm512_permute_pd::<0x55>(two));
+            let packed = _mm512_permutexvar_pd(_mm512_setr_epi64(0, 2, 4, 6, 0, 0, 0, 0), one);
+            _mm256_storeu_pd(sums.as_mut_ptr(), _mm512_castpd512_pd256(packed));
         }
-        [sums[0], sums[2], sums[4], sums[6]]
+        sums
     }
 }

@@ -131,6 +131,8 @@ pub trait Register<T: Isa, R: Real>: Copy + Add<Output = Self> {
     fn splat(tier: T, value: R) -> Self;
     /// Lanes `part * WIDTH ..` of `values`.
     fn load(tier: T, values: &[R; LANES], part: usize) -> Self;
+    /// Stores to lanes `part * WIDTH ..` of `values`.
+    fn store(self, values: &mut [R; LANES], part: usize);
     /// `self * factor + addend` with one rounding (two on a portable tier without FMA).
     fn fma(self, factor: Self, addend: Self) -> Self;
     /// The sum of the lanes, folded by halves: lane `i` with `i + WIDTH / 2`, and so on.

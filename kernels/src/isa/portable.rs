@@ -302,6 +302,10 @@ impl<T: Isa> Register<T, f32> for R32 {
         R32(f32x8::new(from_fn(|i| values[part * 8 + i])))
     }
     #[inline(always)]
+    fn store(self, values: &mut [f32; LANES], part: usize) {
+        values[part * 8..][..8].copy_from_slice(&self.0.to_array());
+    }
+    #[inline(always)]
     fn fma(self, factor: R32, addend: R32) -> R32 {
         R32(self.0.mul_add(factor.0, addend.0))
     }
@@ -335,6 +339,10 @@ impl<T: Isa> Register<T, f64> for R64 {
     #[inline(always)]
     fn load(_: T, values: &[f64; LANES], part: usize) -> R64 {
         R64(f64x4::new(from_fn(|i| values[part * 4 + i])))
+    }
+    #[inline(always)]
+    fn store(self, values: &mut [f64; LANES], part: usize) {
+        values[part * 4..][..4].copy_from_slice(&self.0.to_array());
     }
     #[inline(always)]
     fn fma(self, factor: R64, addend: R64) -> R64 {

@@ -11,7 +11,7 @@ use std::ops::Range;
 const ROWS: usize = 4 * LANES;
 
 /// Bytes of a cache line: 64 rows of a column fill as many lines as a value has bytes.
-pub(super) const CACHE_LINE: usize = 64;
+pub(crate) const CACHE_LINE: usize = 64;
 
 /// The arguments: `w` has one weight a column, `z` one margin a row of `rows`.
 pub struct Margins<'a, E, R> {

@@ -1,24 +1,28 @@
 //! The product of the dense variables: `G[a][b] += sum_i h[i] x[i][a] x[i][b]`, `a <= b`.
 //!
-//! The rows go in chunks that fit the L2 cache. A chunk is packed first: every column becomes `sqrt(h) x` in the
-//! arithmetic type, and `PANEL` columns lie side by side, sixteen rows of each in turn, so that the product reads two
-//! contiguous streams. Then each pair of panels is a block of at most 4 x 4 dot products held in registers.
+//! The rows go in chunks that fit the caches. A chunk is packed first: every column becomes `sqrt(h) x` in the
+//! arithmetic type, and `WIDEST` columns at most lie side by side, sixteen rows of each in turn, so that the product
+//! reads two contiguous streams. Then each pair of panels is a block of at most 5 x 5 dot products held in registers,
+//! while the rows of the next chunk are asked for.
 //!
-//! Order of a sum: lane `l` of [`REGISTER_LANES`](Real::REGISTER_LANES) adds the chunk's rows `l, l + REGISTER_LANES, ..`; the lanes fold by
-//! halves; the chunk's sum is added in `f64`. Neither the tier nor the blocking changes it. Scaling a row by `sqrt(h)`
-//! is the same as a relative change of `h` by one rounding.
+//! Order of a sum: the rows go in spans, of several chunks up to `NARROW` variables and of one beyond; lane `l` of
+//! [`REGISTER_LANES`](Real::REGISTER_LANES) adds a span's rows `l, l + REGISTER_LANES, ..`; the lanes fold by halves; the
+//! span's sum is added in `f64`. Neither the tier nor the blocking changes it. Scaling a row by `sqrt(h)` is the same as
+//! a relative change of `h` by one rounding.
 //!
-//! Cost: `D (D + 1)` flops a row; a value is read once from memory, packed, and read `D / 4` times from the caches.
+//! Cost: `D (D + 1)` flops a row; a value is read once from memory, packed, and read `D / 5` times from the caches.
 
 use super::GramRows;
 use super::layout::{GramLayout, in_triangle};
 use crate::dtype::Element;
 use crate::isa::{Isa, Kernel, LANES, Lanes, Load, Real, Register, Token};
+use crate::ops::margins::CACHE_LINE;
 use crate::tile::{Block, Columns, Values};
 use std::ops::Range;
 
-/// Columns packed side by side.
-const PANEL: usize = 4;
+/// Most columns packed side by side: 5 x 5 sums, 5 operands and one more fill 31 of 32 registers. With 16 registers one
+/// column less.
+const WIDEST: usize = 5;
 
 /// Sixteen rows of one column, one cache line or two.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +34,14 @@ struct Unit<R>([R; LANES]);
 pub struct DenseScratch<R> {
     units: Vec<Unit<R>>,
     root: Vec<Unit<R>>,
+    kept: Vec<Unit<R>>,
+}
+
+/// Which part of a span a chunk is.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    first: bool,
+    last: bool,
 }
 
 /// Adds the products of the dense variables to `sums`.
@@ -42,6 +54,11 @@ pub(super) fn add<R: Real>(
 ) {
     let variables = layout.dense_variables();
     let chunk = chunk_rows(size_of::<R>());
+    let span = if variables <= NARROW { SPAN_CHUNKS * chunk } else { chunk };
+    // As many blocks as the narrowest panels make.
+    let panels = variables.div_ceil(WIDEST - 1);
+    let kept = if variables <= NARROW { panels * (panels + 1) / 2 * units_kept::<R>() } else { 0 };
+    scratch.kept.resize(kept, Unit([R::default(); LANES]));
     let mut start = tile.rows.start;
     while start < tile.rows.end {
         let rows = start..tile.rows.end.min(start + chunk);
@@ -50,27 +67,36 @@ pub(super) fn add<R: Real>(
         scratch.root.resize(units, Unit([R::default(); LANES]));
         let weight = tile.weight.map(|weight| &weight[start - tile.rows.start..][..rows.len()]);
         roots(weight, rows.len(), &mut scratch.root);
-        let target = layout.target().and(tile.grain.label.as_ref());
-        let blocks = &tile.grain.blocks;
+        let done = start - tile.rows.start;
         start = rows.end;
-        let (root, packed) = (&scratch.root[..], &mut scratch.units[..]);
         token.enter(Chunk {
-            blocks,
-            target,
+            blocks: &tile.grain.blocks,
+            target: layout.target().and(tile.grain.label.as_ref()),
+            part: Part {
+                first: done.is_multiple_of(span),
+                last: rows.end == tile.rows.end || (done + chunk).is_multiple_of(span),
+            },
             rows,
             weighted: weight.is_some(),
-            root,
-            packed,
+            root: &scratch.root,
+            packed: &mut scratch.units,
+            kept: &mut scratch.kept,
             variables,
             sums: &mut *sums,
         });
     }
 }
 
-/// Rows of a chunk: a panel of them is 8 KiB, so that three panels lie in a first-level cache of 32 KiB while each dot
-/// product is still long beside the folding of its lanes. A constant, so that the order of a sum is.
+/// Variables up to which the lanes of all dot products are kept from chunk to chunk: some 100 KiB.
+const NARROW: usize = 56;
+
+/// Chunks whose rows a lane adds one after the other, where lanes are kept: 128 rows a lane.
+const SPAN_CHUNKS: usize = 4;
+
+/// Rows of a chunk: 2 KiB of a column, so that three panels lie in a first-level cache of 32 KiB while each dot product is
+/// still long beside the folding of its lanes. A constant, so that the order of a sum is.
 const fn chunk_rows(bytes: usize) -> usize {
-    (8 << 10) / (PANEL * bytes)
+    (2 << 10) / bytes
 }
 
 /// `sqrt(h)` of each row, and 0 behind the last.
@@ -98,6 +124,8 @@ struct Chunk<'a, R> {
     weighted: bool,
     root: &'a [Unit<R>],
     packed: &'a mut [Unit<R>],
+    part: Part,
+    kept: &'a mut [Unit<R>],
     variables: usize,
     sums: &'a mut [f64],
 }
@@ -107,8 +135,10 @@ impl<R: Real> Kernel for Chunk<'_, R> {
 
     #[inline(always)]
     fn run<T: Isa>(self, tier: T) {
-        let Chunk { blocks, target, rows, weighted, root, packed, variables, sums } = self;
-        let mut packer = Packer { tier, rows, weighted, root, packed, variables, next: 0 };
+        let Chunk { blocks, target, rows, weighted, root, packed, part, kept, variables, sums } = self;
+        let mut ahead = Ahead { tier, blocks, row: rows.end, rows: rows.len(), block: 0, column: 0 };
+        let panels = Panels::new::<T>(variables);
+        let mut packer = Packer { tier, rows, weighted, root, packed, panels, panel: 0, member: 0 };
         for block in blocks {
             packer.block(block);
         }
@@ -116,7 +146,7 @@ impl<R: Real> Kernel for Chunk<'_, R> {
         if let Some(target) = target {
             packer.values(target);
         }
-        multiply::<T, R>(tier, packer.packed, packer.variables, sums);
+        multiply(Product { tier, packed: packer.packed, variables, panels, part, kept, sums }, &mut ahead);
     }
 }
 
@@ -127,8 +157,9 @@ struct Packer<'a, T, R> {
     weighted: bool,
     root: &'a [Unit<R>],
     packed: &'a mut [Unit<R>],
-    variables: usize,
-    next: usize,
+    panels: Panels,
+    panel: usize,
+    member: usize,
 }
 
 impl<T: Isa, R: Real> Packer<'_, T, R> {
@@ -165,11 +196,10 @@ impl<T: Isa, R: Real> Packer<'_, T, R> {
     /// The units of the next column, and where they stand in every group of its panel.
     #[inline(always)]
     fn next_column(&mut self) -> (&mut [Unit<R>], usize, usize) {
-        let (first, member) = (self.next / PANEL * PANEL, self.next % PANEL);
-        let width = PANEL.min(self.variables - first);
-        self.next += 1;
-        let units = self.root.len();
-        (&mut self.packed[first * units..(first + width) * units], width, member)
+        let (panel, member, units) = (self.panel, self.member, self.root.len());
+        let (first, width) = (self.panels.first(panel), self.panels.width(panel));
+        (self.panel, self.member) = if member + 1 == width { (panel + 1, 0) } else { (panel, member + 1) };
+        (&mut self.packed[first * units..][..width * units], width, member)
     }
 
     #[inline(always)]
@@ -217,161 +247,259 @@ impl<T: Isa, R: Real> Packer<'_, T, R> {
     }
 }
 
+/// How the columns are dealt into panels: as evenly as can be, so that no block of products is too narrow to hide the
+/// latency of its additions; wider panels first.
+#[derive(Clone, Copy, Debug)]
+struct Panels {
+    count: usize,
+    /// Columns of the narrower ones.
+    width: usize,
+    /// How many have one column more.
+    wider: usize,
+}
+
+impl Panels {
+    fn new<T: Isa>(variables: usize) -> Panels {
+        let widest = if T::REGISTERS >= 32 { WIDEST } else { WIDEST - 1 };
+        let count = variables.div_ceil(widest);
+        Panels { count, width: variables / count, wider: variables % count }
+    }
+
+    #[inline(always)]
+    fn width(&self, panel: usize) -> usize {
+        self.width + usize::from(panel < self.wider)
+    }
+
+    #[inline(always)]
+    fn first(&self, panel: usize) -> usize {
+        panel * self.width + panel.min(self.wider)
+    }
+}
+
 /// The upper triangle of the products of all packed columns.
 ///
 /// Second operands come in groups that stay in the L2 cache while all first operands pass by; two panels of first
 /// operands stay in the L1 cache meanwhile, so that each panel fetched from L2 is used twice.
 #[inline(always)]
-fn multiply<T: Isa, R: Real>(tier: T, packed: &[Unit<R>], variables: usize, sums: &mut [f64]) {
-    const NEAR: usize = 48 * PANEL;
-    let product = Product { tier, packed, variables };
-    for near in (0..variables).step_by(NEAR) {
-        let end = variables.min(near + NEAR);
-        for a in (0..end).step_by(2 * PANEL) {
-            for b in (near.max(a)..end).step_by(PANEL) {
-                for a in (a..=b.min(a + PANEL)).step_by(PANEL) {
-                    product.add(a, b, sums);
+fn multiply<T: Isa, R: Real>(mut product: Product<'_, T, R>, ahead: &mut Ahead<'_, T>) {
+    const NEAR: usize = 40;
+    let panels = product.panels.count;
+    let columns = ahead.columns_a_block(panels);
+    for near in (0..panels).step_by(NEAR) {
+        let end = panels.min(near + NEAR);
+        for a in (0..end).step_by(2) {
+            for b in near.max(a)..end {
+                for a in a..=b.min(a + 1) {
+                    ahead.prefetch(columns);
+                    product.add(a, b);
                 }
             }
         }
     }
 }
 
-/// The packed columns of a chunk.
-#[derive(Clone, Copy)]
+/// The packed columns of a chunk, and what their products are added to.
 struct Product<'a, T, R> {
     tier: T,
     packed: &'a [Unit<R>],
     variables: usize,
+    panels: Panels,
+    part: Part,
+    kept: &'a mut [Unit<R>],
+    sums: &'a mut [f64],
 }
 
 impl<T: Isa, R: Real> Product<'_, T, R> {
-    /// The panel whose first column is `first`.
+    /// Adds the products of the panels `a <= b`.
     #[inline(always)]
-    fn panel(&self, first: usize) -> &[Unit<R>] {
-        let units = self.packed.len() / self.variables;
-        &self.packed[first * units..self.variables.min(first + PANEL) * units]
+    fn add(&mut self, a: usize, b: usize) {
+        let (units, panels) = (self.packed.len() / self.variables, self.panels);
+        let panel = |panel: usize| &self.packed[panels.first(panel) * units..][..panels.width(panel) * units];
+        let size = if self.kept.is_empty() { 0 } else { units_kept::<R>() };
+        let mut block = Dots {
+            tier: self.tier,
+            a: panel(a),
+            b: panel(b),
+            part: self.part,
+            kept: &mut self.kept[in_triangle(panels.count, a, b) * size..][..size],
+            variables: self.variables,
+            corner: (panels.first(a), panels.first(b)),
+            sums: self.sums,
+        };
+        match (a == b, panels.width(a), panels.width(b)) {
+            (true, 1, _) => block.rectangle::<1, 0, 1, 1, true>(),
+            (true, 2, _) => block.rectangle::<2, 0, 2, 2, true>(),
+            (true, 3, _) => block.rectangle::<3, 0, 3, 3, true>(),
+            (true, 4, _) => block.rectangle::<4, 0, 4, 4, true>(),
+            (true, ..) => block.rectangle::<5, 0, 5, 5, true>(),
+            (false, _, 2) => block.rectangle::<3, 0, 3, 2, false>(),
+            (false, 3, _) => block.rectangle::<3, 0, 3, 3, false>(),
+            (false, 4, 3) => block.rectangle::<4, 0, 4, 3, false>(),
+            (false, 4, _) if T::REGISTERS < 32 => {
+                block.rectangle::<4, 0, 2, 4, false>();
+                block.rectangle::<4, 2, 2, 4, false>();
+            }
+            (false, 4, _) => block.rectangle::<4, 0, 4, 4, false>(),
+            (false, _, 4) => block.rectangle::<5, 0, 5, 4, false>(),
+            (false, ..) => block.rectangle::<5, 0, 5, 5, false>(),
+        }
     }
+}
 
-    /// Adds the products of the panels that start at the columns `a <= b`.
+/// Units that keep the lanes of a block of dot products.
+const fn units_kept<R: Real>() -> usize {
+    (WIDEST * WIDEST * R::REGISTER_LANES).div_ceil(LANES)
+}
+
+/// A block of dot products of two panels.
+struct Dots<'a, T, R> {
+    tier: T,
+    a: &'a [Unit<R>],
+    b: &'a [Unit<R>],
+    part: Part,
+    /// The lanes of the span so far; empty when a chunk is a span.
+    kept: &'a mut [Unit<R>],
+    /// Side of the triangle of sums.
+    variables: usize,
+    /// First column of either panel.
+    corner: (usize, usize),
+    sums: &'a mut [f64],
+}
+
+impl<T: Isa, R: Real> Dots<'_, T, R> {
+    /// Dot products of the columns `FIRST .. FIRST + A` of a panel `WIDTH` columns wide with the `B` columns of another;
+    /// when they are the `SAME`, only those on and above the diagonal.
     #[inline(always)]
-    fn add(&self, a: usize, b: usize, sums: &mut [f64]) {
-        let mut block = [[R::default(); PANEL]; PANEL];
-        products::<T, R>(self.tier, self.panel(a), self.panel(b), self.variables - b, a == b, &mut block);
-        // Row after row of the triangle, each one shorter than the last.
-        let mut at = in_triangle(self.variables, a, b);
-        if a < b && b + PANEL <= self.variables {
-            for (i, line) in block.iter().enumerate() {
-                for (sum, product) in sums[at..at + PANEL].iter_mut().zip(line) {
-                    *sum += product.to_f64();
-                }
-                at += self.variables - (a + i + 1);
-            }
-            return;
-        }
-        let (height, width) = (PANEL.min(self.variables - a), PANEL.min(self.variables - b));
-        for (i, line) in block.iter().enumerate().take(height) {
-            let from = if a == b { i } else { 0 };
-            let at = in_triangle(self.variables, a + i, b + from);
-            for (sum, product) in sums[at..at + width - from].iter_mut().zip(&line[from..]) {
-                *sum += product.to_f64();
-            }
-        }
-    }
-}
-
-/// The products of two panels, the second `width` (if less than [`PANEL`]) columns wide; `same` when they are one: then
-/// only those on and above the diagonal.
-#[inline(always)]
-fn products<T: Isa, R: Real>(
-    tier: T,
-    a: &[Unit<R>],
-    b: &[Unit<R>],
-    width: usize,
-    same: bool,
-    block: &mut [[R; PANEL]; PANEL],
-) {
-    match (same, width) {
-        (true, 1) => rectangle::<T, R, 1, 0, 1, 1, true>(tier, a, b, block),
-        (true, 2) => rectangle::<T, R, 2, 0, 2, 2, true>(tier, a, b, block),
-        (true, 3) => halves::<T, R, 3, 1, 3, true>(tier, a, b, block),
-        (true, _) => halves::<T, R, 4, 2, 4, true>(tier, a, b, block),
-        (false, 1) => rectangle::<T, R, 4, 0, 4, 1, false>(tier, a, b, block),
-        (false, 2) => rectangle::<T, R, 4, 0, 4, 2, false>(tier, a, b, block),
-        (false, 3) => halves::<T, R, 4, 2, 3, false>(tier, a, b, block),
-        (false, _) => halves::<T, R, 4, 2, 4, false>(tier, a, b, block),
-    }
-}
-
-/// All columns of `a` at once where the registers allow it, else the first two and then the other `REST`.
-#[inline(always)]
-fn halves<T: Isa, R: Real, const WIDTH: usize, const REST: usize, const B: usize, const SAME: bool>(
-    tier: T,
-    a: &[Unit<R>],
-    b: &[Unit<R>],
-    block: &mut [[R; PANEL]; PANEL],
-) {
-    if T::REGISTERS >= 32 {
-        rectangle::<T, R, WIDTH, 0, WIDTH, B, SAME>(tier, a, b, block);
-    } else {
-        rectangle::<T, R, WIDTH, 0, 2, B, SAME>(tier, a, b, block);
-        rectangle::<T, R, WIDTH, 2, REST, B, SAME>(tier, a, b, block);
-    }
-}
-
-/// Dot products of the columns `FIRST .. FIRST + A` of a panel `WIDTH` columns wide with the `B` columns of another;
-/// when they are the `SAME`, only those on and above the diagonal.
-#[inline(always)]
-fn rectangle<
-    T: Isa,
-    R: Real,
-    const WIDTH: usize,
-    const FIRST: usize,
-    const A: usize,
-    const B: usize,
-    const SAME: bool,
->(
-    tier: T,
-    a: &[Unit<R>],
-    b: &[Unit<R>],
-    block: &mut [[R; PANEL]; PANEL],
-) {
-    let (a, b) = (a.as_chunks::<WIDTH>().0, b.as_chunks::<B>().0);
-    let mut sums = lanes::<T, R, WIDTH, FIRST, A, B, SAME>(tier, a, b, 0);
-    if R::Register::<T>::WIDTH < R::REGISTER_LANES {
-        let others = lanes::<T, R, WIDTH, FIRST, A, B, SAME>(tier, a, b, 1);
-        for (sums, others) in sums.iter_mut().zip(others) {
-            for (sum, other) in sums.iter_mut().zip(others) {
-                *sum = *sum + other;
-            }
-        }
-    }
-    let zero = R::Register::<T>::splat(tier, R::default());
-    for (line, sums) in block[FIRST..].iter_mut().zip(sums) {
-        *line = R::Register::<T>::sums(std::array::from_fn(|j| if j < B { sums[j] } else { zero }));
-    }
-}
-
-/// The register of lanes number `half` of every dot product, over all rows.
-#[inline(always)]
-fn lanes<T: Isa, R: Real, const WIDTH: usize, const FIRST: usize, const A: usize, const B: usize, const SAME: bool>(
-    tier: T,
-    a: &[[Unit<R>; WIDTH]],
-    b: &[[Unit<R>; B]],
-    half: usize,
-) -> [[R::Register<T>; B]; A] {
-    let mut sums = [[R::Register::<T>::splat(tier, R::default()); B]; A];
-    for (a, b) in a.iter().zip(b) {
-        for step in 0..LANES / R::REGISTER_LANES {
-            let part = step * (R::REGISTER_LANES / R::Register::<T>::WIDTH) + half;
-            let b: [R::Register<T>; B] = std::array::from_fn(|j| R::Register::<T>::load(tier, &b[j].0, part));
-            for i in 0..A {
-                let a = R::Register::<T>::load(tier, &a[FIRST + i].0, part);
-                for j in if SAME { FIRST + i } else { 0 }..B {
-                    sums[i][j] = a.fma(b[j], sums[i][j]);
+    fn rectangle<const WIDTH: usize, const FIRST: usize, const A: usize, const B: usize, const SAME: bool>(&mut self) {
+        let mut sums = self.lanes::<WIDTH, FIRST, A, B, SAME>(0);
+        if R::Register::<T>::WIDTH < R::REGISTER_LANES {
+            let others = self.lanes::<WIDTH, FIRST, A, B, SAME>(1);
+            for (sums, others) in sums.iter_mut().zip(others) {
+                for (sum, other) in sums.iter_mut().zip(others) {
+                    *sum = *sum + other;
                 }
             }
         }
+        if self.part.last {
+            self.fold::<FIRST, A, B, SAME>(sums);
+        }
     }
-    sums
+
+    /// The register of lanes number `half` of every dot product, over all rows of the span so far.
+    #[inline(always)]
+    fn lanes<const WIDTH: usize, const FIRST: usize, const A: usize, const B: usize, const SAME: bool>(
+        &mut self,
+        half: usize,
+    ) -> [[R::Register<T>; B]; A] {
+        let tier = self.tier;
+        let mut sums = [[R::Register::<T>::splat(tier, R::default()); B]; A];
+        if !self.part.first {
+            for (i, sums) in sums.iter_mut().enumerate() {
+                for (j, sum) in sums.iter_mut().enumerate().skip(if SAME { FIRST + i } else { 0 }) {
+                    let (unit, part) = kept_at::<T, R>(FIRST + i, j, half);
+                    *sum = R::Register::<T>::load(tier, &self.kept[unit].0, part);
+                }
+            }
+        }
+        for (a, b) in self.a.as_chunks::<WIDTH>().0.iter().zip(self.b.as_chunks::<B>().0) {
+            for step in 0..LANES / R::REGISTER_LANES {
+                let part = step * (R::REGISTER_LANES / R::Register::<T>::WIDTH) + half;
+                let b: [R::Register<T>; B] = std::array::from_fn(|j| R::Register::<T>::load(tier, &b[j].0, part));
+                for i in 0..A {
+                    let a = R::Register::<T>::load(tier, &a[FIRST + i].0, part);
+                    for j in if SAME { FIRST + i } else { 0 }..B {
+                        sums[i][j] = a.fma(b[j], sums[i][j]);
+                    }
+                }
+            }
+        }
+        if !self.part.last {
+            for (i, sums) in sums.iter().enumerate() {
+                for (j, sum) in sums.iter().enumerate().skip(if SAME { FIRST + i } else { 0 }) {
+                    let (unit, part) = kept_at::<T, R>(FIRST + i, j, half);
+                    sum.store(&mut self.kept[unit].0, part);
+                }
+            }
+        }
+        sums
+    }
+
+    /// Adds each dot product, its lanes folded, to its sum.
+    #[inline(always)]
+    fn fold<const FIRST: usize, const A: usize, const B: usize, const SAME: bool>(
+        &mut self,
+        lanes: [[R::Register<T>; B]; A],
+    ) {
+        let zero = R::Register::<T>::splat(self.tier, R::default());
+        let mut folded = [[0.0; B]; A];
+        for first in (0..A * B).step_by(4) {
+            let dot = |k: usize| if k < A * B { lanes[k / B][k % B] } else { zero };
+            let four = R::Register::<T>::sums(std::array::from_fn(|k| dot(first + k)));
+            for (k, sum) in (first..A * B).zip(four) {
+                folded[k / B][k % B] = sum.to_f64();
+            }
+        }
+        for (i, line) in folded.iter().enumerate() {
+            let from = if SAME { FIRST + i } else { 0 };
+            let at = in_triangle(self.variables, self.corner.0 + FIRST + i, self.corner.1 + from);
+            for (sum, product) in self.sums[at..at + B - from].iter_mut().zip(&line[from..]) {
+                *sum += product;
+            }
+        }
+    }
+}
+
+/// The unit, and the part of it, that keeps a register of a block's dot product `(i, j)`.
+#[inline(always)]
+fn kept_at<T: Isa, R: Real>(i: usize, j: usize, half: usize) -> (usize, usize) {
+    let register = (i * WIDEST + j) * (R::REGISTER_LANES / R::Register::<T>::WIDTH) + half;
+    let registers = LANES / R::Register::<T>::WIDTH;
+    (register / registers, register % registers)
+}
+
+/// The rows of the next chunk, asked for column by column while this one is multiplied, so that memory is never idle.
+struct Ahead<'a, T> {
+    tier: T,
+    blocks: &'a [Block<'a>],
+    row: usize,
+    rows: usize,
+    block: usize,
+    column: usize,
+}
+
+impl<T: Isa> Ahead<'_, T> {
+    /// Columns to ask for with each product of two of so many panels.
+    fn columns_a_block(&self, panels: usize) -> usize {
+        let columns = |block: &Block<'_>| if let Block::Columns(columns) = block { columns.len() } else { 0 };
+        self.blocks.iter().map(columns).sum::<usize>().div_ceil(panels * (panels + 1) / 2)
+    }
+
+    /// Asks for the next `count` columns.
+    #[inline(always)]
+    fn prefetch(&mut self, count: usize) {
+        for _ in 0..count {
+            let Some(block) = self.blocks.get(self.block) else { return };
+            if let Block::Columns(columns) = block
+                && self.column < columns.len()
+            {
+                match columns {
+                    Columns::F64(columns) => self.lines(columns[self.column]),
+                    Columns::F32(columns) => self.lines(columns[self.column]),
+                    Columns::F16(columns) => self.lines(columns[self.column]),
+                    Columns::U16(columns) => self.lines(columns[self.column]),
+                    Columns::U8(columns) => self.lines(columns[self.column]),
+                }
+                self.column += 1;
+            } else {
+                (self.block, self.column) = (self.block + 1, 0);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn lines<E>(&self, column: &[E]) {
+        for row in (self.row..self.row + self.rows).step_by(CACHE_LINE / size_of::<E>()) {
+            self.tier.prefetch_far(column, row);
+        }
+    }
 }
