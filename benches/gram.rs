@@ -6,9 +6,10 @@
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use gristmill::machine::{fma, memory};
+use gristmill_kernels::fixed::FixedScale;
 use gristmill_kernels::isa::Real;
 use gristmill_kernels::tile::{Block, Codes, Columns, Grain, Values};
-use gristmill_kernels::{GramLayout, GramRows, GramScales, GramScratch, GramSums, Kernels, Tier, reference};
+use gristmill_kernels::{GramLayout, GramRows, GramScales, GramScratch, GramSums, Kernels, Residuals, Tier, reference};
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -225,9 +226,12 @@ fn linear(criterion: &mut Criterion, tier: Tier, bandwidth: f64) {
         report("margins", seconds);
         group.throughput(Throughput::Bytes(bytes as u64));
         group.bench_function(format!("{name} margins"), |bencher| bencher.iter(&mut margins));
+        let mut scratch = vec![0; data.rows];
         let mut scatter = || {
+            let mut residuals = Residuals::new(&r, &mut scratch);
             for (block, g) in grain.blocks.iter().zip(&mut sums) {
-                kernels.scatter(block, 0..data.rows, &r, 20, g);
+                let scale = FixedScale::new(20, 1.0);
+                kernels.scatter(block, 0..data.rows, &mut residuals, scale, g).expect("residuals and values below 1");
             }
         };
         let seconds = median(15, &mut scatter);

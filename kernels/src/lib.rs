@@ -21,9 +21,10 @@ pub mod table;
 pub mod tier;
 pub mod tile;
 
+pub use fixed::FixedScale;
 pub use isa::Real;
 pub use losses::{Link, Loss};
 pub use ops::gram::{GramLayout, GramRows, GramScales, GramScratch, GramSums, OutOfRange, Place};
 pub use ops::loss::LossSums;
-pub use table::Kernels;
+pub use table::{Kernels, Residuals};
 pub use tier::{Tier, TierError};

@@ -4,6 +4,7 @@
 //! Nothing is allocated. Lengths are the caller's promise, checked in debug builds; slices are cut safely in any case.
 
 use crate::dtype::f16;
+use crate::fixed::FixedScale;
 use crate::isa::{Load, Real, Token, portable::Portable};
 use crate::losses::{Link, Loss, LossFunction, LossVisitor};
 use crate::ops::gram::{self, GramLayout, GramRows, GramScales, GramScratch, GramSums, OutOfRange};
@@ -19,6 +20,37 @@ use std::ops::Range;
 pub struct Kernels<R> {
     token: Token,
     real: PhantomData<fn(R) -> R>,
+}
+
+/// A tile's residuals, in the arithmetic type and, once a categorical column needs them so, in fixed point.
+#[derive(Debug)]
+pub struct Residuals<'a, R> {
+    r: &'a [R],
+    quantised: &'a mut [i64],
+    scale: Option<FixedScale>,
+}
+
+impl<'a, R: Real> Residuals<'a, R> {
+    /// `scratch` is as long as `r`.
+    pub fn new(r: &'a [R], scratch: &'a mut [i64]) -> Residuals<'a, R> {
+        debug_assert_eq!(r.len(), scratch.len(), "one integer a residual");
+        Residuals { r, quantised: scratch, scale: None }
+    }
+
+    /// The residuals in the arithmetic type.
+    pub fn real(&self) -> &'a [R] {
+        self.r
+    }
+
+    /// The residuals at `scale`, made anew only where the scale is another than the last.
+    fn at(&mut self, token: Token, scale: FixedScale) -> Result<&[i64], OutOfRange> {
+        if self.scale != Some(scale) {
+            self.scale = None;
+            token.enter(codes::Quantise { r: self.r, scale, quantised: self.quantised })?;
+            self.scale = Some(scale);
+        }
+        Ok(self.quantised)
+    }
 }
 
 macro_rules! each_dtype {
@@ -148,27 +180,35 @@ impl<R: Real> Kernels<R> {
     }
 
     /// `g[j] += round(r[i] x[rows.start + i][j] 2^exponent)` over the entries of a scattered block; other blocks are
-    /// left alone (see [`Kernels::gradient`]). The caller has proven that the sums fit.
-    pub fn scatter(&self, block: &Block<'_>, rows: Range<usize>, r: &[R], exponent: i32, g: &mut [i64]) {
+    /// left alone (see [`Kernels::gradient`]). An error says that a contribution was larger than the scale allows, or
+    /// not a number: then the sums are worthless.
+    pub fn scatter(
+        &self,
+        block: &Block<'_>,
+        rows: Range<usize>,
+        residuals: &mut Residuals<'_, R>,
+        scale: FixedScale,
+        g: &mut [i64],
+    ) -> Result<(), OutOfRange> {
         debug_assert!(block.is_scattered(), "the gradient of dense blocks is not scattered");
         debug_assert_eq!(g.len(), block.parameters(), "one sum a parameter");
-        debug_assert_eq!(r.len(), rows.len(), "one residual a row");
+        debug_assert_eq!(residuals.r.len(), rows.len(), "one residual a row");
         match block {
             Block::Columns(_) | Block::Vectors { .. } => {}
-            Block::Codes { codes: Codes::U8(codes), .. } => {
-                self.token.enter(codes::Scatter { codes: &codes[rows], r, exponent, g });
-            }
-            Block::Codes { codes: Codes::U16(codes), .. } => {
-                self.token.enter(codes::Scatter { codes: &codes[rows], r, exponent, g });
-            }
-            Block::Codes { codes: Codes::U32(codes), .. } => {
-                self.token.enter(codes::Scatter { codes: &codes[rows], r, exponent, g });
+            Block::Codes { codes, .. } => {
+                let quantised = residuals.at(self.token, scale)?;
+                match codes {
+                    Codes::U8(codes) => self.token.enter(codes::Scatter { codes: &codes[rows], quantised, g }),
+                    Codes::U16(codes) => self.token.enter(codes::Scatter { codes: &codes[rows], quantised, g }),
+                    Codes::U32(codes) => self.token.enter(codes::Scatter { codes: &codes[rows], quantised, g }),
+                }
             }
             Block::Sparse { offsets, indices, values, .. } => {
                 let rows = sparse::Rows { offsets: &offsets[rows.start..=rows.end], indices, values };
-                self.token.enter(sparse::Scatter { rows, r, exponent, g });
+                self.token.enter(sparse::Scatter { rows, r: residuals.r, scale, g })?;
             }
         }
+        Ok(())
     }
 
     /// Adds the weighted Gram matrix of the rows, `G[a][b] += sum_i h[i] x[i][a] x[i][b]` over the variables of `layout`,

@@ -7,8 +7,9 @@
 //! What dense columns add is summed over a grain in `f64` and then folded into two limbs (see `sum`); what a level or a
 //! sparse entry adds goes straight into one limb at its block's scale, chosen so that all rows together stay below 2^62.
 
+use gristmill_io::manifest::Kind;
 use gristmill_kernels::LossSums;
-use gristmill_kernels::fixed::power_of_two;
+use gristmill_kernels::fixed::{FixedScale, power_of_two};
 use gristmill_kernels::ops::gram::{GramLayout, GramScales};
 
 use super::setup::Setup;
@@ -40,10 +41,21 @@ pub struct Cells {
     residual: Scale,
     weight: Scale,
     gradient: Vec<Scale>,
-    /// Exponent of each scattered block, by number of the block.
-    pub exponents: Vec<i32>,
+    /// Scale of each scattered block, by number of the block.
+    pub scales: Vec<FixedScale>,
     /// The exponent of each parameter behind the dense ones.
     scattered: Vec<i32>,
+}
+
+/// Gives all categorical blocks the scale of the fullest, so that a row's residual is brought to fixed point once for
+/// all of them; the bits that the others lose are far below the rounding of the residual.
+fn share_among_categorical(exponents: &mut [i32], most: &mut [f64], is_categorical: impl Fn(usize) -> bool) {
+    let categorical: Vec<usize> = (0..exponents.len()).filter(|&number| is_categorical(number)).collect();
+    let least = categorical.iter().map(|&number| exponents[number]).min().unwrap_or(0);
+    let largest = categorical.iter().map(|&number| most[number]).fold(0.0, f64::max);
+    for number in categorical {
+        (exponents[number], most[number]) = (least, largest);
+    }
 }
 
 /// The part of the sum that is a Gram matrix.
@@ -79,26 +91,31 @@ impl Cells {
         let largest = &setup.space.largest;
         let blocks = &setup.stream.layout().blocks;
         let parameters = largest.len();
+        let kind = |number: usize| &setup.dataset.manifest().columns[number].kind;
+        let is_categorical =
+            |columns: &[usize]| columns.iter().any(|&number| matches!(kind(number), Kind::Categorical { .. }));
         let is_scattered = |columns: &[usize]| {
-            use gristmill_io::manifest::Kind;
-            columns.iter().any(|&number| {
-                let kind = &setup.dataset.manifest().columns[number].kind;
-                matches!(kind, Kind::Categorical { .. } | Kind::Sparse { .. })
-            })
+            is_categorical(columns) || columns.iter().any(|&number| matches!(kind(number), Kind::Sparse { .. }))
         };
         let dense = blocks.iter().find(|block| is_scattered(&block.columns)).map_or(parameters, |b| b.first_parameter);
         let gradient = largest[..dense].iter().map(|x| Scale::new(2.0 * rows * bounds.residual * x));
-        let (mut exponents, mut scattered) = (vec![0; blocks.len()], Vec::with_capacity(parameters - dense));
+        let (mut exponents, mut most) = (vec![0; blocks.len()], vec![0.0; blocks.len()]);
         for (number, block) in blocks.iter().enumerate().filter(|(_, block)| block.first_parameter >= dense) {
             let range = block.first_parameter..block.first_parameter + block.parameters;
             let fullest = range.clone().map(|j| setup.statistics.nonzero[j] as f64 * largest[j]).fold(0.0, f64::max);
-            let bound = 2.0 * bounds.residual * fullest.max(range.clone().map(|j| largest[j]).fold(0.0, f64::max));
+            let most_of_a_row = range.clone().map(|j| largest[j]).fold(0.0, f64::max);
+            most[number] = 2.0 * bounds.residual * most_of_a_row;
+            let bound = 2.0 * bounds.residual * fullest.max(most_of_a_row);
             if !bound.is_finite() {
                 Scale::new(bound)?;
             }
             // Rounding adds at most half a unit a row, 2^40 rows at most.
             exponents[number] = (SCATTERED_BITS - 1 - exponent_above(bound)).clamp(-1_000, 1_000);
-            scattered.resize(range.end - dense, exponents[number]);
+        }
+        share_among_categorical(&mut exponents, &mut most, |number| is_categorical(&blocks[number].columns));
+        let mut scattered = Vec::with_capacity(parameters - dense);
+        for (block, &exponent) in blocks.iter().zip(&exponents).filter(|(block, _)| block.first_parameter >= dense) {
+            scattered.resize(block.first_parameter + block.parameters - dense, exponent);
         }
         Ok(Cells {
             gradient: gradient.collect::<Result<_>>()?,
@@ -108,7 +125,7 @@ impl Cells {
             gram: layout.map(|layout| Gram::new(setup, bounds, layout)).transpose()?,
             dense,
             parameters,
-            exponents,
+            scales: exponents.iter().zip(&most).map(|(&exponent, &most)| FixedScale::new(exponent, most)).collect(),
             scattered,
         })
     }

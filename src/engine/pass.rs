@@ -17,7 +17,7 @@ use gristmill_io::tiles::{Pick, ScanReport};
 use gristmill_io::watch::Progress;
 use gristmill_kernels::ops::gram::{GramLayout, GramRows, GramScratch, GramSums};
 use gristmill_kernels::tile::Grain;
-use gristmill_kernels::{Kernels, LossSums, Real};
+use gristmill_kernels::{Kernels, LossSums, Real, Residuals};
 
 use super::cells::{Bounds, Cells};
 use super::setup::Setup;
@@ -86,6 +86,7 @@ struct Worker<R> {
     weight: Vec<R>,
     bend: Vec<R>,
     wide_bend: Vec<f64>,
+    quantised: Vec<i64>,
     loss: LossSums,
     gradient: Vec<f64>,
     gram: Vec<f64>,
@@ -246,6 +247,7 @@ impl<R: Real + Default> Worker<R> {
         for buffer in [&mut self.z, &mut self.y, &mut self.weight, &mut self.bend] {
             buffer.resize(tile, R::default());
         }
+        self.quantised.resize(if order.want == Want::Gram { 0 } else { tile }, 0);
         self.wide_bend.resize(if order.exact { tile } else { 0 }, 0.0);
         self.gradient.resize(cells.dense, 0.0);
         self.gram.resize(cells.gram().map_or(0, |gram| gram.layout.dense_len()), 0.0);
@@ -288,12 +290,15 @@ impl<R: Real + Default> Job<'_, R> {
         let bend = (self.order.want == Want::Hessian).then_some(&mut worker.bend[..n]);
         worker.loss += self.kernels.loss(self.setup.model.loss(), z, &worker.y[..n], weight, bend);
         let (scattered, _) = self.cells.scattered(&mut worker.cells);
-        for ((block, range), &exponent) in grain.blocks.iter().zip(&self.blocks).zip(&self.cells.exponents) {
+        let mut residuals = Residuals::new(z, &mut worker.quantised[..n]);
+        for ((block, range), &scale) in grain.blocks.iter().zip(&self.blocks).zip(&self.cells.scales) {
             if block.is_scattered() {
                 let range = range.start - self.cells.dense..range.end - self.cells.dense;
-                self.kernels.scatter(block, rows.clone(), z, exponent, &mut scattered[range]);
+                self.kernels
+                    .scatter(block, rows.clone(), &mut residuals, scale, &mut scattered[range])
+                    .map_err(|e| Error::Sum(e.to_string()))?;
             } else {
-                self.kernels.gradient(block, rows.clone(), z, &mut worker.gradient[range.clone()]);
+                self.kernels.gradient(block, rows.clone(), residuals.real(), &mut worker.gradient[range.clone()]);
             }
         }
         if self.order.want == Want::Hessian { self.add_gram(worker, grain, rows, true) } else { Ok(()) }

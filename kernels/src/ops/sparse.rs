@@ -1,7 +1,7 @@
 //! Margins and scattered gradient of a sparse vector column (compressed sparse rows): over the entries `(j, x)` of row
 //! `i`, `z[i] += sum w[j] x`, `g[j] += r[i] x`.
 
-use crate::fixed::quantise;
+use crate::fixed::{FixedScale, OutOfRange};
 use crate::isa::{Isa, Kernel, Real};
 
 /// The rows of a tile: row `i` has the entries `offsets[i]..offsets[i + 1]`.
@@ -54,21 +54,25 @@ pub struct Scatter<'a, R> {
     pub rows: Rows<'a>,
     /// Residuals.
     pub r: &'a [R],
-    /// Binary exponent of the fixed-point scale.
-    pub exponent: i32,
+    /// Scale of the sums.
+    pub scale: FixedScale,
     /// Sums, added to, one an element.
     pub g: &'a mut [i64],
 }
 
 impl<R: Real> Kernel for Scatter<'_, R> {
-    type Output = ();
+    type Output = Result<(), OutOfRange>;
 
     #[inline(always)]
-    fn run<T: Isa>(self, _: T) {
+    fn run<T: Isa>(self, _: T) -> Result<(), OutOfRange> {
+        let mut inside = true;
         for (r, entries) in self.r.iter().zip(self.rows.iter()) {
             for (j, x) in entries {
-                self.g[j] = self.g[j].wrapping_add(quantise(r.to_f64() * f64::from(x), self.exponent));
+                let (integer, fits) = self.scale.quantise(r.to_f64() * f64::from(x));
+                inside &= fits;
+                self.g[j] = self.g[j].wrapping_add(integer);
             }
         }
+        if inside { Ok(()) } else { Err(OutOfRange) }
     }
 }

@@ -6,12 +6,8 @@
 //! beyond its bound is an error, never a wrong number. `|q| <= 2^51` as well, where `f64` still holds every integer.
 
 use super::layout::GramLayout;
+pub use crate::fixed::OutOfRange;
 use crate::fixed::power_of_two;
-
-/// A contribution was beyond the bound that its scale was made for, or not a number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a contribution to a fixed-point sum is beyond the bound its scale was made for, or not finite")]
-pub struct OutOfRange;
 
 /// The scales of one pass.
 #[derive(Clone, Debug, PartialEq)]
