@@ -64,11 +64,15 @@ fn settle<T>(comm: &dyn Communicator, own: Result<T>, named: bool) -> Result<T> 
 /// allow no training, the wish to stop) go back; any other is this rank's alone: it says so and ends all ranks, itself
 /// included where they are processes.
 pub fn fail(comm: &dyn Communicator, error: Error) -> Error {
-    let everywhere = match &error {
-        Error::Usage(_) | Error::Training(_) | Error::Interrupted { .. } | Error::OnRank { .. } => true,
-        Error::Elsewhere { .. } | Error::Data(gristmill_io::Error::Usage(_) | gristmill_io::Error::Interrupted) => true,
-        _ => false,
-    };
+    let everywhere = matches!(
+        &error,
+        Error::Usage(_)
+            | Error::Training(_)
+            | Error::Interrupted { .. }
+            | Error::OnRank { .. }
+            | Error::Elsewhere { .. }
+            | Error::Data(gristmill_io::Error::Usage(_) | gristmill_io::Error::Interrupted)
+    );
     if comm.size() == 1 || everywhere {
         return error;
     }

@@ -61,6 +61,7 @@ struct Cli {
 
 /// Every command, in the order of help.
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one value in a process")]
 enum Command {
     /// See it all in half a minute: make data, ingest, train, evaluate, predict
     Quickstart(quickstart::Arguments),
