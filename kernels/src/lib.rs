@@ -15,6 +15,7 @@ pub mod fixed;
 pub mod isa;
 pub mod losses;
 pub mod math;
+mod operations;
 pub mod ops;
 pub mod reference;
 pub mod table;

@@ -1,17 +1,18 @@
 //! The door to the kernels: [`Kernels`], one method per operation, for one tier and one arithmetic type.
 //!
-//! Control flow (block kind, storage type, tier) is decided here, once per call; the loops are in [`crate::ops`].
-//! Nothing is allocated. Lengths are the caller's promise, checked in debug builds; slices are cut safely in any case.
+//! A method checks its arguments and calls through [`Real`]'s table of function pointers, so that a crate downstream
+//! compiles no loop. Nothing is allocated. Lengths are the caller's promise, checked in debug builds; slices are cut
+//! safely in any case.
 
-use crate::dtype::f16;
 use crate::fixed::FixedScale;
-use crate::isa::{Load, Real, Token, portable::Portable};
-use crate::losses::{Link, Loss, LossFunction, LossVisitor};
-use crate::ops::gram::{self, GramLayout, GramRows, GramScales, GramScratch, GramSums, OutOfRange};
-use crate::ops::loss::{LossSums, Losses};
-use crate::ops::{codes, convert, gradient, margins, several, sparse, vectors};
+use crate::isa::{Real, Token, portable::Portable};
+use crate::losses::{Link, Loss};
+use crate::operations::LossRows;
+use crate::ops::codes;
+use crate::ops::gram::{GramLayout, GramRows, GramScales, GramScratch, GramSums, OutOfRange};
+use crate::ops::loss::LossSums;
 use crate::tier::Tier;
-use crate::tile::{Block, Codes, Columns, Values};
+use crate::tile::{Block, Values};
 use std::marker::PhantomData;
 use std::ops::Range;
 
@@ -43,7 +44,7 @@ impl<'a, R: Real> Residuals<'a, R> {
     }
 
     /// The residuals at `scale`, made anew only where the scale is another than the last.
-    fn at(&mut self, token: Token, scale: FixedScale) -> Result<&[i64], OutOfRange> {
+    pub(crate) fn at(&mut self, token: Token, scale: FixedScale) -> Result<&[i64], OutOfRange> {
         if self.scale != Some(scale) {
             self.scale = None;
             token.enter(codes::Quantise { r: self.r, scale, quantised: self.quantised })?;
@@ -51,33 +52,6 @@ impl<'a, R: Real> Residuals<'a, R> {
         }
         Ok(self.quantised)
     }
-}
-
-macro_rules! each_dtype {
-    ($enum:ident, $value:expr, $x:ident : $type:ident => $body:expr) => {
-        match $value {
-            $enum::F64($x) => {
-                type $type = f64;
-                $body
-            }
-            $enum::F32($x) => {
-                type $type = f32;
-                $body
-            }
-            $enum::F16($x) => {
-                type $type = f16;
-                $body
-            }
-            $enum::U16($x) => {
-                type $type = u16;
-                $body
-            }
-            $enum::U8($x) => {
-                type $type = u8;
-                $body
-            }
-        }
-    };
 }
 
 impl<R: Real> Kernels<R> {
@@ -97,28 +71,7 @@ impl<R: Real> Kernels<R> {
     pub fn margins(&self, block: &Block<'_>, rows: Range<usize>, w: &[R], z: &mut [R]) {
         debug_assert_eq!(w.len(), block.parameters(), "one weight a parameter");
         debug_assert_eq!(z.len(), rows.len(), "one margin a row");
-        match block {
-            Block::Columns(columns) => each_dtype!(Columns, columns, columns: E => {
-                self.token.enter(margins::Margins::<E, R> { columns, rows, w, z });
-            }),
-            Block::Vectors { values, width } => each_dtype!(Values, values, values: E => {
-                let values = &values[rows.start * width..rows.end * width];
-                self.token.enter(vectors::Margins::<E, R> { values, w, z });
-            }),
-            Block::Codes { codes: Codes::U8(codes), .. } => {
-                self.token.enter(codes::Margins { codes: &codes[rows], w, z });
-            }
-            Block::Codes { codes: Codes::U16(codes), .. } => {
-                self.token.enter(codes::Margins { codes: &codes[rows], w, z });
-            }
-            Block::Codes { codes: Codes::U32(codes), .. } => {
-                self.token.enter(codes::Margins { codes: &codes[rows], w, z });
-            }
-            Block::Sparse { offsets, indices, values, .. } => {
-                let rows = sparse::Rows { offsets: &offsets[rows.start..=rows.end], indices, values };
-                self.token.enter(sparse::Margins { rows, w, z });
-            }
-        }
+        (R::operations().margins)(self.token, block, rows, w, z);
     }
 
     /// `g[j] += sum_i r[i] x[rows.start + i][j]` over the block's parameters, for blocks that are not scattered
@@ -127,56 +80,19 @@ impl<R: Real> Kernels<R> {
         debug_assert!(!block.is_scattered(), "the gradient of scattered blocks is scattered");
         debug_assert_eq!(g.len(), block.parameters(), "one sum a parameter");
         debug_assert_eq!(r.len(), rows.len(), "one residual a row");
-        match block {
-            Block::Columns(columns) => each_dtype!(Columns, columns, columns: E => {
-                self.token.enter(gradient::Gradient::<E, R> { columns, rows, r, g });
-            }),
-            Block::Vectors { values, width } => each_dtype!(Values, values, values: E => {
-                let values = &values[rows.start * width..rows.end * width];
-                self.token.enter(vectors::Gradient::<E, R> { values, r, g });
-            }),
-            Block::Codes { .. } | Block::Sparse { .. } => {}
-        }
+        (R::operations().gradient)(self.token, block, rows, r, g);
     }
 
     /// [`Kernels::margins`] of several weight vectors in one pass over the block: the vectors stand one after the other
     /// in `w`, and so do their margins in `z`. The same bits as one call a vector.
     pub fn margins_k(&self, block: &Block<'_>, rows: Range<usize>, w: &[R], z: &mut [R]) {
-        let width = block.parameters();
-        if width == 0 || rows.is_empty() {
-            return;
-        }
-        debug_assert_eq!(w.len() / width, z.len() / rows.len(), "margins for every weight vector");
-        match block {
-            Block::Columns(columns) => each_dtype!(Columns, columns, columns: E => {
-                self.token.enter(several::Margins::<E, R> { columns, rows, w, z });
-            }),
-            _ => {
-                for (w, z) in w.chunks_exact(width).zip(z.chunks_exact_mut(rows.len())) {
-                    self.margins(block, rows.clone(), w, z);
-                }
-            }
-        }
+        (R::operations().margins_k)(self.token, block, rows, w, z);
     }
 
     /// [`Kernels::gradient`] of several residual vectors in one pass over the block: the vectors stand one after the
     /// other in `r`, and so do their gradients in `g`. The same bits as one call a vector.
     pub fn gradient_k(&self, block: &Block<'_>, rows: Range<usize>, r: &[R], g: &mut [f64]) {
-        let width = block.parameters();
-        if width == 0 || rows.is_empty() {
-            return;
-        }
-        debug_assert_eq!(g.len() / width, r.len() / rows.len(), "a gradient for every residual vector");
-        match block {
-            Block::Columns(columns) => each_dtype!(Columns, columns, columns: E => {
-                self.token.enter(several::Gradient::<E, R> { columns, rows, r, g });
-            }),
-            _ => {
-                for (r, g) in r.chunks_exact(rows.len()).zip(g.chunks_exact_mut(width)) {
-                    self.gradient(block, rows.clone(), r, g);
-                }
-            }
-        }
+        (R::operations().gradient_k)(self.token, block, rows, r, g);
     }
 
     /// `g[j] += round(r[i] x[rows.start + i][j] 2^exponent)` over the entries of a scattered block; other blocks are
@@ -193,22 +109,7 @@ impl<R: Real> Kernels<R> {
         debug_assert!(block.is_scattered(), "the gradient of dense blocks is not scattered");
         debug_assert_eq!(g.len(), block.parameters(), "one sum a parameter");
         debug_assert_eq!(residuals.r.len(), rows.len(), "one residual a row");
-        match block {
-            Block::Columns(_) | Block::Vectors { .. } => {}
-            Block::Codes { codes, .. } => {
-                let quantised = residuals.at(self.token, scale)?;
-                match codes {
-                    Codes::U8(codes) => self.token.enter(codes::Scatter { codes: &codes[rows], quantised, g }),
-                    Codes::U16(codes) => self.token.enter(codes::Scatter { codes: &codes[rows], quantised, g }),
-                    Codes::U32(codes) => self.token.enter(codes::Scatter { codes: &codes[rows], quantised, g }),
-                }
-            }
-            Block::Sparse { offsets, indices, values, .. } => {
-                let rows = sparse::Rows { offsets: &offsets[rows.start..=rows.end], indices, values };
-                self.token.enter(sparse::Scatter { rows, r: residuals.r, scale, g })?;
-            }
-        }
-        Ok(())
+        (R::operations().scatter)(self.token, block, rows, residuals, scale, g)
     }
 
     /// Adds the weighted Gram matrix of the rows, `G[a][b] += sum_i h[i] x[i][a] x[i][b]` over the variables of `layout`,
@@ -221,7 +122,7 @@ impl<R: Real> Kernels<R> {
         scratch: &mut GramScratch<R>,
         sums: GramSums<'_>,
     ) -> Result<(), OutOfRange> {
-        gram::gram(self.token, layout, scales, tile, scratch, sums)
+        (R::operations().gram)(self.token, layout, scales, tile, scratch, sums)
     }
 
     /// Replaces the margins `z` by the residuals `weight * dloss/dz`, fills `curvature` with `weight * d2loss/dz2`, and
@@ -235,35 +136,17 @@ impl<R: Real> Kernels<R> {
         curvature: Option<&mut [R]>,
     ) -> LossSums {
         debug_assert_eq!(y.len(), z.len(), "one target a row");
-        struct Visitor<'a, R> {
-            token: Token,
-            z: &'a mut [R],
-            y: &'a [R],
-            weight: Option<&'a [R]>,
-            curvature: Option<&'a mut [R]>,
-        }
-        impl<R: Real> LossVisitor for Visitor<'_, R> {
-            type Output = LossSums;
-            fn visit<L: LossFunction>(self, loss: L) -> LossSums {
-                let Visitor { token, z, y, weight, curvature } = self;
-                token.enter(Losses { loss, z, y, weight, curvature })
-            }
-        }
-        loss.visit(Visitor { token: self.token, z, y, weight, curvature })
+        (R::operations().loss)(self.token, loss, LossRows { z, y, weight, curvature })
     }
 
     /// `out[i] = values[rows.start + i]`, rounded to nearest.
     pub fn convert(&self, values: &Values<'_>, rows: Range<usize>, out: &mut [R]) {
         debug_assert_eq!(out.len(), rows.len(), "one number a row");
-        each_dtype!(Values, values, values: E => self.convert_slice::<E>(&values[rows], out));
-    }
-
-    fn convert_slice<E: Load>(&self, values: &[E], out: &mut [R]) {
-        self.token.enter(convert::Convert { values, out });
+        (R::operations().convert)(self.token, values, rows, out);
     }
 
     /// Turns margins into predictions.
     pub fn link(&self, link: Link, z: &mut [R]) {
-        self.token.enter(convert::Predict { link, z });
+        (R::operations().link)(self.token, link, z);
     }
 }

@@ -39,9 +39,23 @@ use std::ops::{Add, Div, Mul, Neg, Sub};
 pub const LANES: usize = 16;
 
 mod sealed {
-    pub trait Sealed {}
-    impl Sealed for f32 {}
-    impl Sealed for f64 {}
+    use crate::operations::{F32, F64, Operations};
+
+    /// Keeps [`super::Real`] to the types that have a table of kernels.
+    pub trait Sealed: Sized + 'static {
+        /// The table.
+        fn operations() -> &'static Operations<Self>;
+    }
+    impl Sealed for f32 {
+        fn operations() -> &'static Operations<f32> {
+            &F32
+        }
+    }
+    impl Sealed for f64 {
+        fn operations() -> &'static Operations<f64> {
+            &F64
+        }
+    }
 }
 
 /// The arithmetic type of a run: `f32` or `f64`.
