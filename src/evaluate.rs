@@ -1,4 +1,7 @@
 //! Evaluation (stage 10): how good a model is on rows of a dataset or of a source.
+//!
+//! Several ranks share the grains, or the chunks of a source, among them; rank 0 adds up what all found, in the order one
+//! process would have. The figures have the same bits.
 
 use std::path::Path;
 
@@ -10,12 +13,14 @@ use gristmill_io::tiles::{Pick, StreamOptions};
 use gristmill_io::watch::{Cancel, Progress};
 use gristmill_kernels::tile::{Grain, Values};
 use gristmill_kernels::{Kernels, Tier};
+use mpi_launch::Communicator;
 
 use crate::error::{Error, Result};
 use crate::metrics::{Evaluation, Rows, Scoreboard, Task};
 use crate::predict::encoder;
 use crate::predict::ordered::in_order;
 use crate::predict::score::Scorer;
+use crate::ranks;
 use crate::run::Model;
 
 /// Around an evaluation.
@@ -30,13 +35,32 @@ pub struct Settings<'a> {
     pub progress: &'a dyn Progress,
     /// Who may ask to stop.
     pub cancel: &'a Cancel,
+    /// Who judges together.
+    pub comm: &'a dyn Communicator,
 }
 
-/// Evaluate on splits of the dataset that the model was trained on.
+/// Evaluate on splits of the dataset that the model was trained on; none on ranks other than 0.
 ///
 /// # Errors
 /// When the dataset is another one, has no rows in the splits, or cannot be read.
-pub fn on_dataset(model: &Model, dataset: &Dataset, splits: &[Split], settings: &Settings<'_>) -> Result<Evaluation> {
+pub fn on_dataset(
+    model: &Model,
+    dataset: &Dataset,
+    splits: &[Split],
+    settings: &Settings<'_>,
+) -> Result<Option<Evaluation>> {
+    together(judge_dataset(model, dataset, splits, settings), settings)
+}
+
+/// The figures of what all ranks found.
+fn together(own: Result<Scoreboard>, settings: &Settings<'_>) -> Result<Option<Evaluation>> {
+    let board = ranks::agree(settings.comm, own)?;
+    let gathered = board.gathered(settings.comm).map_err(|error| ranks::fail(settings.comm, error))?;
+    gathered.map(|board| Ok(board.finish()?)).transpose()
+}
+
+fn judge_dataset(model: &Model, dataset: &Dataset, splits: &[Split], settings: &Settings<'_>) -> Result<Scoreboard> {
+    let (rank, size) = (settings.comm.rank(), settings.comm.size());
     let columns = &dataset.manifest().columns;
     check_same(model, dataset)?;
     let label = columns
@@ -48,7 +72,9 @@ pub fn on_dataset(model: &Model, dataset: &Dataset, splits: &[Split], settings: 
     let board = Scoreboard::new(model.metadata.task(), settings.memory_bytes as usize / 2, settings.scratch);
     let mut first = 0;
     for &split in splits {
+        let grains = dataset.grains(split).len();
         let stream = dataset.stream(StreamOptions {
+            grains: Some(grains * rank / size..grains * (rank + 1) / size),
             budget_bytes: settings.memory_bytes / 2,
             threads: settings.threads,
             ..StreamOptions::new(split)
@@ -62,16 +88,21 @@ pub fn on_dataset(model: &Model, dataset: &Dataset, splits: &[Split], settings: 
             judge.grain(first + number as u64, grain, buffers, &at)
         })?;
         settings.progress.end();
-        first += stream.grains().len() as u64;
+        first += grains as u64;
     }
-    Ok(board.finish()?)
+    Ok(board)
 }
 
-/// Evaluate on the rows of a source, which must have the label (and the weight, when training had one).
+/// Evaluate on the rows of a source, which must have the label (and the weight, when training had one); none on ranks
+/// other than 0.
 ///
 /// # Errors
 /// When the source cannot be read or a row has no stored form.
-pub fn on_source(model: &Model, source: &dyn Source, settings: &Settings<'_>) -> Result<Evaluation> {
+pub fn on_source(model: &Model, source: &dyn Source, settings: &Settings<'_>) -> Result<Option<Evaluation>> {
+    together(judge_source(model, source, settings), settings)
+}
+
+fn judge_source(model: &Model, source: &dyn Source, settings: &Settings<'_>) -> Result<Scoreboard> {
     let (encoder, layout) = encoder::encoder(model, true)?;
     let columns = &model.metadata.columns;
     let label = model.metadata.label().ok_or_else(|| Error::usage("the model was trained without a label"))?;
@@ -81,10 +112,16 @@ pub fn on_source(model: &Model, source: &dyn Source, settings: &Settings<'_>) ->
     let weight = columns.iter().find(|column| column.role == Role::Weight);
     let board = Scoreboard::new(model.metadata.task(), settings.memory_bytes as usize / 2, settings.scratch);
     let judge = Judge { scorer: Scorer::new(model, &layout)?, truth: &truth, weight, board: &board };
-    settings.progress.begin("evaluate", source.bytes());
-    let draw = || {
+    let (rank, size) = (settings.comm.rank() as u64, settings.comm.size() as u64);
+    settings.progress.begin("evaluate", source.bytes().map(|bytes| bytes / size));
+    // Every rank goes through all chunks, which is cheap, and decodes its own.
+    let draw = || loop {
         settings.cancel.check()?;
-        Ok(source.next()?.map(|chunk| (chunk.number, chunk)))
+        match source.next()? {
+            Some(chunk) if chunk.number % size != rank => {}
+            Some(chunk) => return Ok(Some((chunk.number / size, chunk))),
+            None => return Ok(None),
+        }
     };
     let work = |chunk: Chunk| {
         let (number, bytes) = (chunk.number, chunk.bytes);
@@ -107,7 +144,7 @@ pub fn on_source(model: &Model, source: &dyn Source, settings: &Settings<'_>) ->
         Ok(())
     })?;
     settings.progress.end();
-    Ok(board.finish()?)
+    Ok(board)
 }
 
 fn place_text(place: Place) -> String {

@@ -84,20 +84,23 @@ pub fn fail(comm: &dyn Communicator, error: Error) -> Error {
 
 /// A rank's place, as it tells the others.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Place {
+pub struct Place {
     /// The same for all ranks of one machine, whatever container they are in.
-    node: String,
+    pub node: String,
+    /// Its name.
+    pub host: String,
     /// Cores that this rank may run on.
-    cores: Vec<usize>,
+    pub cores: Vec<usize>,
     /// How many of them the control group lets it use.
-    usable: usize,
+    pub usable: usize,
 }
 
 impl Place {
     fn here() -> Place {
         let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let node = match boot.trim() {
-            "" => rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            "" => host.clone(),
             boot => boot.to_string(),
         };
         let mask = rustix::thread::sched_getaffinity(None);
@@ -105,13 +108,13 @@ impl Place {
             (0..rustix::thread::CpuSet::MAX_CPU).filter(|core| mask.is_set(*core)).collect()
         });
         let usable = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Place { node, cores, usable }
+        Place { node, host, cores, usable }
     }
 }
 
 /// Threads of one rank so that those of a node together have one a core: each core counts for 1/k where k ranks of the
 /// node may run on it, so ranks that the launcher bound to cores of their own keep all of theirs.
-fn threads_of(rank: usize, places: &[Place]) -> usize {
+pub fn threads_of(rank: usize, places: &[Place]) -> usize {
     let Some(own) = places.get(rank) else { return 1 };
     let node: Vec<&Place> = places.iter().filter(|place| place.node == own.node).collect();
     let even = own.usable / node.len();
@@ -127,24 +130,49 @@ fn threads_of(rank: usize, places: &[Place]) -> usize {
     share.min(quota).max(1)
 }
 
+/// The places of all ranks, in rank order.
+///
+/// # Errors
+/// When a rank is lost.
+pub fn places(comm: &dyn Communicator) -> Result<Vec<Place>> {
+    let own = serde_json::to_vec(&Place::here()).unwrap_or_default();
+    let told = comm.all_gather(&own)?;
+    let read = |place: &Vec<u8>| serde_json::from_slice(place);
+    let unreadable = |error| Error::usage(format!("a rank says in no known way where it is: {error}"));
+    told.iter().map(read).collect::<std::result::Result<_, _>>().map_err(unreadable)
+}
+
+/// What of its machine a rank may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// Worker threads.
+    pub threads: usize,
+    /// Bytes of memory.
+    pub memory: u64,
+}
+
+/// This rank's share of its node where `threads` (0) and `memory` (none) are left open.
+///
+/// # Errors
+/// When a rank is lost.
+pub fn share(comm: &dyn Communicator, threads: usize, memory: Option<u64>) -> Result<Share> {
+    let places = places(comm)?;
+    let neighbours = places.iter().filter(|place| place.node == places[comm.rank()].node).count().max(1);
+    Ok(Share {
+        threads: if threads == 0 { threads_of(comm.rank(), &places) } else { threads },
+        memory: memory.unwrap_or_else(|| memory::Limits::now().default_bytes() / neighbours as u64),
+    })
+}
+
 /// The plan with this rank's share of its node where the plan leaves threads and memory open. Neither changes the model.
 ///
 /// # Errors
 /// When a rank is lost.
 pub fn placed(comm: &dyn Communicator, plan: &TrainPlan) -> Result<TrainPlan> {
     let mut plan = plan.clone();
-    if comm.size() == 1 {
-        return Ok(plan);
-    }
-    let own = serde_json::to_vec(&Place::here()).unwrap_or_default();
-    let places: Vec<Place> =
-        comm.all_gather(&own)?.iter().filter_map(|place| serde_json::from_slice(place).ok()).collect();
-    if plan.threads == 0 {
-        plan.threads = threads_of(comm.rank(), &places);
-    }
-    if plan.memory.is_none() {
-        let neighbours = places.iter().filter(|place| place.node == places[comm.rank()].node).count().max(1);
-        plan.memory = Some(memory::Limits::now().default_bytes() / neighbours as u64);
+    if comm.size() > 1 {
+        let share = share(comm, plan.threads, plan.memory)?;
+        (plan.threads, plan.memory) = (share.threads, Some(share.memory));
     }
     Ok(plan)
 }
@@ -155,7 +183,7 @@ mod tests {
     use mpi_launch::threads;
 
     fn place(node: &str, cores: std::ops::Range<usize>, usable: usize) -> Place {
-        Place { node: node.into(), cores: cores.collect(), usable }
+        Place { node: node.into(), host: node.into(), cores: cores.collect(), usable }
     }
 
     #[test]

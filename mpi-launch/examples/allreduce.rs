@@ -21,7 +21,7 @@ fn main() -> Result<(), CommError> {
     let (largest, chunk_bytes) = (number(1, 256) << 20, number(2, Settings::default().chunk_bytes >> 10) << 10);
     let lanes = number(3, Settings::default().lanes as usize) as u32;
     let settings = Settings { chunk_bytes, lanes, ..Settings::default() };
-    let mut group = world(settings)?;
+    let group = world(settings)?;
     let first = group.rank() == 0;
     if first {
         println!("{} ranks, {}, {lanes} lanes of {} KiB", group.size(), library(), chunk_bytes >> 10);
@@ -32,7 +32,7 @@ fn main() -> Result<(), CommError> {
     }
     let mut bytes = 1 << 10;
     while bytes <= largest {
-        let times = compare(&mut group, settings, bytes)?;
+        let times = compare(&group, settings, bytes)?;
         if first {
             let [mpi, ring, tree] = times.map(|seconds| seconds * 1e6);
             println!("{bytes:>12} {mpi:>12.1} {ring:>12.1} {tree:>12.1} {:>10.2} {:>10.2}", mpi / ring, mpi / tree);
@@ -43,7 +43,7 @@ fn main() -> Result<(), CommError> {
 }
 
 /// Median seconds of each way for a sum of `bytes`.
-fn compare(group: &mut Group<World>, settings: Settings, bytes: usize) -> Result<[f64; 3], CommError> {
+fn compare(group: &Group<World>, settings: Settings, bytes: usize) -> Result<[f64; 3], CommError> {
     let length = bytes / 8;
     let mut values = vec![0_i64; length];
     for algorithm in WAYS {

@@ -20,6 +20,12 @@ impl Algorithm {
     /// Every algorithm with its name on the command line.
     pub const NAMES: [(&'static str, Self); 4] =
         [("auto", Self::Auto), ("ring", Self::Ring), ("tree", Self::Tree), ("mpi", Self::Mpi)];
+
+    /// Its name on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(_, algorithm)| *algorithm == self).map_or("auto", |(name, _)| name)
+    }
 }
 
 /// How a [`crate::Group`] works.
@@ -31,6 +37,8 @@ pub struct Settings {
     pub ring_bytes_min: usize,
     /// Bytes from which `Auto` takes the ring rather than `MPI_Allreduce`.
     pub ring_over_mpi_bytes_min: usize,
+    /// Whether `Auto` takes `MPI_Allreduce`, where there is one, for sums shorter than that.
+    pub short_by_mpi: bool,
     /// Bytes of the longest message of a ring or tree.
     pub chunk_bytes: usize,
     /// Columns that a ring has under way at a time, up to [`crate::Tag::LANES`].
@@ -46,6 +54,7 @@ impl Default for Settings {
             algorithm: Algorithm::Auto,
             ring_bytes_min: 256 << 10,
             ring_over_mpi_bytes_min: 1 << 20,
+            short_by_mpi: true,
             chunk_bytes: 256 << 10,
             lanes: 4,
             patience: None,
@@ -59,12 +68,11 @@ impl Settings {
     /// Long ones take the ring, which moves the fewest bytes.
     #[must_use]
     pub fn chosen(&self, bytes: usize, has_native: bool) -> Algorithm {
+        let by_mpi = has_native && self.short_by_mpi && self.patience.is_none();
         match self.algorithm {
             Algorithm::Mpi if has_native => Algorithm::Mpi,
             Algorithm::Ring | Algorithm::Tree => self.algorithm,
-            Algorithm::Auto if has_native && self.patience.is_none() && bytes < self.ring_over_mpi_bytes_min => {
-                Algorithm::Mpi
-            }
+            Algorithm::Auto if by_mpi && bytes < self.ring_over_mpi_bytes_min => Algorithm::Mpi,
             _ if bytes >= self.ring_bytes_min => Algorithm::Ring,
             _ => Algorithm::Tree,
         }
@@ -85,6 +93,8 @@ mod tests {
         assert_eq!(auto.chosen(64 << 20, true), Algorithm::Ring);
         let limited = Settings { patience: Some(Duration::from_secs(60)), ..auto };
         assert_eq!(limited.chosen(8, true), Algorithm::Tree);
+        let calibrated = Settings { short_by_mpi: false, ..auto };
+        assert_eq!(calibrated.chosen(8, true), Algorithm::Tree);
         let told = |algorithm| Settings { algorithm, ..Settings::default() };
         assert_eq!(told(Algorithm::Ring).chosen(8, true), Algorithm::Ring);
         assert_eq!(told(Algorithm::Tree).chosen(64 << 20, true), Algorithm::Tree);

@@ -5,6 +5,9 @@
 
 use std::time::Duration;
 
+use crate::algorithm::Algorithm;
+use crate::calibrate::Calibration;
+
 /// A failed exchange between ranks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CommError {
@@ -128,6 +131,12 @@ pub trait Communicator: Send + Sync {
     /// [`CommError`] when a rank is lost or failed.
     fn all_gather(&self, bytes: &[u8]) -> Result<Vec<Vec<u8>>>;
 
+    /// The bytes of every rank, in rank order, on rank `root`; none elsewhere (lengths may differ).
+    ///
+    /// # Errors
+    /// [`CommError`] when a rank is lost or failed, or there is no rank `root`.
+    fn gather(&self, bytes: &[u8], root: usize) -> Result<Option<Vec<Vec<u8>>>>;
+
     /// Returns when every rank has called it.
     ///
     /// # Errors
@@ -137,6 +146,18 @@ pub trait Communicator: Send + Sync {
     /// From now on a rank that stays silent for so long counts as lost; `None` waits for ever. It must exceed the longest time
     /// by which one rank may be ahead of another. Given alike on all ranks, between exchanges.
     fn set_patience(&self, _patience: Option<Duration>) {}
+
+    /// From now on sums go that way; given alike on all ranks, between exchanges. It never changes a sum of integers.
+    fn set_algorithm(&self, _algorithm: Algorithm) {}
+
+    /// Times the ways of a sum between these ranks, and has [`Algorithm::Auto`] choose by what was found from now on.
+    /// Collective; none where there is nothing to choose.
+    ///
+    /// # Errors
+    /// [`CommError`] when a rank is lost or failed.
+    fn calibrate(&self) -> Result<Option<Calibration>> {
+        Ok(None)
+    }
 
     /// Tells the other ranks that this one failed and stops taking part: ranks as threads get
     /// [`CommError::PeerFailed`] with `message` from whatever they wait on; under MPI the launcher ends every process,
@@ -197,6 +218,10 @@ impl Communicator for Solo {
 
     fn all_gather(&self, bytes: &[u8]) -> Result<Vec<Vec<u8>>> {
         Ok(vec![bytes.to_vec()])
+    }
+
+    fn gather(&self, bytes: &[u8], _root: usize) -> Result<Option<Vec<Vec<u8>>>> {
+        Ok(Some(vec![bytes.to_vec()]))
     }
 
     fn barrier(&self) -> Result<()> {

@@ -1,9 +1,11 @@
 //! [`Group`]: a [`Communicator`] over any [`Transport`].
 
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::algorithm::{Algorithm, Settings};
+use crate::calibrate::{self, Calibration};
 use crate::communicator::{CommError, Communicator, Pending, Result};
 use crate::element::Element;
 use crate::ring::Ring;
@@ -15,7 +17,7 @@ use crate::window::{Copied, Lent};
 /// The ranks that a transport joins.
 pub struct Group<T> {
     transport: T,
-    settings: Settings,
+    settings: Mutex<Settings>,
     /// Collective operations begun so far. All ranks begin the same ones in the same order, so the number names the
     /// operation on all of them.
     operations: AtomicU32,
@@ -24,7 +26,7 @@ pub struct Group<T> {
 impl<T: Transport> Group<T> {
     /// A group over `transport`; the settings are the same on all ranks.
     pub fn new(transport: T, settings: Settings) -> Self {
-        Self { transport, settings, operations: AtomicU32::new(0) }
+        Self { transport, settings: Mutex::new(settings), operations: AtomicU32::new(0) }
     }
 
     /// What carries the messages.
@@ -34,13 +36,15 @@ impl<T: Transport> Group<T> {
 
     /// How the group works.
     pub fn settings(&self) -> Settings {
-        Settings { patience: self.transport.patience(), ..self.settings }
+        // Plain values: whole whatever happened to the thread that had them last.
+        let settings = *self.settings.lock().unwrap_or_else(PoisonError::into_inner);
+        Settings { patience: self.transport.patience(), ..settings }
     }
 
-    /// The same ranks, working by other settings from now on (given alike on all ranks).
-    pub fn set(&mut self, settings: Settings) {
+    /// The same ranks, working by other settings from now on (given alike on all ranks, between exchanges).
+    pub fn set(&self, settings: Settings) {
         self.transport.set_patience(settings.patience);
-        self.settings = settings;
+        *self.settings.lock().unwrap_or_else(PoisonError::into_inner) = settings;
     }
 
     pub(crate) fn next_operation(&self) -> u32 {
@@ -58,9 +62,10 @@ impl<T: Transport> Group<T> {
         E: Element,
         A: Fn(E, E) -> E,
     {
-        let algorithm = self.settings().chosen(size_of_val(values), false);
+        let settings = &self.settings();
+        let algorithm = settings.chosen(size_of_val(values), false);
         let operation = self.next_operation();
-        let (transport, settings) = (&self.transport, &self.settings);
+        let transport = &self.transport;
         let way = match algorithm {
             Algorithm::Ring => {
                 Ring::start(transport, operation, settings, Copied::new(transport, values), add).map(Way::Ring)
@@ -70,11 +75,19 @@ impl<T: Transport> Group<T> {
         Ok(AllReduce { transport, way: way.map_err(|error| error.while_doing(|| "starting a sum".to_string()))? })
     }
 
+    fn check_root(&self, root: usize, what: &str) -> Result<()> {
+        let size = self.transport.size();
+        if root < size {
+            return Ok(());
+        }
+        Err(CommError::Launch(format!("{what} a rank that does not exist: rank {root} of {size}")))
+    }
+
     /// Around the ring in memory that the transport holds meanwhile.
     fn ring_in_place(&self, sum: &mut Vec<i64>) -> Result<()> {
         let (transport, operation) = (&self.transport, self.next_operation());
         let window = transport.lend(std::mem::take(sum));
-        let ring = Ring::start(transport, operation, &self.settings, window, i64::wrapping_add);
+        let ring = Ring::start(transport, operation, &self.settings(), window, i64::wrapping_add);
         let mut ring = ring.map_err(|error| error.while_doing(|| "starting a sum".to_string()))?;
         drive(transport, &mut ring, Ring::doing, |ring| ring.advance(transport))?;
         let window: Box<dyn Lent + '_> = ring.into_window();
@@ -164,11 +177,13 @@ impl<T: Transport> Communicator for Group<T> {
     }
 
     fn broadcast(&self, bytes: &mut Vec<u8>, root: usize) -> Result<()> {
-        if root >= self.size() {
-            let (size, message) = (self.size(), "a broadcast from a rank that does not exist");
-            return Err(CommError::Launch(format!("{message}: rank {root} of {size}")));
-        }
+        self.check_root(root, "a broadcast from")?;
         spread::broadcast(self, bytes, root)
+    }
+
+    fn gather(&self, bytes: &[u8], root: usize) -> Result<Option<Vec<Vec<u8>>>> {
+        self.check_root(root, "gathering on")?;
+        spread::gather(self, bytes, root)
     }
 
     fn all_gather(&self, bytes: &[u8]) -> Result<Vec<Vec<u8>>> {
@@ -181,6 +196,14 @@ impl<T: Transport> Communicator for Group<T> {
 
     fn set_patience(&self, patience: Option<Duration>) {
         self.transport.set_patience(patience);
+    }
+
+    fn set_algorithm(&self, algorithm: Algorithm) {
+        self.set(Settings { algorithm, ..self.settings() });
+    }
+
+    fn calibrate(&self) -> Result<Option<Calibration>> {
+        calibrate::calibrate(self).map(Some)
     }
 
     fn abort(&self, message: &str, exit_code: i32) {

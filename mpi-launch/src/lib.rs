@@ -10,6 +10,7 @@
 #![cfg_attr(feature = "mpi", deny(unsafe_code))]
 
 mod algorithm;
+pub mod calibrate;
 mod communicator;
 mod element;
 mod group;
@@ -26,6 +27,7 @@ pub mod window;
 pub mod world;
 
 pub use algorithm::{Algorithm, Settings};
+pub use calibrate::Calibration;
 pub use communicator::{CommError, Communicator, Pending, Result, Solo};
 pub use element::Element;
 pub use group::{AllReduce, Group};

@@ -5,7 +5,7 @@
 //! a partial sum: the rank adds its own values and passes it on; with step N - 2 it holds one finished segment. In the
 //! other N - 1 steps, the all-gather, finished segments go round.
 //!
-//! Each segment is cut into pieces of at most a chunk. Piece c of all segments makes column c, a ring of its own;
+//! Each segment is cut into pieces of at most a chunk, and into as many as there are lanes where it is long enough. Piece c of all segments makes column c, a ring of its own;
 //! several columns (lanes) are under way at a time, so links stay busy while a rank adds. A received partial sum is added
 //! to and sent on in the buffer it came in; own values go out of, and finished segments come into, a [`Window`].
 //!
@@ -21,6 +21,9 @@ use crate::communicator::Result;
 use crate::element::Element;
 use crate::transport::{Step, Tag, Transport};
 use crate::window::Window;
+
+/// Shorter pieces than this are not made to keep all lanes busy: what a message costs would outweigh it.
+const PIECE_BYTES_MIN: usize = 32 << 10;
 
 /// A sum on its way around the ring.
 pub struct Ring<W, E, A> {
@@ -94,8 +97,10 @@ impl<W: Window<E>, E: Element, A: Fn(E, E) -> E> Ring<W, E, A> {
         add: A,
     ) -> Result<Self> {
         let ranks = transport.size();
-        let cut = Cut::new(transport.rank(), ranks, window.elements(), settings.chunk_bytes / E::BYTES);
         let width = settings.lanes.clamp(1, Tag::LANES);
+        let elements = window.elements();
+        let shared_out = elements.div_ceil(ranks).div_ceil(width as usize).max(PIECE_BYTES_MIN / E::BYTES);
+        let cut = Cut::new(transport.rank(), ranks, elements, shared_out.min(settings.chunk_bytes / E::BYTES));
         let mut ring = Self { window, add, element: PhantomData, cut, operation, lanes: Vec::new(), width };
         if ranks > 1 {
             for (column, lane) in (0..ring.width).enumerate() {

@@ -1,4 +1,4 @@
-//! Collectives that move bytes as they are: broadcast, all-gather, barrier.
+//! Collectives that move bytes as they are: broadcast, all-gather, gather, barrier.
 //!
 //! They carry configuration, decisions and small results, not sums; each blocks until done.
 
@@ -99,6 +99,47 @@ fn gather_known<T: Transport>(group: &Group<T>, lengths: &[usize], own: &[u8]) -
     }
     finish(group, operation, "gathering")?;
     Ok(gathered)
+}
+
+/// Every rank sends to the root, which takes one rank after the other, so that only what it keeps is in its memory.
+/// Cost at the root: (N-1) (2 alpha) and all other ranks' bytes.
+pub(crate) fn gather<T: Transport>(group: &Group<T>, own: &[u8], root: usize) -> Result<Option<Vec<Vec<u8>>>> {
+    let transport = group.transport();
+    let (rank, ranks) = (transport.rank(), transport.size());
+    let operation = group.next_operation();
+    let tag = Tag::new(operation, 0);
+    let chunk = group.settings().chunk_bytes.max(1);
+    if rank != root {
+        transport.send(root, tag, (own.len() as u64).to_le_bytes().to_vec())?;
+        for part in own.chunks(chunk) {
+            let mut message = transport.buffer(part.len());
+            message.copy_from_slice(part);
+            transport.send(root, tag, message)?;
+        }
+        finish(group, operation, "handing bytes to one rank")?;
+        return Ok(None);
+    }
+    let mut gathered = Vec::with_capacity(ranks);
+    for from in 0..ranks {
+        if from == root {
+            gathered.push(own.to_vec());
+            continue;
+        }
+        let take = |bytes: usize| {
+            transport.expect(from, tag, bytes)?;
+            receive(transport, from, tag, || format!("gathering the bytes of rank {from}"))
+        };
+        let length = read_length(&take(LENGTH)?);
+        let mut bytes = Vec::with_capacity(length);
+        while bytes.len() < length {
+            let message = take(chunk.min(length - bytes.len()))?;
+            bytes.extend_from_slice(&message);
+            transport.recycle(message);
+        }
+        gathered.push(bytes);
+    }
+    finish(group, operation, "gathering")?;
+    Ok(Some(gathered))
 }
 
 /// Dissemination: in round k a rank tells rank r + 2^k and hears of rank r - 2^k; after ceil(log2 N) rounds it has

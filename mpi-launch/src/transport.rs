@@ -116,6 +116,11 @@ pub trait Transport: Send + Sync {
     /// From now on a rank may stay silent so long.
     fn set_patience(&self, patience: Option<Duration>);
 
+    /// Whether there is a [`Transport::native_all_reduce`].
+    fn has_native_all_reduce(&self) -> bool {
+        false
+    }
+
     /// Element-wise wrapping sum by the library's own collective, where there is one.
     fn native_all_reduce(&self, _sum: &mut [i64]) -> Option<Result<()>> {
         None

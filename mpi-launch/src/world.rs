@@ -364,6 +364,10 @@ impl Transport for World {
         self.patience.set(patience);
     }
 
+    fn has_native_all_reduce(&self) -> bool {
+        true
+    }
+
     fn native_all_reduce(&self, sum: &mut [i64]) -> Option<Result<()>> {
         let mut state = self.state();
         for part in sum.chunks_mut(1 << 30) {

@@ -3,13 +3,18 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use gristmill_io::dataset::Dataset;
+use gristmill_io::manifest::Split;
+use gristmill_io::source::Source;
 use serde_json::json;
 
 use super::options::{MachineOptions, OutputOptions, ReadingOptions};
 use super::predict::{dataset_of, open_source, splits};
-use super::{Session, summary};
+use super::session::{Ranks, Session};
+use super::summary;
 use crate::error::{Error, Result};
 use crate::evaluate::{Settings, on_dataset, on_source};
+use crate::ranks;
 use crate::run::Model;
 use crate::run::folder::{self, EVALUATION_FILE};
 
@@ -39,40 +44,53 @@ pub struct Arguments {
 ///
 /// # Errors
 /// When model or rows cannot be read.
-pub fn run(arguments: &Arguments) -> Result<()> {
-    let session = Session::new(&arguments.output)?;
+pub fn run(arguments: &Arguments, ranks: &Ranks) -> Result<()> {
+    let Some(session) = Session::sharing(&arguments.output, ranks, &arguments.source)? else { return Ok(()) };
     evaluate(arguments, &session).map_err(|error| session.explain(error))
 }
 
-fn evaluate(arguments: &Arguments, session: &Session) -> Result<()> {
+/// The rows that the model is judged on.
+enum Input {
+    Dataset(Box<Dataset>, Vec<Split>),
+    Source(Box<dyn Source>),
+}
+
+/// Model, rows, and what these are called; found by every rank.
+fn open(arguments: &Arguments) -> Result<(Model, Input, String)> {
     let model = Model::read(&arguments.run)?;
+    let Some(dataset) = dataset_of(&arguments.source)? else {
+        if arguments.split.is_some() {
+            return Err(Error::usage("--split: a source has no splits; only datasets have"));
+        }
+        let (source, _) = open_source(&arguments.source, &arguments.reading, &model, &[], true)?;
+        return Ok((model, Input::Source(source), arguments.source.join(" ")));
+    };
+    let splits = splits(arguments.split.as_deref(), &dataset)?;
+    let names: Vec<&str> = splits.iter().map(|split| summary::split_name(*split)).collect();
+    let on = format!("{} ({} rows)", arguments.source[0], names.join(" and "));
+    Ok((model, Input::Dataset(Box::new(dataset), splits), on))
+}
+
+fn evaluate(arguments: &Arguments, session: &Session) -> Result<()> {
+    let comm = &*session.ranks;
+    let (model, input, on) = ranks::agree(comm, open(arguments))?;
+    let share = session.share(&arguments.machine)?;
     let watcher = session.report.watcher();
     let scratch = std::env::temp_dir();
     let settings = Settings {
-        threads: arguments.machine.threads()?,
-        memory_bytes: arguments.machine.memory_bytes(),
+        threads: share.threads,
+        memory_bytes: share.memory,
         scratch: &scratch,
         progress: &watcher,
         cancel: &session.cancel,
+        comm,
     };
-    let (evaluation, on) = match dataset_of(&arguments.source)? {
-        Some(dataset) => {
-            let splits = splits(arguments.split.as_deref(), &dataset)?;
-            let names: Vec<&str> = splits.iter().map(|split| summary::split_name(*split)).collect();
-            (
-                on_dataset(&model, &dataset, &splits, &settings)?,
-                format!("{} ({} rows)", arguments.source[0], names.join(" and ")),
-            )
-        }
-        None if arguments.split.is_some() => {
-            return Err(Error::usage("--split: a source has no splits; only datasets have"));
-        }
-        None => {
-            let (source, _) = open_source(&arguments.source, &arguments.reading, &model, &[], true)?;
-            (on_source(&model, source.as_ref(), &settings)?, arguments.source.join(" "))
-        }
+    let evaluation = match &input {
+        Input::Dataset(dataset, splits) => on_dataset(&model, dataset, splits, &settings)?,
+        Input::Source(source) => on_source(&model, source.as_ref(), &settings)?,
     };
     drop(watcher);
+    let Some(evaluation) = evaluation else { return Ok(()) };
     let value = json!({ "run": arguments.run, "on": on, "evaluation": evaluation });
     if arguments.save {
         folder::write_json(&arguments.run.join(EVALUATION_FILE), &value)?;

@@ -5,13 +5,14 @@ use std::path::PathBuf;
 
 use gristmill_io::dataset::Dataset;
 use gristmill_io::manifest::Split;
+use mpi_launch::{Algorithm, Calibration};
 
 use super::Session;
 use crate::error::{Error, Result};
 use crate::ranks;
 use crate::report::PassWatch;
 use crate::run::saver::Saver;
-use crate::run::write::{self, Job, Measured};
+use crate::run::write::{self, AllReduceWay, Job, Measured};
 use crate::train::{Checkpoint, Company, Ended, PassReport, Start, TrainWatch, Trained};
 
 /// Train, write the run, and say what was done. A run that is resumed has checkpoints up to number `before`; else 0.
@@ -38,6 +39,7 @@ pub fn execute(job: &Job<'_>, start: Start, before: u64, session: &Session) -> R
     let placed = Job { plan: ranks::placed(comm, &job.plan)?, ..job.clone() };
     let bytes = job.dataset.grains(Split::Train).iter().map(|grain| grain.bytes).sum();
     let bandwidth = if comm.size() == 1 { Measured::bandwidth(bytes, &placed.plan) } else { None };
+    let way = way_of_sums(session)?;
     let ended = std::thread::scope(|scope| {
         let writing = saver.as_ref().map(|saver| {
             scope.spawn(move || saver.work(|text| session.report.note(text)));
@@ -57,7 +59,7 @@ pub fn execute(job: &Job<'_>, start: Start, before: u64, session: &Session) -> R
             return Err(error);
         }
         Ok(Ended::Trained(trained)) => {
-            let measured = Measured::of(&trained, &placed.plan, comm.size(), bandwidth);
+            let measured = Measured { allreduce: way, ..Measured::of(&trained, &placed.plan, comm.size(), bandwidth) };
             let replace = Job { force: job.force || saver.owns(), ..job.clone() };
             write::trained(&trained, &measured, &replace).map(|()| Some((*trained, measured)))
         }
@@ -67,6 +69,24 @@ pub fn execute(job: &Job<'_>, start: Start, before: u64, session: &Session) -> R
         }),
     };
     ranks::agree_with_first(comm, written)
+}
+
+/// Settles how sums go over ranks, by a short trial where that is left open.
+fn way_of_sums(session: &Session) -> Result<Option<AllReduceWay>> {
+    let comm = &*session.ranks;
+    if comm.size() == 1 {
+        return Ok(None);
+    }
+    comm.set_algorithm(session.allreduce);
+    // The MPI library's own way cannot notice a silent rank: whether it may be chosen depends on the time limit.
+    comm.set_patience(session.rank_timeout);
+    let found = if session.allreduce == Algorithm::Auto { comm.calibrate() } else { Ok(None) };
+    comm.set_patience(None);
+    let found = found?;
+    let used = found.as_ref().map_or_else(|| session.allreduce.name().to_string(), Calibration::words);
+    session.report.note(&format!("all-reduce: {used}"));
+    let calibration_seconds = found.map_or(0.0, |found| found.seconds);
+    Ok(Some(AllReduceWay { asked: session.allreduce.name(), used, calibration_seconds }))
 }
 
 /// The saver at work; it ends with the training, also when that panics.

@@ -179,6 +179,8 @@ fn run(arguments: Vec<OsString>, ranks: &Ranks) -> Result<()> {
     match &cli.command {
         Command::Train(arguments) => train::run(arguments, &matches, ranks),
         Command::Resume(arguments) => resume::run(arguments, ranks),
+        Command::Evaluate(arguments) => evaluate::run(arguments, ranks),
+        Command::Predict(arguments) => predict::run(arguments, ranks),
         _ if ranks.rank() > 0 => Ok(()),
         command => run_alone(command, &matches, ranks.size()),
     }
@@ -193,13 +195,12 @@ fn run_alone(command: &Command, matches: &ArgMatches, ranks: usize) -> Result<()
     match command {
         Command::Quickstart(arguments) => quickstart::run(arguments),
         Command::Ingest(arguments) => ingest::run(arguments),
-        Command::Evaluate(arguments) => evaluate::run(arguments),
-        Command::Predict(arguments) => predict::run(arguments),
         Command::Inspect(arguments) => inspect::run(arguments),
         Command::Verify(arguments) => verify::run(arguments),
         Command::Doctor(arguments) => doctor::run(arguments),
         Command::Completions(arguments) => completions::run(arguments, &mut Cli::command()),
-        Command::Train(_) | Command::Resume(_) => Ok(()),
+        // These are for all ranks.
+        Command::Train(_) | Command::Resume(_) | Command::Evaluate(_) | Command::Predict(_) => Ok(()),
     }
 }
 

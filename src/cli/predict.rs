@@ -9,12 +9,13 @@ use gristmill_io::durable;
 use gristmill_io::manifest::Split;
 use gristmill_io::source::{self, Source};
 
-use super::Session;
 use super::options::{MachineOptions, OutputOptions, ReadingOptions};
+use super::session::{Ranks, Session};
 use crate::error::{Error, Result};
 use crate::predict::encoder;
 use crate::predict::output::Format;
 use crate::predict::run::{Settings, added, on_dataset, on_source};
+use crate::ranks;
 use crate::report::number;
 use crate::run::Model;
 
@@ -56,12 +57,13 @@ pub struct Arguments {
 ///
 /// # Errors
 /// When model or source cannot be read, or the output exists or cannot be written.
-pub fn run(arguments: &Arguments) -> Result<()> {
-    let session = Session::new(&arguments.output_options)?;
+pub fn run(arguments: &Arguments, ranks: &Ranks) -> Result<()> {
+    let Some(session) = Session::sharing(&arguments.output_options, ranks, &arguments.source)? else { return Ok(()) };
     predict(arguments, &session).map_err(|error| session.explain(error))
 }
 
-fn predict(arguments: &Arguments, session: &Session) -> Result<()> {
+/// Model and input, found by every rank; the format, and whether standard output takes it.
+fn open(arguments: &Arguments) -> Result<(Model, Format, bool, Input)> {
     let model = Model::read(&arguments.run)?;
     let format = Format::find(arguments.output_format.as_deref(), &arguments.output)?;
     let to_stdout = arguments.output == Path::new("-");
@@ -72,23 +74,42 @@ fn predict(arguments: &Arguments, session: &Session) -> Result<()> {
         durable::check_output(&arguments.output, arguments.force)?;
     }
     let input = Input::open(arguments, &model)?;
+    Ok((model, format, to_stdout, input))
+}
+
+fn predict(arguments: &Arguments, session: &Session) -> Result<()> {
+    let comm = &*session.ranks;
+    let (model, format, to_stdout, input) = ranks::agree(comm, open(arguments))?;
+    let share = session.share(&arguments.machine)?;
     let watcher = session.report.watcher();
     let settings = Settings {
-        threads: arguments.machine.threads()?,
-        memory_bytes: arguments.machine.memory_bytes(),
+        threads: share.threads,
+        memory_bytes: share.memory,
         format,
         output: &arguments.output,
         progress: &watcher,
         cancel: &session.cancel,
+        comm,
     };
     let began = std::time::Instant::now();
-    if to_stdout {
-        input.predict(&model, crate::report::Stdout, &settings)?;
+    if comm.rank() > 0 {
+        ranks::agree_with_first(comm, Ok(()))?;
+        input.predict(&model, None::<std::io::Sink>, &settings)?;
         return Ok(());
     }
+    if to_stdout {
+        ranks::agree_with_first(comm, Ok(()))?;
+        input.predict(&model, Some(crate::report::Stdout), &settings)?;
+        return Ok(());
+    }
+    let mut begun = false;
     let rows = durable::write_file(&arguments.output, |file| {
-        input.predict(&model, BufWriter::with_capacity(1 << 20, file), &settings)
-    })?;
+        begun = true;
+        ranks::agree_with_first(comm, Ok(()))?;
+        input.predict(&model, Some(BufWriter::with_capacity(1 << 20, file)), &settings)
+    });
+    // The others wait to hear whether there is a file to write to.
+    let rows = if begun { rows } else { ranks::agree_with_first(comm, rows) }?;
     let s = began.elapsed().as_secs_f64().max(1e-9);
     session.report.json(&serde_json::json!({
         "rows": rows, "output": arguments.output, "seconds": s, "rows_per_s": rows as f64 / s,
@@ -126,7 +147,7 @@ impl Input {
         Ok(Input::Source(source, keep))
     }
 
-    fn predict<W: Write + Send>(&self, model: &Model, to: W, settings: &Settings<'_>) -> Result<u64> {
+    fn predict<W: Write + Send>(&self, model: &Model, to: Option<W>, settings: &Settings<'_>) -> Result<u64> {
         match self {
             Input::Source(source, keep) => on_source(model, source.as_ref(), keep, to, settings),
             Input::Dataset(dataset, splits) => on_dataset(model, dataset, splits, to, settings),

@@ -188,8 +188,10 @@ impl Tour<'_> {
             scratch: self.folder,
             progress: &watcher,
             cancel: &self.session.cancel,
+            comm: &*self.session.ranks,
         };
         let found = evaluate::on_dataset(model, dataset, &[Split::Test], &settings)?;
+        let found = found.ok_or_else(|| Error::usage("quickstart is for one process"))?;
         drop(watcher);
         self.step(4, "evaluate it on the rows held out", &summary::figures(&found, 3))?;
         Ok(found)
@@ -208,9 +210,10 @@ impl Tour<'_> {
             output: &output,
             progress: &watcher,
             cancel: &self.session.cancel,
+            comm: &*self.session.ranks,
         };
         let rows = durable::write_file(&output, |file| {
-            on_source(model, source.as_ref(), &keep, BufWriter::with_capacity(1 << 20, file), &settings)
+            on_source(model, source.as_ref(), &keep, Some(BufWriter::with_capacity(1 << 20, file)), &settings)
         })?;
         drop(watcher);
         let s = began.elapsed().as_secs_f64().max(1e-9);

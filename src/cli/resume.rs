@@ -6,7 +6,7 @@ use clap::Args;
 use gristmill_io::dataset::Dataset;
 
 use super::job::{run_job, shared};
-use super::options::{CheckpointOptions, MachineOptions, OutputOptions};
+use super::options::{CheckpointOptions, MachineOptions, OutputOptions, RankOptions};
 use super::session::{Ranks, Session};
 use crate::error::{Error, Result};
 use crate::ranks;
@@ -25,6 +25,8 @@ pub struct Arguments {
     #[command(flatten)]
     checkpoints: CheckpointOptions,
     #[command(flatten)]
+    ranks: RankOptions,
+    #[command(flatten)]
     output: OutputOptions,
 }
 
@@ -33,7 +35,7 @@ pub struct Arguments {
 /// # Errors
 /// When there is nothing to resume, or data or configuration have changed.
 pub fn run(arguments: &Arguments, ranks: &Ranks) -> Result<()> {
-    let session = Session::among(&arguments.output, ranks, arguments.checkpoints.rank_timeout)?;
+    let session = Session::among(&arguments.output, ranks, &arguments.ranks)?;
     resume(arguments, &session).map_err(|error| session.explain(error))
 }
 

@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use gristmill_io::watch::Cancel;
-use mpi_launch::{Communicator, Solo};
+use mpi_launch::{Algorithm, Communicator, Solo};
 
-use super::options::OutputOptions;
+use super::options::{MachineOptions, OutputOptions, RankOptions};
 use crate::error::{Error, Result};
+use crate::ranks::{self, Share};
 use crate::report::Report;
 
 /// The ranks that run a command together; of one process started by hand, itself alone.
@@ -26,6 +27,8 @@ pub struct Session {
     pub ranks: Ranks,
     /// How long a rank may be silent in a pass; none: for ever.
     pub rank_timeout: Option<Duration>,
+    /// How sums are added over ranks.
+    pub allreduce: Algorithm,
     signal: Arc<AtomicUsize>,
 }
 
@@ -47,15 +50,27 @@ impl Session {
                 .map_err(|error| gristmill_io::Error::io("signals", "cannot be handled", error))?;
         }
         let report = Report::new(output.quiet, output.json);
-        Ok(Session { report, cancel, asked: Arc::default(), ranks: Arc::new(Solo), rank_timeout: None, signal })
+        Ok(Session {
+            report,
+            cancel,
+            asked: Arc::default(),
+            ranks: Arc::new(Solo),
+            rank_timeout: None,
+            allreduce: Algorithm::Auto,
+            signal,
+        })
     }
 
     /// Of a command that all ranks run, and rank 0 alone prints for; SIGUSR1 asks for a checkpoint.
     ///
     /// # Errors
     /// As [`Session::new`].
-    pub fn among(output: &OutputOptions, ranks: &Ranks, rank_timeout: Option<Duration>) -> Result<Session> {
-        let mut session = Session { rank_timeout, ..Session::new(output)? };
+    pub fn among(output: &OutputOptions, ranks: &Ranks, options: &RankOptions) -> Result<Session> {
+        let mut session = Session {
+            rank_timeout: options.rank_timeout,
+            allreduce: options.allreduce.unwrap_or_default(),
+            ..Session::new(output)?
+        };
         signal_hook::flag::register(signal_hook::consts::SIGUSR1, Arc::clone(&session.asked))
             .map_err(|error| gristmill_io::Error::io("signals", "cannot be handled", error))?;
         session.ranks = Arc::clone(ranks);
@@ -63,6 +78,32 @@ impl Session {
             session.report = Report::silent();
         }
         Ok(session)
+    }
+
+    /// Of a command whose rows all ranks share; none on a rank that has nothing to do, because standard input reaches rank
+    /// 0 alone.
+    ///
+    /// # Errors
+    /// As [`Session::new`].
+    pub fn sharing(output: &OutputOptions, ranks: &Ranks, sources: &[String]) -> Result<Option<Session>> {
+        let session = Session::among(output, ranks, &RankOptions::default())?;
+        if ranks.size() == 1 || !sources.iter().any(|source| source == "-") {
+            return Ok(Some(session));
+        }
+        session.report.note("standard input reaches rank 0 alone; the other ranks wait for its end");
+        Ok((ranks.rank() == 0).then(|| Session { ranks: Arc::new(Solo), ..session }))
+    }
+
+    /// Threads and memory as asked for, else what this rank may use of its machine.
+    ///
+    /// # Errors
+    /// When the request is absurd, or a rank is lost.
+    pub fn share(&self, machine: &MachineOptions) -> Result<Share> {
+        let threads = ranks::agree(&*self.ranks, machine.threads())?;
+        if self.ranks.size() == 1 {
+            return Ok(Share { threads, memory: machine.memory_bytes() });
+        }
+        ranks::share(&*self.ranks, machine.threads.unwrap_or(0), machine.memory)
     }
 
     /// The error with the signal that caused it, so that the exit code says which it was.

@@ -8,7 +8,8 @@ use gristmill_io::durable;
 
 use super::job::{run_job, shared};
 use super::options::{
-    CheckpointOptions, IngestingOptions, MachineOptions, OutputOptions, ReadingOptions, TrainingOptions, check_settled,
+    CheckpointOptions, IngestingOptions, MachineOptions, OutputOptions, RankOptions, ReadingOptions, TrainingOptions,
+    check_settled,
 };
 use super::predict::dataset_of;
 use super::session::Ranks;
@@ -47,6 +48,8 @@ pub struct Arguments {
     #[command(flatten)]
     checkpoints: CheckpointOptions,
     #[command(flatten)]
+    ranks: RankOptions,
+    #[command(flatten)]
     output_options: OutputOptions,
 }
 
@@ -55,7 +58,7 @@ pub struct Arguments {
 /// # Errors
 /// When the request makes no sense, data cannot be read or learnt from, or the run cannot be written.
 pub fn run(arguments: &Arguments, matches: &ArgMatches, ranks: &Ranks) -> Result<()> {
-    let session = Session::among(&arguments.output_options, ranks, arguments.checkpoints.rank_timeout)?;
+    let session = Session::among(&arguments.output_options, ranks, &arguments.ranks)?;
     train(arguments, matches, &session).map_err(|error| session.explain(error))
 }
 

@@ -44,6 +44,8 @@ pub struct Ranking {
     capacity: usize,
     scratch: PathBuf,
     runs: Vec<File>,
+    /// Rows in the runs.
+    spilled: usize,
 }
 
 /// What the order of the scores says.
@@ -59,7 +61,7 @@ impl Ranking {
     /// An empty ranking that keeps at most `memory_bytes` and spills to unnamed files in the folder `scratch`.
     pub fn new(memory_bytes: usize, scratch: &Path) -> Ranking {
         let capacity = (memory_bytes / ROW_BYTES).max(1024);
-        Ranking { rows: Vec::new(), capacity, scratch: scratch.to_path_buf(), runs: Vec::new() }
+        Ranking { rows: Vec::new(), capacity, scratch: scratch.to_path_buf(), runs: Vec::new(), spilled: 0 }
     }
 
     /// Add rows; those of weight zero count for nothing and are left out.
@@ -76,6 +78,47 @@ impl Ranking {
             }
             let signed = if label > 0.5 { weight } else { -weight };
             self.rows.push(Scored { key: falling_key(score), weight: signed.to_bits() });
+        }
+        Ok(())
+    }
+
+    /// Rows added so far.
+    pub fn rows(&self) -> usize {
+        self.rows.len() + self.spilled
+    }
+
+    /// Takes some of the rows, at most `count` and none only when none are left, as pairs of numbers for
+    /// [`Ranking::put`]; nothing is added afterwards.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when a run cannot be read back.
+    pub fn take(&mut self, count: usize) -> Result<Vec<u64>> {
+        if self.rows.is_empty()
+            && let Some(mut run) = self.runs.pop()
+        {
+            let failed =
+                |source| Error::io(&self.scratch, "cannot read sorted scores back from a scratch file", source);
+            run.rewind().map_err(failed)?;
+            let mut rows = Run::File(BufReader::with_capacity(1 << 18, &mut run));
+            while let Some(row) = rows.next().map_err(failed)? {
+                self.rows.push(row);
+            }
+            self.spilled -= self.rows.len();
+        }
+        let kept = self.rows.len().saturating_sub(count);
+        Ok(self.rows.drain(kept..).flat_map(|row| [row.key, row.weight]).collect())
+    }
+
+    /// Adds rows that another ranking gave away.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when a run cannot be written.
+    pub fn put(&mut self, numbers: &[u64]) -> Result<()> {
+        for pair in numbers.chunks_exact(2) {
+            if self.rows.len() == self.capacity {
+                self.spill()?;
+            }
+            self.rows.push(Scored { key: pair[0], weight: pair[1] });
         }
         Ok(())
     }
@@ -106,6 +149,7 @@ impl Ranking {
         to.flush().map_err(failed)?;
         drop(to);
         self.runs.push(file);
+        self.spilled += self.rows.len();
         self.rows.clear();
         Ok(())
     }
@@ -287,6 +331,13 @@ mod tests {
             ranking.finish().expect("scratch file")
         };
         let (small, large) = (ranked(1024 * ROW_BYTES), ranked(1 << 30));
+        let (mut giver, mut taker) = (Ranking::new(0, scratch.path()), Ranking::new(1 << 30, scratch.path()));
+        giver.add(&rows).expect("scratch file");
+        assert!(giver.rows() > 0 && !giver.runs.is_empty());
+        while giver.rows() > 0 {
+            taker.put(&giver.take(300).expect("scratch file")).expect("room");
+        }
+        assert!(taker.finish().expect("in memory") == large, "moved rows");
         assert_eq!(small.auc.map(f64::to_bits), large.auc.map(f64::to_bits));
         assert_eq!(small.average_precision.map(f64::to_bits), large.average_precision.map(f64::to_bits));
         assert_eq!(std::fs::read_dir(scratch.path()).expect("folder").count(), 0, "a scratch file is left");

@@ -1,14 +1,20 @@
-//! All metrics of a model at once: partial sums of chunks, made in any order by any thread, added up in chunk order.
+//! All metrics of a model at once: partial sums of chunks, made in any order by any thread of any rank, added up in chunk
+//! order. Ranks send theirs to rank 0 ([`Scoreboard::gathered`]): 8 bytes a sum and chunk, and 16 a row where the order of
+//! the scores counts, a megabyte at a time.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use gristmill_io::Result;
+use mpi_launch::Communicator;
 use serde::{Deserialize, Serialize};
 
 use super::ranking::Ranking;
 use super::{Figure, Rows, Task, calibration};
+
+/// Rows of a ranking that a rank sends at a time.
+const ROWS_AT_A_TIME: usize = 1 << 16;
 
 /// The sums of one chunk of rows.
 #[derive(Clone, Debug)]
@@ -82,6 +88,36 @@ impl Scoreboard {
         }
     }
 
+    /// The board of all ranks' rows on rank 0; none elsewhere. The figures are those of one process that has seen all.
+    ///
+    /// # Errors
+    /// When a rank is lost, or scores cannot be read back or written to a scratch file.
+    pub fn gathered(mut self, comm: &dyn Communicator) -> crate::error::Result<Option<Scoreboard>> {
+        if comm.size() == 1 {
+            return Ok(Some(self));
+        }
+        let own = std::mem::take(self.partials.get_mut().unwrap_or_else(PoisonError::into_inner));
+        let numbers: Vec<u64> = own
+            .iter()
+            .flat_map(|(number, partial)| {
+                [*number, partial.rows].into_iter().chain(partial.sums.iter().map(|sum| sum.to_bits()))
+            })
+            .collect();
+        let received = comm.gather(&to_bytes(&numbers), 0)?;
+        let length = 2 + sums_of(self.task);
+        let partials = self.partials.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for numbers in received.into_iter().flatten().map(|bytes| from_bytes(&bytes)) {
+            for partial in numbers.chunks_exact(length) {
+                let sums = partial[2..].iter().map(|bits| f64::from_bits(*bits)).collect();
+                partials.insert(partial[0], Partial { sums, rows: partial[1] });
+            }
+        }
+        if let Some(ranking) = &mut self.ranking {
+            gather_ranking(ranking.get_mut().unwrap_or_else(PoisonError::into_inner), comm)?;
+        }
+        Ok((comm.rank() == 0).then_some(self))
+    }
+
     /// The figures of all rows.
     ///
     /// # Errors
@@ -108,6 +144,29 @@ impl Scoreboard {
         }
         Ok(Evaluation { task: self.task, rows: total.rows, figures, calibration: table })
     }
+}
+
+/// All ranks' scores go to rank 0's ranking, which orders them.
+fn gather_ranking(ranking: &mut Ranking, comm: &dyn Communicator) -> crate::error::Result<()> {
+    let lengths = comm.all_gather(&(ranking.rows() as u64).to_le_bytes())?;
+    let others = lengths.iter().skip(1).flat_map(|bytes| from_bytes(bytes));
+    let turns = others.map(|rows| rows.div_ceil(ROWS_AT_A_TIME as u64)).max().unwrap_or(0);
+    for _turn in 0..turns {
+        // Rank 0 keeps its own. What fails here is told by the rank that fails: it ends all.
+        let own = if comm.rank() == 0 { Vec::new() } else { ranking.take(ROWS_AT_A_TIME)? };
+        for numbers in comm.gather(&to_bytes(&own), 0)?.into_iter().flatten() {
+            ranking.put(&from_bytes(&numbers))?;
+        }
+    }
+    Ok(())
+}
+
+fn to_bytes(numbers: &[u64]) -> Vec<u8> {
+    numbers.iter().flat_map(|number| number.to_le_bytes()).collect()
+}
+
+fn from_bytes(bytes: &[u8]) -> Vec<u64> {
+    bytes.as_chunks().0.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect()
 }
 
 impl Evaluation {

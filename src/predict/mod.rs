@@ -6,6 +6,7 @@
 //! | [`score`] | what is the margin of a row? |
 //! | [`ordered`] | how do many threads write in one order? |
 //! | [`output`] | how are predictions written? |
+//! | [`shared`] | how do several ranks write one output? |
 //! | [`run`] | all of it |
 
 pub mod encoder;
@@ -13,3 +14,4 @@ pub mod ordered;
 pub mod output;
 pub mod run;
 pub mod score;
+pub mod shared;

@@ -1,24 +1,29 @@
-//! A whole prediction: chunks are decoded, encoded, scored and prepared by all threads, and written in order.
+//! A whole prediction: chunks are decoded, encoded, scored and prepared by all threads of all ranks, and written in order.
 
 use std::io::Write;
-use std::sync::Arc;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use gristmill_io::dataset::Dataset;
+use gristmill_io::encode::row::RowEncoder;
 use gristmill_io::manifest::Split;
 use gristmill_io::source::{Chunk, Source};
-use gristmill_io::tiles::{Pick, StreamOptions};
+use gristmill_io::tiles::{Pick, StreamOptions, TileStream};
 use gristmill_io::watch::{Cancel, Progress};
+use mpi_launch::Communicator;
 
 use super::encoder;
 use super::ordered::{Sink, in_order};
 use super::output::{Format, Prepared, Writer, prepare};
 use super::score::Scorer;
+use super::shared::{Part, Turns};
 use crate::error::{Error, Result};
 use crate::metrics::Task;
 use crate::metrics::calibration::sigmoid;
+use crate::ranks;
 use crate::run::Model;
 
 /// How to predict.
@@ -35,6 +40,8 @@ pub struct Settings<'a> {
     pub progress: &'a dyn Progress,
     /// Who may ask to stop.
     pub cancel: &'a Cancel,
+    /// Who predicts together.
+    pub comm: &'a dyn Communicator,
 }
 
 /// The columns that a prediction adds.
@@ -47,7 +54,8 @@ pub fn added(model: &Model) -> Vec<Field> {
     }
 }
 
-/// Predict the rows of a source; columns named in `keep` are written before the prediction. Returns the number of rows.
+/// Predict the rows of a source; columns named in `keep` are written before the prediction. `to` is where rank 0 writes;
+/// other ranks have none. Returns the number of rows, on rank 0.
 ///
 /// # Errors
 /// When the source cannot be read, a row has no stored form, or the output cannot be written.
@@ -55,46 +63,155 @@ pub fn on_source<W: Write + Send>(
     model: &Model,
     source: &dyn Source,
     keep: &[String],
-    to: W,
+    to: Option<W>,
     settings: &Settings<'_>,
 ) -> Result<u64> {
-    let (encoder, layout) = encoder::encoder(model, false)?;
-    let scorer = Scorer::new(model, &layout)?;
-    let (schema, kept) = schema(model, &source.schema(), keep)?;
-    let failed = |error: ArrowError| write_failed(settings, error);
-    let mut writer = Writer::begin(settings.format, to, &schema).map_err(failed)?;
-    let mut rows = 0;
+    let predictor = Predictor::new(model, source, keep, settings);
+    let predictor = ranks::agree(settings.comm, predictor)?;
+    let writer = begin(to, &predictor.schema, settings)?;
     settings.progress.begin("predict", source.bytes());
-    let work = |chunk: Chunk| -> Result<(Vec<Prepared>, u64, u64)> {
-        let (number, bytes) = (chunk.number, chunk.bytes);
-        let (mut first, mut prepared) = (0, Vec::new());
-        for batch in source.decode(chunk)? {
-            let grain = encoder.encode(&batch, &encoder::place_in(source, number, first))?;
-            let mut margins = Vec::with_capacity(grain.rows());
-            scorer.score(&grain.grain(), &mut margins);
-            let columns = kept.iter().map(|&column| batch.column(column).clone()).collect();
-            let answer = answer(model, &schema, columns, margins).map_err(failed)?;
-            prepared.push(prepare(settings.format, answer).map_err(failed)?);
-            first += batch.num_rows();
-        }
-        Ok((prepared, first as u64, bytes))
+    let rows = match (settings.comm.size(), writer) {
+        (1, Some(writer)) => predictor.alone(writer)?,
+        (_, writer) => predictor.together(writer)?,
     };
-    let draw = || {
-        settings.cancel.check()?;
-        Ok(source.next()?.map(|chunk| (chunk.number, chunk)))
-    };
-    in_order(settings.threads, draw, work, |(prepared, count, bytes)| {
-        prepared.iter().try_for_each(|batch| writer.append(batch)).map_err(failed)?;
-        rows += count;
-        settings.progress.advance(count, bytes);
-        Ok(())
-    })?;
-    writer.finish().map_err(failed)?;
     settings.progress.end();
     Ok(rows)
 }
 
-/// Predict rows of the dataset that the model was trained on. Returns the number of rows.
+/// Rank 0's output, begun.
+fn begin<W: Write + Send>(to: Option<W>, schema: &SchemaRef, settings: &Settings<'_>) -> Result<Option<Writer<W>>> {
+    let begun = to.map(|to| Writer::begin(settings.format, to, schema)).transpose();
+    ranks::agree_with_first(settings.comm, begun.map_err(|error| write_failed(settings, error)))
+}
+
+/// What turns chunks of a source into predictions.
+struct Predictor<'a> {
+    model: &'a Model,
+    source: &'a dyn Source,
+    encoder: RowEncoder,
+    scorer: Scorer,
+    schema: SchemaRef,
+    /// Numbers of the kept columns in the source.
+    kept: Vec<usize>,
+    settings: &'a Settings<'a>,
+}
+
+impl<'a> Predictor<'a> {
+    fn new(
+        model: &'a Model,
+        source: &'a dyn Source,
+        keep: &[String],
+        settings: &'a Settings<'a>,
+    ) -> Result<Predictor<'a>> {
+        let (encoder, layout) = encoder::encoder(model, false)?;
+        let scorer = Scorer::new(model, &layout)?;
+        let (schema, kept) = schema(model, &source.schema(), keep)?;
+        Ok(Predictor { model, source, encoder, scorer, schema, kept, settings })
+    }
+
+    fn chunk(&self, chunk: Chunk) -> Result<(Part, u64)> {
+        let failed = |error: ArrowError| write_failed(self.settings, error);
+        let (number, bytes) = (chunk.number, chunk.bytes);
+        let (mut first, mut prepared) = (0, Vec::new());
+        for batch in self.source.decode(chunk)? {
+            let grain = self.encoder.encode(&batch, &encoder::place_in(self.source, number, first))?;
+            let mut margins = Vec::with_capacity(grain.rows());
+            self.scorer.score(&grain.grain(), &mut margins);
+            let columns = self.kept.iter().map(|&column| batch.column(column).clone()).collect();
+            let answer = answer(self.model, &self.schema, columns, margins).map_err(failed)?;
+            prepared.push(prepare(self.settings.format, answer).map_err(failed)?);
+            first += batch.num_rows();
+        }
+        Ok((Part { prepared, rows: first as u64 }, bytes))
+    }
+
+    fn alone<W: Write + Send>(&self, mut writer: Writer<W>) -> Result<u64> {
+        let failed = |error: ArrowError| write_failed(self.settings, error);
+        let mut rows = 0;
+        let draw = || {
+            self.settings.cancel.check()?;
+            Ok(self.source.next()?.map(|chunk| (chunk.number, chunk)))
+        };
+        let work = |chunk| self.chunk(chunk);
+        in_order(self.settings.threads, draw, work, |(part, bytes)| {
+            part.prepared.iter().try_for_each(|batch| writer.append(batch)).map_err(failed)?;
+            rows += part.rows;
+            self.settings.progress.advance(part.rows, bytes);
+            Ok(())
+        })?;
+        writer.finish().map_err(failed)?;
+        Ok(rows)
+    }
+
+    fn together<W: Write + Send>(&self, mut writer: Option<Writer<W>>) -> Result<u64> {
+        let failed = |error: ArrowError| write_failed(self.settings, error);
+        let turns = Turns::new(self.settings.comm, self.settings.threads)?;
+        let (mut rows, mut ended) = (0, false);
+        for turn in 0.. {
+            let (own, end) = turns.own(turn);
+            let chunks = self.draw(&own, end, &mut ended);
+            let bytes: u64 = chunks.iter().flatten().map(|chunk| chunk.bytes).sum();
+            let part = chunks.and_then(|chunks| self.chunks(chunks, own.start));
+            let appended = turns.append(self.settings.format, part, writer.as_mut(), failed)?;
+            rows += appended;
+            // The others' chunks are about as long as one's own.
+            self.settings.progress.advance(appended, bytes * self.settings.comm.size() as u64);
+            if ended {
+                break;
+            }
+        }
+        finish(writer, self.settings)?;
+        Ok(rows)
+    }
+
+    /// This rank's chunks of a turn that ends before chunk number `end`.
+    fn draw(&self, own: &Range<u64>, end: u64, ended: &mut bool) -> Result<Vec<Chunk>> {
+        let mut chunks = Vec::new();
+        loop {
+            self.settings.cancel.check()?;
+            let Some(chunk) = self.source.next()? else {
+                *ended = true;
+                return Ok(chunks);
+            };
+            let number = chunk.number;
+            if own.contains(&number) {
+                chunks.push(chunk);
+            }
+            if number + 1 == end {
+                return Ok(chunks);
+            }
+        }
+    }
+
+    fn chunks(&self, chunks: Vec<Chunk>, first: u64) -> Result<Part> {
+        let chunks = Mutex::new(chunks.into_iter());
+        let draw = || {
+            self.settings.cancel.check()?;
+            let next = chunks.lock().unwrap_or_else(PoisonError::into_inner).next();
+            Ok(next.map(|chunk| (chunk.number - first, chunk)))
+        };
+        let mut all = Part::default();
+        in_order(
+            self.settings.threads,
+            draw,
+            |chunk| self.chunk(chunk),
+            |(part, _)| {
+                all.prepared.extend(part.prepared);
+                all.rows += part.rows;
+                Ok(())
+            },
+        )?;
+        Ok(all)
+    }
+}
+
+fn finish<W: Write + Send>(writer: Option<Writer<W>>, settings: &Settings<'_>) -> Result<()> {
+    let finished = writer.map_or(Ok(()), Writer::finish).map_err(|error| write_failed(settings, error));
+    ranks::agree_with_first(settings.comm, finished)
+}
+
+/// Predict rows of the dataset that the model was trained on. `to` is where rank 0 writes; other ranks have none. Returns
+/// the number of rows, on rank 0.
 ///
 /// # Errors
 /// When the dataset cannot be read or the output cannot be written.
@@ -102,13 +219,12 @@ pub fn on_dataset<W: Write + Send>(
     model: &Model,
     dataset: &Dataset,
     splits: &[Split],
-    to: W,
+    to: Option<W>,
     settings: &Settings<'_>,
 ) -> Result<u64> {
-    crate::evaluate::check_same(model, dataset)?;
+    ranks::agree(settings.comm, crate::evaluate::check_same(model, dataset))?;
     let schema: SchemaRef = Arc::new(Schema::new(added(model)));
-    let failed = |error: ArrowError| write_failed(settings, error);
-    let mut writer = Writer::begin(settings.format, to, &schema).map_err(failed)?;
+    let mut writer = begin(to, &schema, settings)?;
     let mut rows = 0;
     for &split in splits {
         let stream = dataset.stream(StreamOptions {
@@ -117,26 +233,77 @@ pub fn on_dataset<W: Write + Send>(
             budget_bytes: settings.memory_bytes,
             threads: settings.threads,
             ..StreamOptions::new(split)
-        })?;
-        let scorer = Scorer::new(model, stream.layout())?;
-        settings.progress.begin("predict", Some(stream.grains().iter().map(|grain| grain.bytes).sum()));
+        });
+        let stream = ranks::agree(settings.comm, stream.map_err(Error::from))?;
+        let scorer = ranks::agree(settings.comm, Scorer::new(model, stream.layout()))?;
+        let grains = Grains { model, stream, scorer, schema: &schema, settings };
+        settings.progress.begin("predict", Some(grains.stream.grains().iter().map(|grain| grain.bytes).sum()));
+        rows += match (settings.comm.size(), &mut writer) {
+            (1, Some(writer)) => grains.alone(writer)?,
+            (_, writer) => grains.together(writer.as_mut())?,
+        };
+        settings.progress.end();
+    }
+    finish(writer, settings)?;
+    Ok(rows)
+}
+
+/// What turns grains of a dataset into predictions.
+struct Grains<'a> {
+    model: &'a Model,
+    stream: TileStream<'a>,
+    scorer: Scorer,
+    schema: &'a SchemaRef,
+    settings: &'a Settings<'a>,
+}
+
+impl Grains<'_> {
+    fn alone<W: Write + Send>(&self, writer: &mut Writer<W>) -> Result<u64> {
+        let failed = |error: ArrowError| write_failed(self.settings, error);
+        self.scan(Pick::All, 0, |prepared| writer.append(&prepared).map_err(failed))
+    }
+
+    fn together<W: Write + Send>(&self, mut writer: Option<&mut Writer<W>>) -> Result<u64> {
+        let failed = |error: ArrowError| write_failed(self.settings, error);
+        let turns = Turns::new(self.settings.comm, self.settings.threads)?;
+        let count = self.stream.grains().len() as u64;
+        let mut rows = 0;
+        for turn in 0.. {
+            let (own, end) = turns.own(turn);
+            let numbers: Vec<usize> = (own.start..own.end.min(count)).map(|number| number as usize).collect();
+            let mut prepared = Vec::new();
+            let keep = |batch| {
+                prepared.push(batch);
+                Ok(())
+            };
+            let scanned = if numbers.is_empty() { Ok(0) } else { self.scan(Pick::List(&numbers), numbers[0], keep) };
+            let part = scanned.map(|rows| Part { prepared, rows });
+            rows += turns.append(self.settings.format, part, writer.as_deref_mut(), failed)?;
+            if end >= count {
+                break;
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Predicts the picked grains, which are numbered one after the other from `first`, and passes results on in order.
+    fn scan(&self, pick: Pick<'_>, first: usize, absorb: impl FnMut(Prepared) -> Result<()> + Send) -> Result<u64> {
+        let failed = |error: ArrowError| write_failed(self.settings, error);
         // Without a window: a scan that fails elsewhere must not leave a worker waiting here. Results are small.
-        let sink = Sink::new(u64::MAX, |prepared: Prepared| writer.append(&prepared).map_err(failed));
-        let mut workers = vec![(); settings.threads.max(1)];
-        let report = stream.scan(&mut workers, Pick::All, settings.cancel, settings.progress, |(), number, grain| {
+        let sink = Sink::new(u64::MAX, absorb);
+        let mut workers = vec![(); self.settings.threads.max(1)];
+        let (cancel, progress) = (self.settings.cancel, self.settings.progress);
+        let report = self.stream.scan(&mut workers, pick, cancel, progress, |(), number, grain| {
             let mut margins = Vec::with_capacity(grain.rows);
-            scorer.score(grain, &mut margins);
-            let prepared =
-                answer(model, &schema, Vec::new(), margins).and_then(|batch| prepare(settings.format, batch));
-            sink.hand_in(number as u64, prepared.map_err(failed));
+            self.scorer.score(grain, &mut margins);
+            let prepared = answer(self.model, self.schema, Vec::new(), margins)
+                .and_then(|batch| prepare(self.settings.format, batch));
+            sink.hand_in((number - first) as u64, prepared.map_err(failed));
             if sink.stopped() { Err(Error::from(gristmill_io::Error::Interrupted)) } else { Ok(()) }
         });
         sink.finish()?;
-        rows += report?.rows;
-        settings.progress.end();
+        Ok(report?.rows)
     }
-    writer.finish().map_err(failed)?;
-    Ok(rows)
 }
 
 /// The schema of the output and the numbers of the kept columns in the source.

@@ -41,7 +41,7 @@ pub struct Job<'a> {
 }
 
 /// How fast it was.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Measured {
     /// Processes.
     pub ranks: usize,
@@ -58,6 +58,19 @@ pub struct Measured {
     pub memory_bytes_per_s: Option<f64>,
     /// Where the time of the training went.
     pub time: Time,
+    /// How sums went over ranks; none with one.
+    pub allreduce: Option<AllReduceWay>,
+}
+
+/// How sums went over ranks.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AllReduceWay {
+    /// What `--allreduce` said.
+    pub asked: &'static str,
+    /// What came of it: `tree below 256 KiB, ring from there on`.
+    pub used: String,
+    /// Seconds that finding out took.
+    pub calibration_seconds: f64,
 }
 
 /// Seconds of a training by what they were spent on; they add up to all of it (of a training that was not interrupted).
@@ -110,6 +123,7 @@ impl Measured {
             bytes_per_s: trained.bytes_read as f64 / s,
             memory_bytes_per_s: bandwidth,
             time: Time::of(trained),
+            allreduce: None,
         }
     }
 
@@ -278,6 +292,9 @@ pub fn table(trained: &Trained, measured: &Measured, job: &Job<'_>) -> Table {
         table.pair("objective", format!("{} ({converged}: {})", number::plain(only.objective, 10), only.reason));
     }
     table.pair("speed", measured.text());
+    if let Some(way) = &measured.allreduce {
+        table.pair("all-reduce", &way.used);
+    }
     table.pair("run", job.output.display().to_string());
     table
 }

@@ -15,4 +15,5 @@ mod ranks;
 mod runs;
 mod samples;
 mod tidy;
+mod together;
 mod weights;

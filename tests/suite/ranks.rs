@@ -31,7 +31,7 @@ fn launcher(folder: &Path, ranks: usize, words: &str) -> Option<Command> {
 }
 
 /// The launcher of a binary that can be one of several ranks; says so when there is none.
-fn ranks(folder: &Path, ranks: usize, words: &str) -> Option<Command> {
+pub fn ranks(folder: &Path, ranks: usize, words: &str) -> Option<Command> {
     let found = if cfg!(feature = "mpi") { launcher(folder, ranks, words) } else { None };
     if found.is_none() {
         println!("skipped: no mpirun, or the binary was built without --features mpi");
@@ -39,12 +39,12 @@ fn ranks(folder: &Path, ranks: usize, words: &str) -> Option<Command> {
     found
 }
 
-fn start(command: &mut Command) -> Child {
+pub fn start(command: &mut Command) -> Child {
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the launcher starts")
 }
 
 /// How it ends; what it prints is little enough for the pipes to hold.
-fn end(mut child: Child) -> Outcome {
+pub fn end(mut child: Child) -> Outcome {
     let began = Instant::now();
     while child.try_wait().expect("a child").is_none() {
         if began.elapsed() > LIMIT {
@@ -57,7 +57,7 @@ fn end(mut child: Child) -> Outcome {
 }
 
 /// Runs on ranks what must succeed; false where it is skipped.
-fn ok_on(folder: &Path, number: usize, words: &str) -> bool {
+pub fn ok_on(folder: &Path, number: usize, words: &str) -> bool {
     let Some(mut command) = ranks(folder, number, words) else { return false };
     let found = end(start(&mut command));
     assert_eq!(found.code, Some(0), "{words} on {number} ranks: {}{}", found.stdout, found.stderr);
@@ -65,7 +65,7 @@ fn ok_on(folder: &Path, number: usize, words: &str) -> bool {
 }
 
 /// A dataset with 40 grains of 64 rows.
-fn dataset(folder: &Path, name: &str, label: &str) {
+pub fn dataset(folder: &Path, name: &str, label: &str) {
     write(folder, name, label, 2_550, 64);
 }
 
@@ -94,7 +94,7 @@ fn write(folder: &Path, name: &str, label: &str, rows: u64, grain_rows: usize) {
 }
 
 /// The files that hold a run's models.
-fn models(folder: &Path, run: &str) -> Vec<(String, Vec<u8>)> {
+pub fn models(folder: &Path, run: &str) -> Vec<(String, Vec<u8>)> {
     let run = folder.join(run);
     let prefix = run.display().to_string();
     let files = tree(&run).into_iter().filter(|(name, _)| name.contains("model."));
@@ -149,8 +149,8 @@ fn one_rank_prints_and_failures_have_one_voice() {
     for words in ["evaluate run data -q", "predict run data -o p.csv -q", "inspect run", "verify data", "--version"] {
         assert!(ok_on(folder, 2, words));
     }
-    let found = end(start(&mut ranks(folder, 2, "evaluate run data").expect("found before")));
-    assert!(found.stderr.contains("runs on rank 0 alone") && found.stdout.matches("rows").count() >= 1, "{found:?}");
+    let found = end(start(&mut ranks(folder, 2, "verify data").expect("found before")));
+    assert!(found.stderr.contains("runs on rank 0 alone"), "{found:?}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Broadcast, all-gather and barrier.
+//! Broadcast, gathers and barrier.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -42,6 +42,21 @@ fn a_gather_has_every_ranks_bytes_in_rank_order() {
 }
 
 #[test]
+fn a_gather_to_one_rank_leaves_the_others_with_nothing() {
+    for ranks in RANKS {
+        for root in 0..ranks {
+            let results =
+                run_with(ranks, settings(), |group| group.gather(&text(group.rank(), group.rank() * 90), root));
+            let expected: Vec<_> = (0..ranks).map(|rank| text(rank, rank * 90)).collect();
+            for (rank, found) in results.into_iter().enumerate() {
+                let wanted = (rank == root).then(|| expected.clone());
+                assert_eq!(found, Ok::<_, CommError>(wanted), "rank {rank} of {ranks}");
+            }
+        }
+    }
+}
+
+#[test]
 fn nobody_leaves_a_barrier_before_everybody_has_come() {
     for ranks in RANKS {
         let come = AtomicUsize::new(0);
@@ -74,5 +89,6 @@ fn alone_everything_is_done_already() {
     Solo.barrier().unwrap();
     assert_eq!((sum, bytes), (vec![1, 2], b"abc".to_vec()));
     assert_eq!(Solo.all_gather(b"x").unwrap(), vec![b"x".to_vec()]);
+    assert_eq!(Solo.gather(b"x", 0).unwrap(), Some(vec![b"x".to_vec()]));
     assert!(Solo.start_all_reduce(&mut []).unwrap().progress().unwrap());
 }

@@ -46,6 +46,24 @@ fn every_number_of_ranks_and_length_gives_the_plain_sum() {
 }
 
 #[test]
+fn calibration_agrees_on_all_ranks_and_changes_no_sum() {
+    for ranks in [1, 2, 3, 5] {
+        let results = run_with(ranks, Settings::default(), |group| {
+            let found = group.calibrate()?;
+            let mut sum = values(group.rank(), 70_000);
+            group.all_reduce_vec(&mut sum)?;
+            assert_eq!(sum, plain_sum(ranks, 70_000), "{ranks} ranks");
+            Ok::<_, CommError>((found.map(|found| found.settings), group.settings()))
+        });
+        let all: Vec<_> = results.into_iter().map(|found| found.unwrap()).collect();
+        for (found, now) in &all {
+            assert_eq!((found, now), (&all[0].0, &all[0].1), "{ranks} ranks");
+            assert_eq!(*found, Some(*now));
+        }
+    }
+}
+
+#[test]
 fn a_large_sum_takes_the_ring_by_default_chunks() {
     let (ranks, length) = (3, (5 << 20) / 8 * 3 + 17);
     let results = run(ranks, |ranks_door: &dyn Communicator| {

@@ -4,6 +4,7 @@ mod checkpoints;
 mod ingesting;
 mod machine;
 mod output;
+mod ranks;
 mod reading;
 mod training;
 
@@ -11,6 +12,7 @@ pub use checkpoints::CheckpointOptions;
 pub use ingesting::IngestingOptions;
 pub use machine::MachineOptions;
 pub use output::OutputOptions;
+pub use ranks::RankOptions;
 pub use reading::ReadingOptions;
 pub use training::TrainingOptions;
 
