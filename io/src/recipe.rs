@@ -3,8 +3,8 @@
 //! | recipe | columns |
 //! |---|---|
 //! | `quickstart` | 20 numeric, some with missing values, 4 categorical of 5, 20, 100 and 1,000 levels; label 0 or 1 |
-//! | `numeric` | 28 `f32`, standard normal, label 0 or 1 |
-//! | `clicks` | 13 numeric, 26 categorical with Zipf-distributed levels; label 0 or 1, one in five |
+//! | `numeric` | 28 (or as many as asked for) `f32`, standard normal, label 0 or 1 |
+//! | `clicks` | 13 numeric, 26 categorical with 1,000,000 Zipf-distributed levels in all; label 0 or 1, one in five |
 //!
 //! The label is drawn from a logistic model that the test beside knows: P(y = 1) = 1 / (1 + exp(-z)), with z a weighted sum of
 //! the numeric columns (before values go missing) and an effect of every level. A row is a function of (recipe, seed,
@@ -14,7 +14,7 @@
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-use arrow::array::types::Int16Type;
+use arrow::array::types::Int32Type;
 use arrow::array::{ArrayRef, Float32Array, RecordBatch, StringArray, UInt8Array};
 use arrow::array::{DictionaryArray, PrimitiveArray};
 use arrow::compute::cast;
@@ -27,18 +27,32 @@ use crate::durable;
 use crate::error::{Error, Result};
 use crate::ingest::sequence::lock;
 use crate::rng::{Purpose, Stream};
-use crate::watch::Cancel;
+use crate::watch::{Cancel, Progress};
 
 /// Rows of a row group.
 const GROUP_ROWS: u64 = 1 << 16;
+/// Rows from which the bytes of a row are estimated.
+const SAMPLE_ROWS: u64 = 1024;
+
+/// Columns of `numeric` unless told otherwise.
+pub const NUMERIC_COLUMNS: u32 = 28;
+
+/// Levels of the categorical columns of `clicks`: a few large ones, many small ones, 1,000,000 in all.
+const CLICK_LEVELS: [u64; 26] = [
+    300_000, 10, 100, 3_000, 250_000, 30, 300, 10_000, 200_000, 20, 200, 2_000, 120_000, 10, 100, 1_000, 60_000, 30,
+    300, 3_000, 26_900, 20, 200, 2_000, 5, 20_775,
+];
 
 /// A generated data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recipe {
     /// Mixed columns with missing values.
     Quickstart,
-    /// Many numbers.
-    Numeric,
+    /// So many numbers.
+    Numeric {
+        /// How many, at least 1.
+        columns: u32,
+    },
     /// Categories with many levels.
     Clicks,
 }
@@ -49,7 +63,7 @@ impl std::str::FromStr for Recipe {
     fn from_str(name: &str) -> std::result::Result<Recipe, String> {
         match name {
             "quickstart" => Ok(Recipe::Quickstart),
-            "numeric" => Ok(Recipe::Numeric),
+            "numeric" => Ok(Recipe::Numeric { columns: NUMERIC_COLUMNS }),
             "clicks" => Ok(Recipe::Clicks),
             other => Err(format!("found the recipe '{other}', expected quickstart, numeric or clicks")),
         }
@@ -90,13 +104,24 @@ impl Recipe {
                 plan.extend(sizes.map(|(name, levels)| level(name.into(), levels, 0.6, 0.7)));
                 plan
             }
-            Recipe::Numeric => (0..28).map(|i| number(format!("x{i:02}"), 0.0, 1.0, 0.0, weight(i))).collect(),
+            Recipe::Numeric { columns } => {
+                (0..columns as usize).map(|i| number(format!("x{i:02}"), 0.0, 1.0, 0.0, weight(i))).collect()
+            }
             Recipe::Clicks => {
                 let numbers = (0..13).map(|i| number(format!("i{:02}", i + 1), 2.0, 1.5, 0.02, weight(i) * 0.5));
-                let sizes = [10, 30, 100, 300, 1_000, 3_000, 10_000];
-                let levels = (0..26).map(|i| level(format!("c{:02}", i + 1), sizes[i % 7], 1.0, 0.3));
+                let sizes = CLICK_LEVELS.into_iter().enumerate();
+                let levels = sizes.map(|(i, levels)| level(format!("c{:02}", i + 1), levels, 1.0, 0.3));
                 numbers.chain(levels).collect()
             }
+        }
+    }
+
+    /// Names its random streams.
+    fn number(self) -> u64 {
+        match self {
+            Recipe::Quickstart => 0,
+            Recipe::Numeric { .. } => 1,
+            Recipe::Clicks => 2,
         }
     }
 
@@ -133,7 +158,7 @@ fn normal_pair(stream: Stream, pair: u64) -> (f64, f64) {
 /// # Errors
 /// [`Error::Usage`] when Arrow refuses the columns.
 pub fn batch(recipe: Recipe, seed: u64, first: u64, rows: u64) -> Result<RecordBatch> {
-    let stream = Stream::new(seed, Purpose::Recipe).child(recipe as u64);
+    let stream = Stream::new(seed, Purpose::Recipe).child(recipe.number());
     let mut z = vec![recipe.intercept(); rows as usize];
     let mut columns: Vec<(String, ArrayRef, bool)> = Vec::new();
     for (number, plan) in recipe.plan().into_iter().enumerate() {
@@ -180,26 +205,41 @@ fn level_column(
     skew: f64,
     effect: f64,
 ) -> Result<ArrayRef> {
-    let effects: Vec<f64> = (0..levels).map(|level| effect_of(own, level, effect)).collect();
     let drawn: Vec<u64> = (first..first + z.len() as u64).map(|row| level_of(own.uniform(row), levels, skew)).collect();
-    z.iter_mut().zip(&drawn).for_each(|(z, &level)| *z += effects[level as usize]);
-    let names = StringArray::from_iter_values((0..levels).map(|level| format!("{name}-{level:04}")));
-    let keys: PrimitiveArray<Int16Type> = drawn.iter().map(|&level| Some(level as i16)).collect();
+    let mut present = drawn.clone();
+    present.sort_unstable();
+    present.dedup();
+    let effects: Vec<f64> = present.iter().map(|&level| effect_of(own, level, effect)).collect();
+    let places: Vec<usize> = drawn.iter().map(|level| present.partition_point(|other| other < level)).collect();
+    z.iter_mut().zip(&places).for_each(|(z, &place)| *z += effects[place]);
+    let names = StringArray::from_iter_values(present.iter().map(|level| format!("{name}-{level:04}")));
+    let keys: PrimitiveArray<Int32Type> = places.iter().map(|&place| Some(place as i32)).collect();
     let array: ArrayRef = Arc::new(DictionaryArray::new(keys, Arc::new(names)));
     cast(&array, &DataType::Utf8).map_err(|e| Error::Usage(e.to_string()))
 }
 
-/// Write `rows` rows of a recipe as a Parquet file.
+/// Write `rows` rows of a recipe as a Parquet file. Progress counts bytes in memory.
 ///
 /// # Errors
 /// [`Error::Io`] when it cannot be written, [`Error::Interrupted`]; the file is then as it was.
-pub fn write(recipe: Recipe, rows: u64, seed: u64, path: &Path, threads: usize, cancel: &Cancel) -> Result<()> {
+pub fn write(
+    recipe: Recipe,
+    rows: u64,
+    seed: u64,
+    path: &Path,
+    threads: usize,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<()> {
     if rows == 0 {
         return Err(Error::Usage("a data set has at least one row".into()));
     }
-    durable::write_file(path, |file| {
+    let sample = batch(recipe, seed, 0, SAMPLE_ROWS)?;
+    let row_bytes = sample.get_array_memory_size() as u64 / SAMPLE_ROWS;
+    progress.begin("generating", Some(rows * row_bytes));
+    let written = durable::write_file(path, |file| {
         let failed = |e: parquet::errors::ParquetError| Error::io(path, "cannot write", std::io::Error::other(e));
-        let schema = batch(recipe, seed, 0, 1)?.schema();
+        let schema = sample.schema();
         let properties = WriterProperties::builder()
             .set_compression(Compression::UNCOMPRESSED)
             .set_statistics_enabled(EnabledStatistics::Chunk)
@@ -220,11 +260,18 @@ pub fn write(recipe: Recipe, rows: u64, seed: u64, path: &Path, threads: usize, 
                 let first = group * GROUP_ROWS;
                 batch(recipe, seed, first, GROUP_ROWS.min(rows - first))
             },
-            |batch| writer.write(&batch).and_then(|()| writer.flush()).map_err(failed),
+            |batch| {
+                writer.write(&batch).and_then(|()| writer.flush()).map_err(failed)?;
+                let rows = batch.num_rows() as u64;
+                progress.advance(rows, rows * row_bytes);
+                Ok(())
+            },
         )?;
         let buffered = writer.into_inner().map_err(failed)?;
         buffered.into_inner().map(drop).map_err(|e| Error::io(path, "cannot write", e.into_error()))
-    })
+    });
+    progress.end();
+    written
 }
 
 /// Make things on several threads and use them on this one, in order, with few of them waiting.
@@ -290,12 +337,31 @@ fn in_order<T: Send>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::watch::Silent;
     use arrow::array::{Array, AsArray};
     use arrow::datatypes::{Float32Type, UInt8Type};
 
+    const NUMERIC: Recipe = Recipe::Numeric { columns: NUMERIC_COLUMNS };
+
+    #[test]
+    fn clicks_have_a_million_levels() {
+        assert_eq!(CLICK_LEVELS.iter().sum::<u64>(), 1_000_000);
+        let rows = batch(Recipe::Clicks, 1, 0, 10_000).unwrap();
+        // Zipf's law with 300,000 levels: the first has a share of ln 2 / ln 300,001 = 0.055; the standard deviation is 23.
+        let first = rows
+            .column_by_name("c01")
+            .unwrap()
+            .as_string::<i32>()
+            .iter()
+            .flatten()
+            .filter(|c| *c == "c01-0000")
+            .count();
+        assert!(first.abs_diff(550) < 115, "{first}");
+    }
+
     #[test]
     fn a_row_is_a_function_of_seed_and_number() {
-        for recipe in [Recipe::Quickstart, Recipe::Numeric, Recipe::Clicks] {
+        for recipe in [Recipe::Quickstart, NUMERIC, Recipe::Clicks] {
             let whole = batch(recipe, 5, 0, 1001).unwrap();
             assert_eq!(batch(recipe, 5, 500, 100).unwrap(), whole.slice(500, 100));
             assert_ne!(batch(recipe, 6, 500, 100).unwrap(), whole.slice(500, 100));
@@ -305,7 +371,7 @@ mod tests {
     #[test]
     fn the_label_follows_the_model() {
         // 50,000 rows: a mean of a standard normal times the centred label. For z = w x + rest the sign of each is that of w.
-        let rows = batch(Recipe::Numeric, 1, 0, 50_000).unwrap();
+        let rows = batch(NUMERIC, 1, 0, 50_000).unwrap();
         let label = rows.column_by_name("label").unwrap().as_primitive::<UInt8Type>();
         let mean = label.values().iter().map(|&y| f64::from(y)).sum::<f64>() / 50_000.0;
         assert!((mean - 0.5).abs() < 0.02, "{mean}");
@@ -336,7 +402,7 @@ mod tests {
         let files: Vec<_> = [1, 3]
             .map(|threads| {
                 let path = folder.path().join(threads.to_string());
-                write(Recipe::Quickstart, GROUP_ROWS * 2 + 10, 1, &path, threads, &Cancel::new()).unwrap();
+                write(Recipe::Quickstart, GROUP_ROWS * 2 + 10, 1, &path, threads, &Silent, &Cancel::new()).unwrap();
                 std::fs::read(path).unwrap()
             })
             .into();
@@ -344,7 +410,7 @@ mod tests {
         let cancel = Cancel::new();
         cancel.request();
         let path = folder.path().join("none");
-        assert!(matches!(write(Recipe::Numeric, 10, 1, &path, 2, &cancel), Err(Error::Interrupted)));
+        assert!(matches!(write(NUMERIC, 10, 1, &path, 2, &Silent, &cancel), Err(Error::Interrupted)));
         assert!(!path.exists());
     }
 }

@@ -9,6 +9,7 @@ mod completions;
 mod config;
 mod doctor;
 mod evaluate;
+mod generate;
 mod ingest;
 mod inspect;
 mod job;
@@ -81,6 +82,8 @@ enum Command {
     Resume(resume::Arguments),
     /// Show what this machine can do: processor, memory, disk, MPI
     Doctor(doctor::Arguments),
+    /// Make a data set of any size to try things on
+    Generate(generate::Arguments),
     /// Print completions for a shell
     Completions(completions::Arguments),
 }
@@ -198,6 +201,7 @@ fn run_alone(command: &Command, matches: &ArgMatches, ranks: usize) -> Result<()
         Command::Inspect(arguments) => inspect::run(arguments),
         Command::Verify(arguments) => verify::run(arguments),
         Command::Doctor(arguments) => doctor::run(arguments),
+        Command::Generate(arguments) => generate::run(arguments),
         Command::Completions(arguments) => completions::run(arguments, &mut Cli::command()),
         // These are for all ranks.
         Command::Train(_) | Command::Resume(_) | Command::Evaluate(_) | Command::Predict(_) => Ok(()),

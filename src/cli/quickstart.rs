@@ -136,7 +136,9 @@ impl Tour<'_> {
         let path = self.at("data.parquet");
         let threads = self.arguments.machine.threads()?;
         let (rows, seed) = (self.arguments.rows, self.arguments.seed);
-        recipe::write(Recipe::Quickstart, rows, seed, &path, threads, &self.session.cancel)?;
+        let watcher = self.session.report.watcher();
+        recipe::write(Recipe::Quickstart, rows, seed, &path, threads, &watcher, &self.session.cancel)?;
+        drop(watcher);
         let (s, bytes) = (began.elapsed().as_secs_f64(), std::fs::metadata(&path).map_or(0, |about| about.len()));
         let mut table = Table::of_pairs();
         let [rows_text, bytes_text] = [number::count(rows), number::bytes(bytes)];

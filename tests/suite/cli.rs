@@ -10,9 +10,19 @@ fn here() -> tempfile::TempDir {
 fn the_first_screen_names_every_command_and_where_to_begin() {
     let folder = here();
     let help = ok(folder.path(), "--help");
-    for command in
-        ["quickstart", "ingest", "train", "evaluate", "predict", "inspect", "verify", "resume", "doctor", "completions"]
-    {
+    for command in [
+        "quickstart",
+        "ingest",
+        "train",
+        "evaluate",
+        "predict",
+        "inspect",
+        "verify",
+        "resume",
+        "doctor",
+        "generate",
+        "completions",
+    ] {
         assert!(help.contains(&format!("\n  {command} ")), "{command} is not on the first screen:\n{help}");
         let own = ok(folder.path(), &format!("{command} --help"));
         assert!(own.contains("Usage: gristmill"), "{own}");

@@ -35,6 +35,7 @@ fn flags_that_messages_name_exist() {
         "verify",
         "resume",
         "doctor",
+        "generate",
         "completions",
     ];
     for command in commands {

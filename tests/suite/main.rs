@@ -6,6 +6,7 @@ mod cli;
 mod docs;
 mod flags;
 mod formats;
+mod generate;
 mod harness;
 mod interrupted;
 mod outputs;

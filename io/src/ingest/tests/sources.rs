@@ -71,7 +71,7 @@ fn a_stray_huge_index_is_an_error_not_an_allocation() {
 fn a_generated_parquet_file_becomes_a_dataset() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("quickstart.parquet");
-    crate::recipe::write(crate::recipe::Recipe::Quickstart, 5_000, 1, &path, 2, &Cancel::new()).unwrap();
+    crate::recipe::write(crate::recipe::Recipe::Quickstart, 5_000, 1, &path, 2, &Silent, &Cancel::new()).unwrap();
     let options = IngestOptions { test_share: 0.2, ..IngestOptions::default() };
     let output = folder.path().join("data");
     let report = ingest(&[path.display().to_string()], &options, &output, &Silent, &Cancel::new()).unwrap();

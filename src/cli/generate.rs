@@ -1,0 +1,78 @@
+//! `gristmill generate RECIPE -o FILE`: a data set of any size to try things on, as Parquet.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use clap::Args;
+use gristmill_io::recipe::{self, NUMERIC_COLUMNS, Recipe};
+use serde_json::json;
+
+use super::Session;
+use super::options::OutputOptions;
+use crate::error::{Error, Result};
+use crate::report::number;
+
+/// Arguments of `generate`.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// What is made: quickstart (20 numbers, 4 categories), numeric (numbers only) or clicks (13 numbers, 26 categories with
+    /// 1,000,000 levels in all); each with a label of 0 or 1
+    recipe: Recipe,
+    /// The Parquet file to write
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    /// Rows
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    rows: u64,
+    /// Columns of the recipe numeric [default: 28]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    columns: Option<u32>,
+    /// Seed of the data; a file of more rows begins with the rows of a smaller one
+    #[arg(long, value_name = "N", default_value_t = crate::plan::SEED)]
+    seed: u64,
+    /// Worker threads; 0: all cores that this process may use. Never changes the result
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    threads: usize,
+    /// Replace the file
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    output_options: OutputOptions,
+}
+
+/// Generate.
+///
+/// # Errors
+/// When the file exists or cannot be written.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let session = Session::new(&arguments.output_options)?;
+    let path = &arguments.output;
+    if path.exists() && !arguments.force {
+        return Err(Error::usage(format!(
+            "{} exists. Add --force to replace it, or name another by -o",
+            path.display()
+        )));
+    }
+    let recipe = match (arguments.recipe, arguments.columns) {
+        (Recipe::Numeric { .. }, columns) => Recipe::Numeric { columns: columns.unwrap_or(NUMERIC_COLUMNS) },
+        (other, None) => other,
+        (_, Some(_)) => return Err(Error::usage("--columns is for the recipe numeric; the others have fixed columns")),
+    };
+    let began = Instant::now();
+    let machine = super::options::MachineOptions { threads: Some(arguments.threads), memory: None };
+    let watcher = session.report.watcher();
+    recipe::write(recipe, arguments.rows, arguments.seed, path, machine.threads()?, &watcher, &session.cancel)
+        .map_err(|error| session.explain(error.into()))?;
+    drop(watcher);
+    let bytes = std::fs::metadata(path).map_or(0, |about| about.len());
+    session.report.json(&json!({
+        "file": path, "rows": arguments.rows, "bytes": bytes, "seed": arguments.seed, "seconds": began.elapsed().as_secs_f64(),
+    }))?;
+    session.report.text(&format!(
+        "{}: {} rows, {}, in {}",
+        path.display(),
+        number::count(arguments.rows),
+        number::bytes(bytes),
+        number::time(began.elapsed())
+    ))
+}
