@@ -127,10 +127,8 @@ fn scan(folder: &Path, budget_bytes: u64, io: Io, passes: usize) -> Result<(), B
     let stream = dataset.stream(StreamOptions { budget_bytes, io, threads, ..StreamOptions::new(Split::Train) })?;
     let residency = stream.residency();
     println!(
-        "{} resident, {} streamed by {}, window {}, {} grains",
-        memory::format_size(residency.resident_bytes),
-        memory::format_size(residency.streamed_bytes),
-        stream.io().name(),
+        "{}; window {}, {} grains",
+        stream.way().why,
         memory::format_size(residency.window_bytes),
         stream.grains().len()
     );

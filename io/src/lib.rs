@@ -10,6 +10,7 @@
 //! | [`rng`] | how are random numbers drawn, whatever the thread? |
 //! | [`manifest`] | what is in a dataset folder? |
 //! | [`error`] | what went wrong, where, and what to do? |
+//! | [`trace`] | who did what when? |
 //! | [`watch`] | how do long jobs report progress and stop when asked? |
 #![warn(missing_docs)]
 
@@ -33,6 +34,7 @@ pub mod source;
 pub mod statistics;
 pub mod testing;
 pub mod tiles;
+pub mod trace;
 pub mod verify;
 pub mod watch;
 

@@ -1,13 +1,16 @@
 //! Memory: read-only maps of files, page-aligned blocks to read into, and both as owners of Arrow buffers.
 //!
-//! The one file of this crate with `unsafe` code. A tile is a pointer into a map (stage 4), so nothing is copied on
+//! The one room of this crate with `unsafe` code. A tile is a pointer into a map (stage 4), so nothing is copied on
 //! the way from the page cache to a kernel; [`Block`] is the other way in, for direct I/O past the page cache.
 //!
 //! Two things about maps are not in the compiler's hands:
 //! - Another process may change the file. A shard is written once, under a temporary name, and never again; its
 //!   length and time stamp are compared at the start of every scan ([`Identity`]).
-//! - Touching a page that cannot be read kills the process (SIGBUS). [`Map::populate`] therefore asks the kernel to
-//!   map the pages first (`MADV_POPULATE_READ`, Linux 5.14), which answers with an error where touching would kill.
+//! - Touching a page that cannot be read raises SIGBUS. [`Map::populate`] therefore asks the kernel to map the pages first
+//!   (`MADV_POPULATE_READ`, Linux 5.14), which answers with an error; what fails after that is noted by a signal handler
+//!   (`faults`) and becomes an error of [`Map::check`].
+
+mod faults;
 
 use std::fs::File;
 use std::ops::Range;
@@ -80,6 +83,8 @@ impl From<&std::fs::Metadata> for Identity {
 #[derive(Debug)]
 pub struct Map {
     path: PathBuf,
+    /// Before the pages, so that it ends before they do.
+    watch: faults::Watch,
     pages: memmap2::Mmap,
 }
 
@@ -95,7 +100,8 @@ impl Map {
         // The kernel's own read-ahead (up to 8 MiB on some disks) would bring in columns and grains that nobody asked for
         // and that the memory budget does not know; `populate` asks for exactly what is wanted. Refusal changes nothing.
         let _ = pages.advise(memmap2::Advice::Random);
-        Ok(Map { path: path.to_path_buf(), pages })
+        let watch = faults::Watch::over(pages.as_ptr() as usize, pages.len());
+        Ok(Map { path: path.to_path_buf(), watch, pages })
     }
 
     /// Number of bytes mapped.
@@ -122,6 +128,21 @@ impl Map {
             Ok(()) => Ok(()),
             Err(e) if e.raw_os_error() == Some(rustix::io::Errno::INVAL.raw_os_error()) => self.read_through(range),
             Err(e) => Err(self.fault(&range, &e)),
+        }
+    }
+
+    /// An error once a page of the map could not be read when it was touched: what was computed from the map since it was
+    /// populated may be wrong.
+    ///
+    /// # Errors
+    /// [`Error::Data`] with the offset.
+    pub fn check(&self) -> Result<()> {
+        match self.watch.fault() {
+            None => Ok(()),
+            Some(offset) => {
+                let at = offset.min(self.len());
+                Err(self.fault(&(at..self.len()), &rustix::io::Errno::IO.into()))
+            }
         }
     }
 
@@ -203,6 +224,17 @@ impl Block {
         let pages = memmap2::MmapMut::map_anon(bytes)
             .map_err(|e| Error::Usage(format!("cannot allocate a read buffer of {bytes} bytes: {e}")))?;
         Ok(Block { pages })
+    }
+
+    /// A block that stays: in huge pages where the system has them, for fewer misses of the address cache.
+    ///
+    /// # Errors
+    /// As [`Block::new`].
+    pub fn for_long(bytes: usize) -> Result<Block> {
+        let block = Block::new(bytes)?;
+        // Advice only: without huge pages all works the same.
+        let _ = block.pages.advise(memmap2::Advice::HugePage);
+        Ok(block)
     }
 
     /// Its bytes.

@@ -123,7 +123,9 @@ fn check_grain(dataset: &Dataset, shard: &crate::shard::Shard, grain: usize) -> 
         let find = |piece: &std::ops::Range<u64>| {
             Some(buffer.slice_with_length(piece.start as usize, (piece.end - piece.start) as usize))
         };
-        shard.view(grain, number, &layout.columns[number], Check::All, find)?;
+        let viewed = shard.view(grain, number, &layout.columns[number], Check::All, find);
+        shard.check_pages()?;
+        viewed?;
     }
     map.evict(place.offset as usize..place.end() as usize);
     Ok(layout.rows as u64)

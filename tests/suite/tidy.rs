@@ -77,7 +77,7 @@ fn nothing_is_put_off() {
 
 #[test]
 fn dangerous_words_stay_in_their_rooms() {
-    let rooms = ["kernels/src/isa/", "io/src/mmap.rs", "mpi-launch/src/world"];
+    let rooms = ["kernels/src/isa/", "io/src/mmap", "mpi-launch/src/world"];
     let at = lines(|name, code| {
         let says = code.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == "unsafe");
         elsewhere(name) && says && !rooms.iter().any(|room| name.starts_with(room))

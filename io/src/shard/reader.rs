@@ -144,6 +144,14 @@ impl Shard {
         Ok(self.map.get_or_init(|| map))
     }
 
+    /// An error once a page of the map could not be read: what was computed from it since may be wrong.
+    ///
+    /// # Errors
+    /// [`Error::Data`] with the offset.
+    pub fn check_pages(&self) -> Result<()> {
+        self.map.get().map_or(Ok(()), |map| map.check())
+    }
+
     /// View column number `column` of `grain`, whose pieces are at hand, and check what kernels rely on.
     ///
     /// # Errors

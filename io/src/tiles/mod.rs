@@ -20,17 +20,19 @@ pub mod scan;
 pub mod view;
 
 use std::ops::Range;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use budget::Residency;
 use load::Spare;
-pub use options::{Io, Pick, ScanReport, StreamOptions};
+pub use options::{Io, Pick, ScanReport, StreamOptions, Way};
 use view::{GrainView, Shape};
 
 use crate::dataset::{Dataset, GrainEntry};
 use crate::error::{Error, Result};
 use crate::manifest::Layout;
+use crate::memory::format_size;
 use crate::shard::Shard;
+use crate::trace::Trace;
 
 /// The grains of a split, ready to be scanned, one scan at a time (two at once would take the window's memory twice).
 #[derive(Debug)]
@@ -40,10 +42,14 @@ pub struct TileStream<'d> {
     grains: &'d [GrainEntry],
     range: Range<usize>,
     residency: Residency,
-    /// Memory of each grain in its map, in the order of the stream.
-    mapped_bytes: Vec<u64>,
+    /// Memory that each grain takes if it stays, in the order of the stream.
+    stay_bytes: Vec<u64>,
     /// Bytes of a read buffer, when grains that do not stay are read by direct I/O.
     block_bytes: Option<u64>,
+    /// How it reads.
+    way: Way,
+    /// Where scans leave a record.
+    trace: Option<Arc<Trace>>,
     /// Views of the grains that stay, made on first use.
     views: Vec<OnceLock<GrainView>>,
     spare: Spare,
@@ -66,38 +72,89 @@ impl Dataset {
         let shape = Shape::of(self.manifest(), &options)?;
         let chosen = &grains[range.clone()];
         let mapped_bytes = budget::mapped_bytes(&self.manifest().columns, &shape.columns, chosen);
-        let fits = mapped_bytes.iter().sum::<u64>() <= options.budget_bytes;
-        let block_bytes = if fits { None } else { self.direct_block_bytes(options.io, chosen, &shape, &mapped_bytes)? };
-        let moving_bytes = block_bytes.unwrap_or(mapped_bytes.iter().copied().max().unwrap_or(0));
-        let residency = Residency::of(&mapped_bytes, moving_bytes, options.budget_bytes, options.threads)?;
+        let budget = options.budget_bytes;
+        let fits = mapped_bytes.iter().sum::<u64>() <= budget;
+        let has_direct = self.has_direct(options.io, fits, chosen)?;
+        let blocks = if has_direct { Some(self.block_bytes(chosen, &shape, &mapped_bytes)?) } else { None };
+        // What stays is mapped, unless maps are not wanted at all.
+        let staying = blocks.as_ref().filter(|_| options.io == Io::Direct);
+        let stay_bytes = staying.unwrap_or(&mapped_bytes).clone();
+        let most = |bytes: &[u64]| bytes.iter().copied().max().unwrap_or(0);
+        let block_bytes = blocks.as_deref().map(most);
+        let moving_bytes = block_bytes.unwrap_or_else(|| most(&mapped_bytes));
+        let residency = Residency::of(&stay_bytes, moving_bytes, budget, options.threads)?;
+        let way = way(options.io, has_direct, &residency, budget);
         let views = range.clone().map(|_| OnceLock::new()).collect();
-        let spare = Spare::default();
-        Ok(TileStream { dataset: self, shape, grains, range, residency, mapped_bytes, block_bytes, views, spare })
+        Ok(TileStream {
+            dataset: self,
+            shape,
+            grains,
+            range,
+            residency,
+            stay_bytes,
+            block_bytes,
+            way,
+            trace: options.trace,
+            views,
+            spare: Spare::default(),
+        })
     }
 
-    /// Size of a read buffer for direct I/O, or none when maps are to be used.
-    fn direct_block_bytes(
-        &self,
-        io: Io,
-        grains: &[GrainEntry],
-        shape: &Shape,
-        mapped_bytes: &[u64],
-    ) -> Result<Option<u64>> {
-        let Some(first) = grains.first().filter(|_| io != Io::Mmap) else { return Ok(None) };
-        if self.shards()[first.shard].open_direct()?.is_none() {
-            return match io {
-                Io::Direct => Err(Error::Usage(format!(
-                    "the file system of {} has no direct I/O. Maps can read it (Io::Mmap or Io::Auto)",
-                    self.folder().display()
-                ))),
-                _ => Ok(None),
-            };
+    /// Whether to read by direct I/O what does not stay, or (`Io::Direct`) everything.
+    fn has_direct(&self, io: Io, fits: bool, grains: &[GrainEntry]) -> Result<bool> {
+        let Some(first) = grains.first().filter(|_| io == Io::Direct || (io == Io::Auto && !fits)) else {
+            return Ok(false);
+        };
+        let has = self.shards()[first.shard].open_direct()?.is_some();
+        if !has && io == Io::Direct {
+            return Err(Error::Usage(format!(
+                "the file system of {} has no direct I/O. Use --io mmap, or auto",
+                self.folder().display()
+            )));
         }
-        let mut most = 0;
-        for (entry, &bytes) in grains.iter().zip(mapped_bytes) {
-            most = most.max(load::block_bytes(&self.shards()[entry.shard], entry, shape, bytes)?);
+        Ok(has)
+    }
+
+    /// Memory that a read buffer for each grain takes, whole pages.
+    fn block_bytes(&self, grains: &[GrainEntry], shape: &Shape, mapped_bytes: &[u64]) -> Result<Vec<u64>> {
+        let page = crate::mmap::PAGE as u64;
+        let of = |(entry, &bytes): (&GrainEntry, &u64)| {
+            Ok(load::block_bytes(&self.shards()[entry.shard], entry, shape, bytes)?.next_multiple_of(page))
+        };
+        grains.iter().zip(mapped_bytes).map(of).collect()
+    }
+}
+
+/// How a stream reads, and why.
+fn way(asked: Io, has_direct: bool, residency: &Residency, budget: u64) -> Way {
+    let streams = residency.streamed_bytes > 0;
+    let by = |direct: bool| if direct { Io::Direct } else { Io::Mmap };
+    let resident = by(asked == Io::Direct);
+    let [stay, stream, limit] = [residency.resident_bytes, residency.streamed_bytes, budget].map(format_size);
+    let why = match (streams, asked, has_direct) {
+        (false, Io::Direct, _) => format!("all {stay} stay in memory of our own, past the page cache, as asked"),
+        (false, _, _) if budget == u64::MAX => format!("all {stay} stay mapped; no memory limit was set"),
+        (false, _, _) => format!("all {stay} stay mapped: they fit the {limit} for data"),
+        (true, Io::Auto, true) => {
+            format!("{stay} of the {limit} for data stay mapped; {stream} a pass are read past the page cache, which costs half \
+                     the processor time of maps")
         }
-        Ok(Some(most.next_multiple_of(crate::mmap::PAGE as u64)))
+        (true, Io::Auto, false) => format!(
+            "{stay} of the {limit} for data stay mapped; {stream} a pass are mapped and dropped again, as the file system has \
+             no direct I/O"
+        ),
+        (true, io, _) => {
+            format!("{stay} of the {limit} for data stay in memory; {stream} a pass are read by {}, as asked", io.name())
+        }
+    };
+    Way {
+        asked,
+        resident,
+        streamed: streams.then(|| by(has_direct)),
+        why,
+        resident_bytes: residency.resident_bytes,
+        streamed_bytes: residency.streamed_bytes,
+        budget_bytes: budget,
     }
 }
 
@@ -122,9 +179,9 @@ impl TileStream<'_> {
         &self.residency
     }
 
-    /// How grains that do not stay are read.
-    pub fn io(&self) -> Io {
-        if self.block_bytes.is_some() { Io::Direct } else { Io::Mmap }
+    /// How it reads, and why.
+    pub fn way(&self) -> &Way {
+        &self.way
     }
 
     fn shard(&self, entry: &GrainEntry) -> &Shard {
@@ -144,5 +201,7 @@ impl TileStream<'_> {
     }
 }
 
+#[cfg(test)]
+mod fault_tests;
 #[cfg(test)]
 mod tests;

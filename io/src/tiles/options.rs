@@ -1,8 +1,13 @@
 //! What a stream reads and what a scan picks and reports.
 
 use std::ops::Range;
+use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
 use crate::manifest::Split;
+use crate::trace::Trace;
 
 /// What a stream reads.
 #[derive(Clone, Debug)]
@@ -21,19 +26,22 @@ pub struct StreamOptions {
     pub budget_bytes: u64,
     /// Workers that scans will have at most; read-ahead is sized for them.
     pub threads: usize,
-    /// How to read what does not fit the budget.
+    /// How to read.
     pub io: Io,
+    /// Where scans leave a record of who did what when.
+    pub trace: Option<Arc<Trace>>,
 }
 
-/// How to read what does not fit the memory budget.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// How grains get into memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Io {
-    /// Direct where the file system can, else maps.
+    /// Maps for what stays in memory; what does not, direct where the file system can, else through maps.
     #[default]
     Auto,
-    /// Through maps: populated ahead, dropped behind.
+    /// Through maps of the files: populated ahead, and dropped behind where they do not stay.
     Mmap,
-    /// Past the page cache, into buffers of our own.
+    /// Past the page cache, into memory of our own.
     Direct,
 }
 
@@ -49,6 +57,17 @@ impl Io {
             Io::Direct => "direct",
         }
     }
+
+    /// The way of that name.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] with the names there are.
+    pub fn find(name: &str) -> Result<Io> {
+        Io::ALL.into_iter().find(|io| io.name() == name).ok_or_else(|| {
+            let names = Io::ALL.map(Io::name).join(", ");
+            Error::Usage(format!("io is '{name}'; one of {names} was expected"))
+        })
+    }
 }
 
 impl StreamOptions {
@@ -63,8 +82,28 @@ impl StreamOptions {
             budget_bytes: u64::MAX,
             threads: 1,
             io: Io::Auto,
+            trace: None,
         }
     }
+}
+
+/// How a stream reads, and why it reads so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Way {
+    /// What was asked for.
+    pub asked: Io,
+    /// How grains that stay in memory got there.
+    pub resident: Io,
+    /// How the others are read, every pass; none where all stay.
+    pub streamed: Option<Io>,
+    /// Why, in words.
+    pub why: String,
+    /// Bytes that stay in memory.
+    pub resident_bytes: u64,
+    /// Bytes that every pass reads again.
+    pub streamed_bytes: u64,
+    /// Memory that the stream may take.
+    pub budget_bytes: u64,
 }
 
 /// Which of a stream's grains a scan visits, in order.
@@ -96,6 +135,12 @@ pub struct ScanReport {
     pub seconds: f64,
     /// Time that workers waited for data, summed over workers.
     pub wait_seconds: f64,
+    /// Time that workers took to make and check views of what was read, and to let go of it, summed over workers.
+    pub view_seconds: f64,
+    /// Time that workers visited grains, summed over workers.
+    pub visit_seconds: f64,
+    /// Time that readers took to load grains, summed over readers.
+    pub load_seconds: f64,
     /// Bytes that came through a reader instead of views that were at hand.
     pub read_bytes: u64,
 }

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::panic::resume_unwind;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -10,8 +11,11 @@ use gristmill_kernels::tile::Grain;
 use super::TileStream;
 use super::feed::Feed;
 use super::load::Loaded;
-use super::options::{Pick, ScanReport};
+use super::options::{Io, Pick, ScanReport};
+use super::view::GrainView;
 use crate::error::{Error, Result};
+use crate::mmap::Block;
+use crate::trace::Lane;
 use crate::watch::{Cancel, Progress};
 
 /// Progress is told at most this often by each worker.
@@ -52,27 +56,36 @@ impl TileStream<'_> {
         };
         let pass = Pass::new(self, &picked, cancel, progress);
         let mut outcomes = Vec::with_capacity(others.len() + 1);
+        let mut load_seconds = 0.0;
         std::thread::scope(|scope| {
             let (pass, visit) = (&pass, &visit);
-            let readers: Vec<_> = (0..pass.to_read.len().min(READERS)).map(|_| scope.spawn(|| pass.read())).collect();
-            let threads: Vec<_> = others.iter_mut().map(|state| scope.spawn(move || pass.work(state, visit))).collect();
-            outcomes.push(pass.work(first, visit));
+            let readers: Vec<_> =
+                (0..pass.to_read.len().min(READERS)).map(|reader| scope.spawn(move || pass.read(reader))).collect();
+            let threads: Vec<_> = (1..)
+                .zip(others)
+                .map(|(worker, state)| scope.spawn(move || pass.work(worker, state, visit)))
+                .collect();
+            outcomes.push(pass.work(0, first, visit));
             for thread in threads {
                 outcomes.push(thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
             }
             for reader in readers {
-                reader.join().unwrap_or_else(|panic| resume_unwind(panic));
+                load_seconds += reader.join().unwrap_or_else(|panic| resume_unwind(panic));
             }
         });
-        let mut report = ScanReport::default();
+        let mut report = ScanReport { load_seconds, ..ScanReport::default() };
         for outcome in outcomes {
             let part = outcome?;
             report.grains += part.grains;
             report.rows += part.rows;
             report.bytes += part.bytes;
             report.wait_seconds += part.wait_seconds;
+            report.view_seconds += part.view_seconds;
+            report.visit_seconds += part.visit_seconds;
             report.read_bytes += part.read_bytes;
         }
+        // The end of a file that was cut off inside a page reads as zeros, without any fault.
+        self.check_unchanged()?;
         report.seconds = start.elapsed().as_secs_f64();
         Ok(report)
     }
@@ -126,7 +139,7 @@ impl<'s> Pass<'s> {
             to_read.push(number);
             let stays = stream.residency.resident[index];
             let moving = stream.block_bytes.filter(|_| !stays);
-            bytes.push(moving.unwrap_or(stream.mapped_bytes[index]));
+            bytes.push(moving.unwrap_or(stream.stay_bytes[index]));
         }
         let feed = Feed::new(bytes, stream.residency.window_bytes);
         Pass {
@@ -142,23 +155,35 @@ impl<'s> Pass<'s> {
         }
     }
 
-    /// A reader's life.
-    fn read(&self) {
+    /// A reader's life; the seconds it took to load grains.
+    fn read(&self, number: usize) -> f64 {
         let mut guard = StopUnlessDone { pass: self, done: false };
         let mut reader = Reader { stream: self.stream, open: None };
-        self.feed.read(&self.stop, |item| reader.load(self.to_read[item]));
+        let mut lane = Lane::of(self.stream.trace.as_deref(), || format!("reader {number}"));
+        let mut seconds = 0.0;
+        self.feed.read(&self.stop, |item| {
+            let start = Instant::now();
+            let loaded = reader.load(self.to_read[item]);
+            lane.span("load", start, Some(self.to_read[item] as u64));
+            seconds += start.elapsed().as_secs_f64();
+            loaded
+        });
         guard.done = true;
+        seconds
     }
 
     /// A worker's life: take grains until there are none, or someone says stop.
-    fn work<S, E, V>(&self, state: &mut S, visit: &V) -> Result<ScanReport, E>
+    fn work<S, E, V>(&self, worker: usize, state: &mut S, visit: &V) -> Result<ScanReport, E>
     where
         E: From<Error>,
         V: Fn(&mut S, usize, &Grain<'_>) -> Result<(), E>,
     {
         // Stops the others when this worker returns early, also by a panic.
         let mut guard = StopUnlessDone { pass: self, done: false };
-        let mut report = ScanReport::default();
+        let mut desk = Desk {
+            report: ScanReport::default(),
+            lane: Lane::of(self.stream.trace.as_deref(), || format!("worker {worker}")),
+        };
         let mut news = News { last: Instant::now(), rows: 0, bytes: 0 };
         while !self.stop.load(Ordering::Relaxed) {
             self.cancel.check()?;
@@ -167,36 +192,51 @@ impl<'s> Pass<'s> {
             let at_hand = self.stream.views[number - self.stream.range.start].get().filter(|_| item == AT_HAND);
             let bytes = match at_hand {
                 Some(view) => {
-                    visit(state, number, &view.grain(&self.stream.shape)?)?;
+                    self.visit(&mut desk, state, number, view, visit)?;
                     view.bytes
                 }
                 None => {
-                    let Some(bytes) = self.visit_read(state, number, item as usize, &mut report, visit)? else {
+                    let Some(bytes) = self.visit_read(&mut desk, state, number, item as usize, visit)? else {
                         continue;
                     };
-                    report.read_bytes += bytes;
+                    desk.report.read_bytes += bytes;
                     bytes
                 }
             };
             let rows = self.stream.grains[number].rows as u64;
-            report.grains += 1;
-            report.rows += rows;
-            report.bytes += bytes;
+            desk.report.grains += 1;
+            desk.report.rows += rows;
+            desk.report.bytes += bytes;
             news.add(rows, bytes, self.progress);
         }
         news.tell(self.progress);
         guard.done = true;
-        Ok(report)
+        Ok(desk.report)
+    }
+
+    /// Visit a grain. What came of it counts only if every page of it could be read.
+    fn visit<S, E, V>(&self, desk: &mut Desk<'_>, state: &mut S, number: usize, view: &GrainView, visit: &V) -> Result<(), E>
+    where
+        E: From<Error>,
+        V: Fn(&mut S, usize, &Grain<'_>) -> Result<(), E>,
+    {
+        let grain = view.grain(&self.stream.shape)?;
+        let start = Instant::now();
+        let visited = visit(state, number, &grain);
+        desk.report.visit_seconds += start.elapsed().as_secs_f64();
+        desk.lane.span("compute", start, Some(number as u64));
+        self.stream.shard(&self.stream.grains[number]).check_pages()?;
+        visited
     }
 
     /// Wait for a grain that is being read, visit it, and keep it or let it go. The number of its bytes; none when
     /// all are to stop.
     fn visit_read<S, E, V>(
         &self,
+        desk: &mut Desk<'_>,
         state: &mut S,
         number: usize,
         item: usize,
-        report: &mut ScanReport,
         visit: &V,
     ) -> Result<Option<u64>, E>
     where
@@ -206,24 +246,38 @@ impl<'s> Pass<'s> {
         let (stream, wait) = (self.stream, Instant::now());
         let stop = || self.stop.load(Ordering::Relaxed) || self.cancel.requested();
         let loaded = self.feed.take(item, &stop);
-        report.wait_seconds += wait.elapsed().as_secs_f64();
+        desk.report.wait_seconds += wait.elapsed().as_secs_f64();
+        desk.lane.span("wait", wait, Some(number as u64));
         let Some(loaded) = loaded else { return Ok(None) };
         let loaded = loaded?;
         let (entry, index) = (&stream.grains[number], number - stream.range.start);
-        let view = loaded.view(stream.shard(entry), entry, &stream.shape)?;
+        let viewing = Instant::now();
+        let view = loaded.view(stream.shard(entry), entry, &stream.shape);
+        stream.shard(entry).check_pages()?;
+        let (view, mut view_seconds) = (view?, viewing.elapsed().as_secs_f64());
+        desk.lane.span("view", viewing, Some(number as u64));
         let bytes = view.bytes;
         if stream.residency.resident[index] {
-            let view = stream.views[index].get_or_init(|| view);
-            visit(state, number, &view.grain(&stream.shape)?)?;
+            self.visit(desk, state, number, stream.views[index].get_or_init(|| view), visit)?;
         } else {
-            visit(state, number, &view.grain(&stream.shape)?)?;
+            self.visit(desk, state, number, &view, visit)?;
+            let dropping = Instant::now();
             // The views go first: a block is written again only when nobody looks at it.
             drop(view);
             loaded.drop_behind(stream.shard(entry), entry, &stream.spare)?;
+            view_seconds += dropping.elapsed().as_secs_f64();
+            desk.lane.span("let go", dropping, Some(number as u64));
         }
+        desk.report.view_seconds += view_seconds;
         self.feed.release(item);
         Ok(Some(bytes))
     }
+}
+
+/// What a worker notes beside its work.
+struct Desk<'t> {
+    report: ScanReport,
+    lane: Lane<'t>,
 }
 
 /// Loads grains for the feed; keeps the last shard open.
@@ -237,14 +291,15 @@ impl Reader<'_> {
         let stream = self.stream;
         let entry = &stream.grains[number];
         let shard = stream.shard(entry);
-        let stays = stream.residency.resident[number - stream.range.start];
-        let Some(block_bytes) = stream.block_bytes.filter(|_| !stays) else {
+        let index = number - stream.range.start;
+        let stays = stream.residency.resident[index];
+        let Some(block_bytes) = stream.block_bytes.filter(|_| !stays || stream.way.resident == Io::Direct) else {
             return Loaded::mapped(shard, entry, &stream.shape);
         };
         if self.open.as_ref().is_none_or(|(open, _)| *open != entry.shard) {
             let file = shard.open_direct()?.ok_or_else(|| {
                 Error::Usage(format!(
-                    "{} cannot be read by direct I/O. Maps can read it (Io::Mmap)",
+                    "{} cannot be read by direct I/O. Use --io mmap",
                     shard.path().display()
                 ))
             })?;
@@ -252,7 +307,12 @@ impl Reader<'_> {
         }
         match &self.open {
             Some((_, file)) => {
-                Loaded::direct(shard, file, entry, &stream.shape, stream.spare.take(block_bytes as usize)?)
+                let block = if stays {
+                    Arc::new(Block::for_long(stream.stay_bytes[index] as usize)?)
+                } else {
+                    stream.spare.take(block_bytes as usize)?
+                };
+                Loaded::direct(shard, file, entry, &stream.shape, block)
             }
             None => Loaded::mapped(shard, entry, &stream.shape),
         }

@@ -200,9 +200,10 @@ fn statistics_and_dictionaries_come_back() {
 fn every_row_comes_once_whatever_the_budget() {
     let scratch = tempfile::tempdir().unwrap();
     let dataset = sample(64).grains_per_shard(5).write(&scratch.path().join("data")).unwrap();
-    let all = dataset.stream(StreamOptions::new(Split::Train)).unwrap();
-    let (total, grains) = (all.residency().resident_bytes, all.grains().len());
-    for io in [Io::Mmap, Io::Direct, Io::Auto] {
+    for io in Io::ALL {
+        // Memory of our own is a little more than a map: whole pages for each grain.
+        let all = dataset.stream(StreamOptions { io, ..StreamOptions::new(Split::Train) }).unwrap();
+        let (total, grains) = (all.residency().resident_bytes, all.grains().len());
         for threads in [1, 2, 5] {
             let budgets = [total, total - 1, total * 2 / 3, total / 2, total / 20 * (threads as u64 + 3), 1000];
             for budget_bytes in budgets {
@@ -218,6 +219,10 @@ fn every_row_comes_once_whatever_the_budget() {
                     }
                 };
                 assert_eq!(stream.residency().streamed_bytes > 0, budget_bytes < total);
+                let way = stream.way();
+                assert_eq!((way.asked, way.streamed.is_some()), (io, budget_bytes < total), "{way:?}");
+                assert!(io != Io::Mmap || way.streamed != Some(Io::Direct), "{way:?}");
+                assert_eq!(way.resident, if io == Io::Direct { Io::Direct } else { Io::Mmap });
                 for _ in 0..3 {
                     let mut seen = scan(&stream, threads, Pick::All);
                     seen.sort_unstable();
