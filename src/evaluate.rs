@@ -9,7 +9,7 @@ use gristmill_io::dataset::Dataset;
 use gristmill_io::error::Place;
 use gristmill_io::manifest::{Column, Kind, Role, Split};
 use gristmill_io::source::{Chunk, Source};
-use gristmill_io::tiles::{Pick, StreamOptions};
+use gristmill_io::tiles::{Io, Pick, StreamOptions};
 use gristmill_io::watch::{Cancel, Progress};
 use gristmill_kernels::tile::{Grain, Values};
 use gristmill_kernels::{Kernels, Tier};
@@ -29,6 +29,8 @@ pub struct Settings<'a> {
     pub threads: usize,
     /// Bytes that maps and sorted scores may take.
     pub memory_bytes: u64,
+    /// How grains of a dataset get into memory.
+    pub io: Io,
     /// Folder for sorted scores beyond that.
     pub scratch: &'a Path,
     /// Who watches.
@@ -77,6 +79,7 @@ fn judge_dataset(model: &Model, dataset: &Dataset, splits: &[Split], settings: &
             grains: Some(grains * rank / size..grains * (rank + 1) / size),
             budget_bytes: settings.memory_bytes / 2,
             threads: settings.threads,
+            io: settings.io,
             ..StreamOptions::new(split)
         })?;
         let judge = Judge { scorer: Scorer::new(model, stream.layout())?, truth: &truth, weight, board: &board };

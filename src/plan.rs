@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use gristmill_io::tiles::Io;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -43,6 +44,8 @@ pub struct TrainRequest {
     pub threads: Option<usize>,
     /// Bytes that reading may keep in memory; none: a share of what the machine or cgroup allows.
     pub memory: Option<u64>,
+    /// How data get into memory.
+    pub io: Option<Io>,
     /// Seed of everything random.
     pub seed: Option<u64>,
     /// `none`, `balanced`, or a weight for each class by name.
@@ -137,6 +140,9 @@ pub struct TrainPlan {
     pub threads: usize,
     /// Bytes that reading may keep in memory; none: a share of what the machine or cgroup allows. Never changes the model.
     pub memory: Option<u64>,
+    /// How data get into memory. Never changes the model.
+    #[serde(default)]
+    pub io: Io,
     /// Seed of everything random.
     pub seed: u64,
     /// Weights of classes.
@@ -160,11 +166,11 @@ impl TrainPlan {
         self.l2.iter().flat_map(|&l2| self.l1.iter().map(move |&l1| Strengths { l1, l2 })).collect()
     }
 
-    /// The settings in which this plan and another differ, each with both values; threads, memory and tier never change the
-    /// model and do not count.
+    /// The settings in which this plan and another differ, each with both values; threads, memory, io and tier
+    /// never change the model and do not count.
     pub fn differences(&self, other: &TrainPlan) -> Vec<String> {
         let settings = |plan: &TrainPlan| {
-            let fixed = TrainPlan { threads: 0, memory: None, tier: None, ..plan.clone() };
+            let fixed = TrainPlan { threads: 0, memory: None, io: Io::Auto, tier: None, ..plan.clone() };
             serde_json::to_value(fixed).unwrap_or_default()
         };
         let (ours, theirs) = (settings(self), settings(other));
@@ -195,6 +201,7 @@ impl TrainRequest {
             max_passes: self.max_passes.or(below.max_passes),
             threads: self.threads.or(below.threads),
             memory: self.memory.or(below.memory),
+            io: self.io.or(below.io),
             seed: self.seed.or(below.seed),
             class_weight: self.class_weight.or(below.class_weight),
             tier: self.tier.or(below.tier),
@@ -221,6 +228,7 @@ impl TrainRequest {
             max_passes: self.max_passes.unwrap_or(PASSES_MAX),
             threads: self.threads.unwrap_or(0),
             memory: self.memory,
+            io: self.io.unwrap_or_default(),
             seed: self.seed.unwrap_or(SEED),
             class_weight: self.class_weight.unwrap_or_default(),
             tier: self.tier,

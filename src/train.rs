@@ -2,6 +2,10 @@
 //!
 //! This page holds what goes in and what comes out; the loop itself is `engine::drive`.
 
+use std::sync::Arc;
+
+use gristmill_io::tiles::Way;
+use gristmill_io::trace::Trace;
 use gristmill_io::watch::Cancel;
 use mpi_launch::Communicator;
 use serde::{Deserialize, Serialize};
@@ -79,6 +83,14 @@ pub struct Trained {
     pub bytes_read: u64,
     /// Seconds from the opened dataset to the models.
     pub seconds: f64,
+    /// Of these, before the first pass: statistics, targets, streams.
+    pub opening_seconds: f64,
+    /// Of these, taking copies for checkpoints.
+    pub checkpointing_seconds: f64,
+    /// The type of margins and residuals: "f32" or "f64".
+    pub arithmetic: String,
+    /// How this rank read its grains, and why.
+    pub way: Way,
 }
 
 /// A fitted configuration.
@@ -136,9 +148,22 @@ pub struct PassReport {
     /// Of these, seconds that a worker of this rank waited for data, on average.
     #[serde(default)]
     pub waiting_seconds: f64,
+    /// Of these, seconds that a worker of this rank took to look at what was read, and to let go of it, on average.
+    #[serde(default)]
+    pub reading_seconds: f64,
+    /// Of these, seconds that a worker of this rank computed, on average.
+    #[serde(default)]
+    pub computing_seconds: f64,
     /// Of these, seconds that adding over workers and ranks took.
     #[serde(default)]
     pub reducing_seconds: f64,
+    /// Bytes that this rank read into memory.
+    #[serde(default)]
+    pub read_bytes: u64,
+    /// Multiply-adds of all ranks, about: every stored number once for margins and once for the gradient, every pair of
+    /// them once for a matrix.
+    #[serde(default)]
+    pub multiply_adds: f64,
 }
 
 /// Who watches a training.
@@ -152,6 +177,11 @@ pub trait TrainWatch: Sync {
     /// A pass is about to be made: `take` copies what a later process needs to make it. Called on every rank, with the same
     /// state on all of them.
     fn stand(&self, _take: &dyn Fn() -> Checkpoint) {}
+
+    /// Where a record of who did what when is wanted.
+    fn trace(&self) -> Option<&Arc<Trace>> {
+        None
+    }
 }
 
 /// A training that nobody watches.

@@ -13,7 +13,7 @@ use toml::Value;
 use crate::error::{Error, Result};
 
 /// Flags that a file cannot set: they are about one invocation.
-const NOT_IN_FILES: &[&str] = &["config", "help", "json", "quiet", "force"];
+const NOT_IN_FILES: &[&str] = &["config", "help", "json", "quiet", "force", "trace"];
 
 /// Arguments to append to the command line for the keys of its `--config` file.
 ///

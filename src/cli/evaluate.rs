@@ -8,7 +8,7 @@ use gristmill_io::manifest::Split;
 use gristmill_io::source::Source;
 use serde_json::json;
 
-use super::options::{MachineOptions, OutputOptions, ReadingOptions};
+use super::options::{MachineOptions, OutputOptions, ReadingOptions, StreamingOptions};
 use super::predict::{dataset_of, open_source, splits};
 use super::session::{Ranks, Session};
 use super::summary;
@@ -36,6 +36,8 @@ pub struct Arguments {
     reading: ReadingOptions,
     #[command(flatten)]
     machine: MachineOptions,
+    #[command(flatten)]
+    streaming: StreamingOptions,
     #[command(flatten)]
     output: OutputOptions,
 }
@@ -80,6 +82,7 @@ fn evaluate(arguments: &Arguments, session: &Session) -> Result<()> {
     let settings = Settings {
         threads: share.threads,
         memory_bytes: share.memory,
+        io: arguments.streaming.io.unwrap_or_default(),
         scratch: &scratch,
         progress: &watcher,
         cancel: &session.cancel,

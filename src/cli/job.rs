@@ -1,10 +1,13 @@
 //! One training from its job to its run folder, on all ranks: every rank makes its part of each pass, rank 0 writes and
 //! prints.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use gristmill_io::dataset::Dataset;
+use gristmill_io::durable;
 use gristmill_io::manifest::Split;
+use gristmill_io::trace::{self, Kept, Trace};
 use mpi_launch::{Algorithm, Calibration};
 
 use super::Session;
@@ -12,7 +15,8 @@ use crate::error::{Error, Result};
 use crate::ranks;
 use crate::report::PassWatch;
 use crate::run::saver::Saver;
-use crate::run::write::{self, AllReduceWay, Job, Measured};
+use crate::run::speed::{AllReduceWay, Measured};
+use crate::run::write::{self, Job};
 use crate::train::{Checkpoint, Company, Ended, PassReport, Start, TrainWatch, Trained};
 
 /// Train, write the run, and say what was done. A run that is resumed has checkpoints up to number `before`; else 0.
@@ -31,6 +35,7 @@ pub fn run_job(job: &Job<'_>, start: Start, before: u64, session: &Session) -> R
 /// As for [`run_job`].
 pub fn execute(job: &Job<'_>, start: Start, before: u64, session: &Session) -> Result<Option<(Trained, Measured)>> {
     let comm = &*session.ranks;
+    let trace = begin_trace(job, session)?;
     let saver = match comm.rank() {
         0 => Saver::new(job, before, &session.cancel, &session.asked).map(Some),
         _ => Ok(None),
@@ -42,13 +47,20 @@ pub fn execute(job: &Job<'_>, start: Start, before: u64, session: &Session) -> R
     let way = way_of_sums(session)?;
     let ended = std::thread::scope(|scope| {
         let writing = saver.as_ref().map(|saver| {
-            scope.spawn(move || saver.work(|text| session.report.note(text)));
+            let trace = trace.clone();
+            scope.spawn(move || saver.work(trace.as_deref(), |text| session.report.note(text)));
             Writing(saver)
         });
-        let ended = train(&placed, start, saver.as_ref(), session);
+        let ended = train(&placed, start, saver.as_ref(), trace.as_ref(), session);
         drop(writing);
         ended
     });
+    if let (Some(path), Some(trace)) = (job.trace, &trace) {
+        // A rank that fails alone has ended the others: then there is nobody to send anything to.
+        if ended.is_ok() || comm.size() == 1 {
+            write_trace(path, trace, session)?;
+        }
+    }
     let Some(saver) = saver else { return ended.and_then(|ended| elsewhere(&ended, session)) };
     let again = || session.report.note(&format!("go on with: gristmill resume {}", job.output.display()));
     let written = match ended {
@@ -59,7 +71,8 @@ pub fn execute(job: &Job<'_>, start: Start, before: u64, session: &Session) -> R
             return Err(error);
         }
         Ok(Ended::Trained(trained)) => {
-            let measured = Measured { allreduce: way, ..Measured::of(&trained, &placed.plan, comm.size(), bandwidth) };
+            let measured = Measured::of(&trained, &placed.plan, job.dataset, comm.size(), bandwidth);
+            let measured = Measured { allreduce: way, ..measured };
             let replace = Job { force: job.force || saver.owns(), ..job.clone() };
             write::trained(&trained, &measured, &replace).map(|()| Some((*trained, measured)))
         }
@@ -89,6 +102,36 @@ fn way_of_sums(session: &Session) -> Result<Option<AllReduceWay>> {
     Ok(Some(AllReduceWay { asked: session.allreduce.name(), used, calibration_seconds }))
 }
 
+/// An empty trace, begun by all ranks together.
+fn begin_trace(job: &Job<'_>, session: &Session) -> Result<Option<Arc<Trace>>> {
+    let comm = &*session.ranks;
+    let Some(path) = job.trace else { return Ok(None) };
+    let free = if comm.rank() == 0 { durable::check_output(path, job.force) } else { Ok(()) };
+    ranks::agree_with_first(comm, free.map_err(Error::from))?;
+    comm.barrier()?;
+    Ok(Some(Arc::new(Trace::new(trace::SPANS_MAX / comm.size()))))
+}
+
+/// What all ranks recorded, as one file.
+fn write_trace(path: &Path, trace: &Trace, session: &Session) -> Result<()> {
+    let own = serde_json::to_vec(&trace.take()).unwrap_or_default();
+    let all: Vec<Kept> = session
+        .ranks
+        .all_gather(&own)?
+        .iter()
+        .map(|bytes| serde_json::from_slice(bytes).unwrap_or_default())
+        .collect();
+    if session.ranks.rank() > 0 {
+        return Ok(());
+    }
+    durable::write_bytes(path, trace::document(&all).to_string().as_bytes())?;
+    let (kept, dropped): (usize, u64) =
+        all.iter().fold((0, 0), |(kept, dropped), one| (kept + one.spans.len(), dropped + one.dropped));
+    let full = if dropped > 0 { format!("; {dropped} later ones did not fit") } else { String::new() };
+    session.report.note(&format!("trace of {kept} spans in {}{full}; open it in ui.perfetto.dev", path.display()));
+    Ok(())
+}
+
 /// The saver at work; it ends with the training, also when that panics.
 struct Writing<'a>(&'a Saver<'a>);
 
@@ -107,14 +150,20 @@ fn elsewhere(ended: &Ended, session: &Session) -> Result<Option<(Trained, Measur
     ranks::agree_with_first(&*session.ranks, own)
 }
 
-fn train(job: &Job<'_>, start: Start, saver: Option<&Saver<'_>>, session: &Session) -> Result<Ended> {
+fn train(
+    job: &Job<'_>,
+    start: Start,
+    saver: Option<&Saver<'_>>,
+    trace: Option<&Arc<Trace>>,
+    session: &Session,
+) -> Result<Ended> {
     let comm = &*session.ranks;
     let watcher = session.report.watcher();
     let bytes: u64 = job.dataset.grains(Split::Train).iter().map(|grain| grain.bytes).sum();
     let rows = job.dataset.rows(Split::Train);
     let own_rows = rows / comm.size() as u64;
     let passes = PassWatch::new(&watcher, own_rows, bytes / rows.max(1), job.plan.path().len() > 1);
-    let watch = Watch { passes, saver };
+    let watch = Watch { passes, saver, trace };
     let company = Company { comm, watch: &watch, cancel: &session.cancel };
     // In passes only: while rank 0 ingests or writes, the others wait as long as it takes.
     comm.set_patience(session.rank_timeout);
@@ -128,6 +177,7 @@ fn train(job: &Job<'_>, start: Start, saver: Option<&Saver<'_>>, session: &Sessi
 struct Watch<'a> {
     passes: PassWatch<'a>,
     saver: Option<&'a Saver<'a>>,
+    trace: Option<&'a Arc<Trace>>,
 }
 
 impl TrainWatch for Watch<'_> {
@@ -143,6 +193,10 @@ impl TrainWatch for Watch<'_> {
         if let Some(saver) = self.saver {
             saver.stand(take());
         }
+    }
+
+    fn trace(&self) -> Option<&Arc<Trace>> {
+        self.trace
     }
 }
 

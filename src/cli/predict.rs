@@ -9,7 +9,7 @@ use gristmill_io::durable;
 use gristmill_io::manifest::Split;
 use gristmill_io::source::{self, Source};
 
-use super::options::{MachineOptions, OutputOptions, ReadingOptions};
+use super::options::{MachineOptions, OutputOptions, ReadingOptions, StreamingOptions};
 use super::session::{Ranks, Session};
 use crate::error::{Error, Result};
 use crate::predict::encoder;
@@ -48,6 +48,9 @@ pub struct Arguments {
     /// Flags of the machine.
     #[command(flatten)]
     pub machine: MachineOptions,
+    /// Flags of streaming.
+    #[command(flatten)]
+    pub streaming: StreamingOptions,
     /// Flags of output.
     #[command(flatten)]
     pub output_options: OutputOptions,
@@ -85,6 +88,7 @@ fn predict(arguments: &Arguments, session: &Session) -> Result<()> {
     let settings = Settings {
         threads: share.threads,
         memory_bytes: share.memory,
+        io: arguments.streaming.io.unwrap_or_default(),
         format,
         output: &arguments.output,
         progress: &watcher,

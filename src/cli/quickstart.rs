@@ -12,10 +12,11 @@ use gristmill_io::ingest::{self, IngestOptions};
 use gristmill_io::manifest::Split;
 use gristmill_io::recipe::{self, Recipe};
 use gristmill_io::roles::Roles;
+use gristmill_io::tiles::Io;
 use serde_json::{Value, json};
 
 use super::job::execute;
-use super::options::{MachineOptions, OutputOptions, ReadingOptions, TrainingOptions};
+use super::options::{MachineOptions, OutputOptions, ReadingOptions, StreamingOptions, TrainingOptions};
 use super::{Session, predict, summary};
 use crate::error::{Error, Result};
 use crate::evaluate;
@@ -170,11 +171,11 @@ impl Tour<'_> {
     fn train(&self, dataset: &Dataset) -> Result<Value> {
         let request =
             TrainRequest { model: Some("logistic".into()), l2: Some(OneOrMany::One(L2)), ..Default::default() };
-        let flags = TrainingOptions::default().request(&self.arguments.machine, Some(self.arguments.seed))?;
+        let flags = TrainingOptions::default().request(&self.arguments.machine, &StreamingOptions::default(), Some(self.arguments.seed))?;
         let plan = request.over(flags).resolve()?;
         let config = toml::to_string(&plan).unwrap_or_default();
         let output = self.at("run");
-        let job = Job { dataset, plan, output: &output, force: false, config, keeping: Keeping::default() };
+        let job = Job { dataset, plan, output: &output, force: false, config, keeping: Keeping::default(), trace: None };
         let (trained, measured) = execute(&job, Start::Cold, 0, self.session)?
             .ok_or_else(|| Error::usage("quickstart is for one process"))?;
         let lines = write::table(&trained, &measured, &job).text(3);
@@ -187,6 +188,7 @@ impl Tour<'_> {
         let settings = evaluate::Settings {
             threads: self.arguments.machine.threads()?,
             memory_bytes: self.arguments.machine.memory_bytes(),
+            io: Io::Auto,
             scratch: self.folder,
             progress: &watcher,
             cancel: &self.session.cancel,
@@ -208,6 +210,7 @@ impl Tour<'_> {
         let settings = prediction::Settings {
             threads: self.arguments.machine.threads()?,
             memory_bytes: self.arguments.machine.memory_bytes(),
+            io: Io::Auto,
             format: Format::Parquet,
             output: &output,
             progress: &watcher,

@@ -6,7 +6,7 @@ use clap::Args;
 use gristmill_io::dataset::Dataset;
 
 use super::job::{run_job, shared};
-use super::options::{CheckpointOptions, MachineOptions, OutputOptions, RankOptions};
+use super::options::{CheckpointOptions, MachineOptions, OutputOptions, RankOptions, StreamingOptions, TraceOptions};
 use super::session::{Ranks, Session};
 use crate::error::{Error, Result};
 use crate::ranks;
@@ -22,6 +22,10 @@ pub struct Arguments {
     run: PathBuf,
     #[command(flatten)]
     machine: MachineOptions,
+    #[command(flatten)]
+    streaming: StreamingOptions,
+    #[command(flatten)]
+    trace: TraceOptions,
     #[command(flatten)]
     checkpoints: CheckpointOptions,
     #[command(flatten)]
@@ -54,8 +58,10 @@ fn resume(arguments: &Arguments, session: &Session) -> Result<()> {
     let mut plan = interruption.checkpoint.plan.clone();
     plan.threads = arguments.machine.threads.unwrap_or(plan.threads);
     plan.memory = arguments.machine.memory.or(plan.memory);
+    plan.io = arguments.streaming.io.unwrap_or(plan.io);
     let config = interruption.config;
-    let job = Job { dataset: &dataset, plan, output: &arguments.run, force: true, config, keeping };
+    let trace = arguments.trace.trace.as_deref();
+    let job = Job { dataset: &dataset, plan, output: &arguments.run, force: true, config, keeping, trace };
     run_job(&job, Start::Resume(Box::new(interruption.checkpoint)), number, session)
 }
 

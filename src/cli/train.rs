@@ -8,8 +8,8 @@ use gristmill_io::durable;
 
 use super::job::{run_job, shared};
 use super::options::{
-    CheckpointOptions, IngestingOptions, MachineOptions, OutputOptions, RankOptions, ReadingOptions, TrainingOptions,
-    check_settled,
+    CheckpointOptions, IngestingOptions, MachineOptions, OutputOptions, RankOptions, ReadingOptions, StreamingOptions,
+    TraceOptions, TrainingOptions, check_settled,
 };
 use super::predict::dataset_of;
 use super::session::Ranks;
@@ -46,6 +46,10 @@ pub struct Arguments {
     #[command(flatten)]
     machine: MachineOptions,
     #[command(flatten)]
+    streaming: StreamingOptions,
+    #[command(flatten)]
+    trace: TraceOptions,
+    #[command(flatten)]
     checkpoints: CheckpointOptions,
     #[command(flatten)]
     ranks: RankOptions,
@@ -63,7 +67,7 @@ pub fn run(arguments: &Arguments, matches: &ArgMatches, ranks: &Ranks) -> Result
 }
 
 fn train(arguments: &Arguments, matches: &ArgMatches, session: &Session) -> Result<()> {
-    let plan = arguments.training.request(&arguments.machine, arguments.seed)?.resolve()?;
+    let plan = arguments.training.request(&arguments.machine, &arguments.streaming, arguments.seed)?.resolve()?;
     let keeping = arguments.checkpoints.keeping()?;
     let output = arguments.output.as_deref().ok_or_else(|| Error::usage("no output given. Add -o RUN"))?;
     if arguments.source.is_empty() {
@@ -87,7 +91,7 @@ fn train(arguments: &Arguments, matches: &ArgMatches, session: &Session) -> Resu
     let resolved = serde_json::to_value(&plan).unwrap_or_default();
     let config = command.find_subcommand(name).map(|command| config::resolved(command, own, &resolved));
     let config = config.unwrap_or_default();
-    let job = Job { dataset: &dataset, plan, output, force: arguments.force, config, keeping };
+    let job = Job { dataset: &dataset, plan, output, force: arguments.force, config, keeping, trace: arguments.trace.trace.as_deref() };
     run_job(&job, start, 0, session)
 }
 

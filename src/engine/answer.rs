@@ -1,6 +1,6 @@
 //! What training hands back: points of solver space as models, counts, and warnings with the names of columns.
 
-use std::time::Duration;
+use std::time::Instant;
 
 use super::names;
 use super::setup::Setup;
@@ -130,7 +130,8 @@ impl Answer {
         setup: &Setup<'_>,
         models: Vec<Fitted>,
         solver: SolverName,
-        time: Duration,
+        clock: &Clock,
+        arithmetic: &str,
     ) -> Result<Trained> {
         let names =
             if self.names.is_empty() { names::parameters(setup.dataset, setup.stream.layout())? } else { self.names };
@@ -145,9 +146,24 @@ impl Answer {
             passes: self.full_passes,
             rows_read: self.rows_read,
             bytes_read: self.bytes_read,
-            seconds: time.as_secs_f64(),
+            seconds: clock.began.elapsed().as_secs_f64(),
+            opening_seconds: clock.opening_seconds,
+            checkpointing_seconds: clock.checkpointing_seconds,
+            arithmetic: arithmetic.into(),
+            way: setup.stream.way().clone(),
         })
     }
+}
+
+/// Where time outside of passes went.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    /// When the training began.
+    pub began: Instant,
+    /// Until the first pass could be made.
+    pub opening_seconds: f64,
+    /// Copies for checkpoints.
+    pub checkpointing_seconds: f64,
 }
 
 /// A solver's point as a model, in real units of the label.

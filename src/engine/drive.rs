@@ -4,10 +4,11 @@ use std::time::Instant;
 
 use gristmill_io::Error as IoError;
 use gristmill_io::dataset::Dataset;
+use gristmill_io::trace::Lane;
 use gristmill_kernels::Real;
 use serde::{Deserialize, Serialize};
 
-use super::answer::{self, Answer};
+use super::answer::{self, Answer, Clock};
 use super::derive;
 use super::pass::{Found, Order, Passes, Want};
 use super::setup::Setup;
@@ -39,6 +40,7 @@ const CLOSED_TOLERANCE: f64 = 1e-9;
 /// # Errors
 /// When plan and data do not fit, data cannot be read, or a rank is lost.
 pub fn train(dataset: &Dataset, plan: &TrainPlan, start: Start, company: &Company<'_>) -> Result<Ended> {
+    let began = Instant::now();
     if let Start::Resume(checkpoint) = &start {
         check_dataset(dataset, checkpoint)?;
     }
@@ -46,11 +48,18 @@ pub fn train(dataset: &Dataset, plan: &TrainPlan, start: Start, company: &Compan
     let totals = weights::totals(&setup)?;
     setup.weight_max = totals.weight_max;
     answer::check_totals(&setup, &totals)?;
+    lane(&setup).span("open", began, None);
+    let clock = Clock { began, opening_seconds: began.elapsed().as_secs_f64(), checkpointing_seconds: 0.0 };
     if setup.is_wide() {
-        Training::<f64>::new(&setup, plan, totals).run(start)
+        Training::<f64>::new(&setup, plan, totals, clock).run(start)
     } else {
-        Training::<f32>::new(&setup, plan, totals).run(start)
+        Training::<f32>::new(&setup, plan, totals, clock).run(start)
     }
+}
+
+/// The lane of the training itself in a trace.
+pub fn lane<'a>(setup: &'a Setup<'_>) -> Lane<'a> {
+    Lane::of(setup.company.watch.trace().map(|trace| &**trace), || "training".into())
 }
 
 /// Before anything else is looked at: a changed dataset may be wrong in many ways that would be named instead.
@@ -79,7 +88,7 @@ struct Training<'a, R: Real> {
     models: Vec<Fitted>,
     history: Vec<PassReport>,
     answer: Answer,
-    clock: Instant,
+    clock: Clock,
 }
 
 /// The part of a checkpoint that is the solver's.
@@ -99,7 +108,7 @@ enum Made {
 }
 
 impl<'a, R: Real + Default> Training<'a, R> {
-    fn new(setup: &'a Setup<'a>, plan: &'a TrainPlan, totals: Totals) -> Training<'a, R> {
+    fn new(setup: &'a Setup<'a>, plan: &'a TrainPlan, totals: Totals, clock: Clock) -> Training<'a, R> {
         let mean = totals.label / totals.weight;
         let solver = match plan.solver {
             SolverName::Auto => setup.model.solver(&setup.shape(plan.any_l1())),
@@ -120,7 +129,7 @@ impl<'a, R: Real + Default> Training<'a, R> {
             answer: Answer::new(setup),
             models: Vec::new(),
             history: Vec::new(),
-            clock: Instant::now(),
+            clock,
             setup,
             plan,
             totals,
@@ -140,7 +149,7 @@ impl<'a, R: Real + Default> Training<'a, R> {
         }
         let zero = vec![0.0; self.setup.space.coordinates()];
         let none = Penalty::none(zero.len());
-        self.setup.company.watch.stand(&|| self.checkpoint(None));
+        self.stand(None);
         let Made::Whole(found, _) = self.pass(&zero, Want::Gram, Sample::ALL, &none, 0)? else {
             return Ok(self.interrupted(None));
         };
@@ -180,17 +189,22 @@ impl<'a, R: Real + Default> Training<'a, R> {
                 None => self.machine(*step, point)?,
             };
             let outcome = loop {
-                self.setup.company.watch.stand(&|| self.checkpoint(Some(&machine)));
+                self.stand(Some(&machine));
                 let request = machine.request();
                 let want = if request.collect == Collect::Hessian { Want::Hessian } else { Want::Gradient };
                 let penalty = self.penalty(*step);
                 match self.pass(request.point, want, request.sample, &penalty, number)? {
                     Made::Interrupted => return Ok(self.interrupted(Some(&machine))),
-                    Made::Whole(found, stop) => match machine.absorb(found) {
-                        Status::Done(outcome) => break *outcome,
-                        Status::Continue if stop => return Ok(self.interrupted(Some(&machine))),
-                        Status::Continue => {}
-                    },
+                    Made::Whole(found, stop) => {
+                        let solving = Instant::now();
+                        let status = machine.absorb(found);
+                        lane(self.setup).span("solve", solving, None);
+                        match status {
+                            Status::Done(outcome) => break *outcome,
+                            Status::Continue if stop => return Ok(self.interrupted(Some(&machine))),
+                            Status::Continue => {}
+                        }
+                    }
                 }
             };
             point = outcome.point.clone();
@@ -253,6 +267,14 @@ impl<'a, R: Real + Default> Training<'a, R> {
         Ok(())
     }
 
+    /// Shows where the training stands.
+    fn stand(&mut self, machine: Option<&Machine>) {
+        let began = Instant::now();
+        self.setup.company.watch.stand(&|| self.checkpoint(machine));
+        lane(self.setup).span("checkpoint", began, None);
+        self.clock.checkpointing_seconds += began.elapsed().as_secs_f64();
+    }
+
     fn is_iterative(&self) -> bool {
         !matches!(self.solver, SolverName::Cholesky | SolverName::CoordinateDescent)
     }
@@ -284,10 +306,12 @@ impl<'a, R: Real + Default> Training<'a, R> {
     ) -> Result<Made> {
         let stored = self.setup.space.to_stored(point, |weight| R::from_f64(weight).to_f64());
         let order = Order { want, point: &stored, sample, exact: self.exact };
+        let began = Instant::now();
         let found = match self.passes.make(self.setup, &order) {
             Err(Error::Data(IoError::Interrupted)) => return Ok(Made::Interrupted),
             other => other?,
         };
+        lane(self.setup).span("pass", began, Some(u64::from(self.answer.passes) + 1));
         let space = &self.setup.space;
         let evaluation =
             if want == Want::Gram { derive::quadratic(space, &found)? } else { derive::evaluation(space, &found)? };
@@ -315,6 +339,14 @@ impl<'a, R: Real + Default> Training<'a, R> {
         };
         let every = u64::from(sample.every);
         let rows = self.setup.statistics.rows / every;
+        let (once, pairs) = self.setup.multiply_adds();
+        let multiply_adds = rows as f64
+            * match want {
+                Want::Gradient => 2.0 * once,
+                Want::Hessian => 2.0 * once + pairs,
+                Want::Gram => pairs,
+            };
+        let workers = self.setup.threads as f64;
         let whole_grains = found.report.rows <= rows;
         let report = PassReport {
             configuration,
@@ -326,8 +358,12 @@ impl<'a, R: Real + Default> Training<'a, R> {
             rows,
             bytes: if whole_grains { found.report.bytes } else { found.report.bytes / every },
             seconds: found.report.seconds,
-            waiting_seconds: found.report.wait_seconds / self.setup.threads as f64,
+            waiting_seconds: found.report.wait_seconds / workers,
+            reading_seconds: found.report.view_seconds / workers,
+            computing_seconds: found.report.visit_seconds / workers,
             reducing_seconds: found.reducing_seconds,
+            read_bytes: found.report.read_bytes,
+            multiply_adds,
         };
         self.answer.count(&report, sample.is_all());
         self.setup.company.watch.pass(&report);
@@ -342,7 +378,10 @@ impl<'a, R: Real + Default> Training<'a, R> {
     }
 
     fn trained(self) -> Result<Ended> {
-        let trained: Trained = self.answer.trained(self.setup, self.models, self.solver, self.clock.elapsed())?;
+        let trained: Trained = {
+            let arithmetic = if size_of::<R>() == 4 { "f32" } else { "f64" };
+            self.answer.trained(self.setup, self.models, self.solver, &self.clock, arithmetic)?
+        };
         Ok(Ended::Trained(Box::new(trained)))
     }
 

@@ -20,6 +20,7 @@ use gristmill_kernels::tile::Grain;
 use gristmill_kernels::{Kernels, LossSums, Real, Residuals};
 
 use super::cells::{Bounds, Cells};
+use super::drive;
 use super::setup::Setup;
 use super::space::Stored;
 use super::target;
@@ -150,6 +151,8 @@ impl<R: Real + Default> Passes<R> {
         let comm = setup.company.comm;
         let left = matches!(scanned, Err(Error::Data(IoError::Interrupted)));
         // A rank that is asked to stop may not leave the others alone in the sum: the wish travels with it.
+        let mut lane = drive::lane(setup);
+        lane.span("scan", began, None);
         let mut report = if left && comm.size() > 1 { ScanReport::default() } else { scanned? };
         let reducing = Instant::now();
         let Some(sum) = self.merge() else { return Err(Error::usage("a pass needs at least one thread")) };
@@ -161,6 +164,7 @@ impl<R: Real + Default> Passes<R> {
         }
         cells.count_bytes(sum, report.bytes);
         comm.all_reduce_vec(sum)?;
+        lane.span("reduce", reducing, None);
         let reducing_seconds = reducing.elapsed().as_secs_f64();
         // Of all ranks, and with the wait for the slowest.
         (report.bytes, report.seconds) = (cells.bytes(sum), began.elapsed().as_secs_f64());

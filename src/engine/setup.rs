@@ -85,6 +85,8 @@ impl<'a> Setup<'a> {
         options.grains = Some(grains * rank / size..grains * (rank + 1) / size);
         options.threads = threads;
         options.budget_bytes = budget_bytes;
+        options.io = plan.io;
+        options.trace = company.watch.trace().cloned();
         let stream = dataset.stream(options)?;
         let columns = &dataset.manifest().columns;
         let mut space = Space::new(columns, stream.layout(), &statistics, plan.standardize, plan.intercept);
@@ -133,6 +135,22 @@ impl<'a> Setup<'a> {
                 _ => GramShape::Dense(block.parameters),
             })
             .collect()
+    }
+
+    /// Multiply-adds that a row costs where each stored number is multiplied once, and where each pair of them is.
+    pub fn multiply_adds(&self) -> (f64, f64) {
+        let blocks = self.stream.layout().blocks.iter().zip(self.gram_shapes());
+        let numbers: f64 = blocks
+            .map(|(block, shape)| match shape {
+                GramShape::Dense(parameters) => parameters as f64,
+                GramShape::Codes(_) => 1.0,
+                GramShape::Sparse(_) => {
+                    let nonzero = &self.statistics.nonzero[block.first_parameter..block.first_parameter + block.parameters];
+                    nonzero.iter().sum::<u64>() as f64 / (self.statistics.rows as f64).max(1.0)
+                }
+            })
+            .sum();
+        (numbers, numbers * (numbers + 1.0) / 2.0)
     }
 
     /// True when some number of a row is `f64`: then so is all arithmetic.

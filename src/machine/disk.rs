@@ -10,7 +10,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{Advice, OFlags};
 use serde::{Deserialize, Serialize};
@@ -72,6 +72,49 @@ pub fn measure(test: &DiskTest) -> io::Result<DiskBandwidth> {
     let read = timed(bytes, || in_flight(requests, count, |buffer, at| file.read_exact_at(buffer, at), None))
         .map_err(|error| explain("reading", error))?;
     Ok(DiskBandwidth { folder: test.folder.clone(), bytes, requests, direct, read, write })
+}
+
+/// How long [`read_rate`] reads.
+const SAMPLE_TIME: Duration = Duration::from_millis(300);
+
+/// Bytes a second of direct reads of these files, in order from the middle of them on, eight requests in flight, for at most
+/// [`SAMPLE_TIME`]; none where the file system has no direct I/O or the files cannot be read.
+pub fn read_rate(files: &[PathBuf]) -> Option<f64> {
+    let mut requests = Vec::new();
+    for (number, path) in files.iter().enumerate() {
+        let whole = std::fs::metadata(path).ok()?.len() / REQUEST as u64;
+        requests.extend((0..whole).map(|request| (number, request * REQUEST as u64)));
+    }
+    let middle = requests.len() / 2;
+    requests.rotate_left(middle);
+    let direct = |path: &PathBuf| {
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags(OFlags::DIRECT.bits().cast_signed()).open(path).ok()
+    };
+    // Those alone that can be reached in the time: a data set may have more files than a process may open.
+    let most = (SAMPLE_TIME.as_secs_f64() * 64e9 / REQUEST as f64) as usize;
+    requests.truncate(most);
+    let mut open: Vec<Option<File>> = Vec::new();
+    open.resize_with(files.len(), || None);
+    for &(number, _) in &requests {
+        if open[number].is_none() {
+            open[number] = Some(direct(&files[number])?);
+        }
+    }
+    let (start, read) = (Instant::now(), AtomicU64::new(0));
+    let one = |buffer: &mut [u8], at: u64| {
+        let (number, offset) = requests[(at / REQUEST as u64) as usize];
+        if start.elapsed() < SAMPLE_TIME
+            && let Some(file) = &open[number]
+        {
+            file.read_exact_at(buffer, offset)?;
+            read.fetch_add(buffer.len() as u64, Ordering::Relaxed);
+        }
+        Ok(())
+    };
+    in_flight(8, requests.len() as u64, one, None).ok()?;
+    let bytes = read.load(Ordering::Relaxed);
+    (bytes > 0).then(|| bytes as f64 / start.elapsed().as_secs_f64().max(1e-9))
 }
 
 fn timed(bytes: u64, work: impl FnOnce() -> io::Result<()>) -> io::Result<f64> {
@@ -162,6 +205,18 @@ mod tests {
         let missing = folder.path().join("missing");
         let error = measure(&DiskTest::new(&missing, 1)).unwrap_err();
         assert!(error.to_string().contains("missing") && error.to_string().contains("choose a folder"), "{error}");
+    }
+
+    #[test]
+    fn files_are_read_for_a_while() {
+        let folder = tempfile::tempdir().unwrap();
+        let files: Vec<PathBuf> = (0..3).map(|number| folder.path().join(number.to_string())).collect();
+        files.iter().for_each(|path| std::fs::write(path, vec![1; (2 << 20) + 5]).unwrap());
+        if let Some(rate) = read_rate(&files) {
+            assert!(rate > 1e5, "{rate}");
+        }
+        assert_eq!(read_rate(&[folder.path().join("missing")]), None);
+        assert_eq!(read_rate(&[]), None);
     }
 
     #[test]

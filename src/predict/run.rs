@@ -11,7 +11,7 @@ use gristmill_io::dataset::Dataset;
 use gristmill_io::encode::row::RowEncoder;
 use gristmill_io::manifest::Split;
 use gristmill_io::source::{Chunk, Source};
-use gristmill_io::tiles::{Pick, StreamOptions, TileStream};
+use gristmill_io::tiles::{Io, Pick, StreamOptions, TileStream};
 use gristmill_io::watch::{Cancel, Progress};
 use mpi_launch::Communicator;
 
@@ -32,6 +32,8 @@ pub struct Settings<'a> {
     pub threads: usize,
     /// Bytes that maps may take.
     pub memory_bytes: u64,
+    /// How grains of a dataset get into memory.
+    pub io: Io,
     /// Format of the output.
     pub format: Format,
     /// Name of the output, for messages.
@@ -232,6 +234,7 @@ pub fn on_dataset<W: Write + Send>(
             weight: false,
             budget_bytes: settings.memory_bytes,
             threads: settings.threads,
+            io: settings.io,
             ..StreamOptions::new(split)
         });
         let stream = ranks::agree(settings.comm, stream.map_err(Error::from))?;

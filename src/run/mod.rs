@@ -13,11 +13,13 @@
 //! A training with several penalties writes one such model a folder inside RUN. Everything is written into a staging
 //! folder that becomes RUN at once, or not at all.
 
+pub mod bound;
 pub mod checkpoint;
 pub mod folder;
 pub mod model;
 pub mod names;
 pub mod saver;
+pub mod speed;
 pub mod weights;
 pub mod write;
 

@@ -11,6 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use gristmill_io::durable::{self, Staging};
+use gristmill_io::trace::{Lane, Trace};
 use gristmill_io::watch::Cancel;
 
 use super::checkpoint::{self, Every, Interruption};
@@ -81,7 +82,7 @@ impl<'a> Saver<'a> {
     }
 
     /// Writes checkpoints until closed; `tell` is told when one cannot be written: the training goes on.
-    pub fn work(&self, tell: impl Fn(&str)) {
+    pub fn work(&self, trace: Option<&Trace>, tell: impl Fn(&str)) {
         let mut state = self.state();
         while !state.closed {
             if self.is_due(&state)
@@ -92,7 +93,9 @@ impl<'a> Saver<'a> {
                 (state.written_at, state.written_pass) = (Instant::now(), latest.passes);
                 let (number, owned) = (state.number + 1, state.number > 0);
                 drop(state);
+                let began = Instant::now();
                 let written = self.write(number, owned, latest);
+                Lane::of(trace, || "checkpoints".into()).span("write", began, Some(number));
                 state = self.state();
                 match written {
                     Ok(lock) => {

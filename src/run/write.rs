@@ -6,22 +6,18 @@ use std::time::Duration;
 use gristmill_io::dataset::Dataset;
 use gristmill_io::durable::{self, Staging};
 use gristmill_io::manifest::{FileEntry, Kind, Role};
-use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::checkpoint::Keeping;
 use super::folder::{CONFIG_FILE, PASSES_FILE, SUMMARY_FILE, SUMMARY_TEXT_FILE, write_json, write_json_lines};
 use super::model::FORMAT_VERSION;
+use super::speed::Measured;
 use super::weights::Weights;
 use super::{Fit, Metadata, Model};
 use crate::error::Result;
-use crate::machine;
 use crate::plan::{Strengths, TrainPlan};
 use crate::report::{Table, number};
 use crate::train::{Fitted, Trained};
-
-/// A training that reads less than this is over before its speed can be told.
-const BYTES_MIN: u64 = 64 << 20;
 
 /// A training and where it goes.
 #[derive(Clone)]
@@ -38,120 +34,8 @@ pub struct Job<'a> {
     pub config: String,
     /// Its checkpoints.
     pub keeping: Keeping,
-}
-
-/// How fast it was.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Measured {
-    /// Processes.
-    pub ranks: usize,
-    /// Worker threads of rank 0.
-    pub threads: usize,
-    /// Seconds inside passes.
-    pub pass_seconds: f64,
-    /// Rows a second inside passes.
-    pub rows_per_s: f64,
-    /// Bytes a second inside passes.
-    pub bytes_per_s: f64,
-    /// Memory-read bandwidth of as many threads, measured right before; none for data too small to tell, and with several
-    /// ranks, of which only one would measure.
-    pub memory_bytes_per_s: Option<f64>,
-    /// Where the time of the training went.
-    pub time: Time,
-    /// How sums went over ranks; none with one.
-    pub allreduce: Option<AllReduceWay>,
-}
-
-/// How sums went over ranks.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct AllReduceWay {
-    /// What `--allreduce` said.
-    pub asked: &'static str,
-    /// What came of it: `tree below 256 KiB, ring from there on`.
-    pub used: String,
-    /// Seconds that finding out took.
-    pub calibration_seconds: f64,
-}
-
-/// Seconds of a training by what they were spent on; they add up to all of it (of a training that was not interrupted).
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Time {
-    /// Inside passes, waiting for data that were not in memory (the mean of this rank's workers).
-    pub waiting_seconds: f64,
-    /// Inside passes, otherwise.
-    pub computing_seconds: f64,
-    /// Adding sums over workers and ranks.
-    pub reducing_seconds: f64,
-    /// The rest: solvers, and what is set up before the first pass.
-    pub solving_seconds: f64,
-}
-
-impl Time {
-    fn of(trained: &Trained) -> Time {
-        let passes = || trained.models.iter().flat_map(|model| &model.history);
-        let inside: f64 = passes().map(|pass| pass.seconds).sum();
-        let waiting_seconds = passes().map(|pass| pass.waiting_seconds).sum();
-        let reducing_seconds: f64 = passes().map(|pass| pass.reducing_seconds).sum();
-        Time {
-            waiting_seconds,
-            computing_seconds: (inside - waiting_seconds - reducing_seconds).max(0.0),
-            reducing_seconds,
-            // A resumed training counts the passes before it was interrupted, and not their seconds.
-            solving_seconds: (trained.seconds - inside).max(0.0),
-        }
-    }
-}
-
-impl Measured {
-    /// The machine's bandwidth, measured before the data is mapped so that the buffers and the data are never in memory
-    /// together; none where `bytes` of data are over too soon to compare.
-    pub fn bandwidth(bytes: u64, plan: &TrainPlan) -> Option<f64> {
-        let limit = plan.memory.map_or(u64::MAX, |limit| limit / 2);
-        (bytes >= BYTES_MIN).then(|| machine::memory_bandwidth(threads(plan), limit))
-    }
-
-    /// The speed of a training beside the machine's bandwidth.
-    pub fn of(trained: &Trained, plan: &TrainPlan, ranks: usize, bandwidth: Option<f64>) -> Measured {
-        let passes = trained.models.iter().flat_map(|model| &model.history);
-        let pass_seconds: f64 = passes.map(|pass| pass.seconds).sum();
-        let s = pass_seconds.max(1e-9);
-        Measured {
-            ranks,
-            threads: threads(plan),
-            pass_seconds,
-            rows_per_s: trained.rows_read as f64 / s,
-            bytes_per_s: trained.bytes_read as f64 / s,
-            memory_bytes_per_s: bandwidth,
-            time: Time::of(trained),
-            allreduce: None,
-        }
-    }
-
-    /// Share of the memory bandwidth.
-    pub fn share(&self) -> Option<f64> {
-        self.memory_bytes_per_s.map(|bandwidth| self.bytes_per_s / bandwidth)
-    }
-
-    /// The speed in words.
-    pub fn text(&self) -> String {
-        let rates = format!("{}, {}", number::rows_per_s(self.rows_per_s), number::gb_per_s(self.bytes_per_s));
-        match (self.share(), self.memory_bytes_per_s) {
-            (Some(share), Some(bandwidth)) => {
-                let (share, bandwidth) = (number::share(share), number::gb_per_s(bandwidth));
-                format!("{rates}: {share} of the memory bandwidth measured in this run ({bandwidth})")
-            }
-            _ if self.ranks > 1 => rates,
-            _ => format!("{rates} (over too soon to compare with memory bandwidth)"),
-        }
-    }
-}
-
-/// Worker threads that a plan means.
-fn threads(plan: &TrainPlan) -> usize {
-    match plan.threads {
-        0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-        threads => threads,
-    }
+    /// Where to write who did what when.
+    pub trace: Option<&'a Path>,
 }
 
 /// Write a finished training as its run folder.
@@ -266,6 +150,7 @@ pub fn summary(trained: &Trained, measured: &Measured, job: &Job<'_>) -> Value {
         "rows_read": trained.rows_read,
         "bytes_read": trained.bytes_read,
         "seconds": trained.seconds,
+        "io": trained.way,
         "speed": measured,
         "share_of_memory_bandwidth": measured.share(),
         "warnings": trained.warnings,
@@ -291,10 +176,13 @@ pub fn table(trained: &Trained, measured: &Measured, job: &Job<'_>) -> Table {
         let converged = if only.converged { "converged" } else { "NOT converged" };
         table.pair("objective", format!("{} ({converged}: {})", number::plain(only.objective, 10), only.reason));
     }
+    table.pair("data", &trained.way.why);
     table.pair("speed", measured.text());
     if let Some(way) = &measured.allreduce {
         table.pair("all-reduce", &way.used);
     }
+    table.pair("time", measured.time.text());
+    table.pair("bound by", &measured.bound.text);
     table.pair("run", job.output.display().to_string());
     table
 }
@@ -327,26 +215,4 @@ fn path_table(trained: &Trained) -> Table {
 
 fn nonzero(fitted: &Fitted) -> usize {
     fitted.weights.iter().filter(|weight| **weight != 0.0).count()
-}
-
-#[cfg(test)]
-mod tests {
-    use gristmill_io::testing::SampleDataset;
-
-    use super::*;
-    use crate::engine::tests::fit;
-
-    #[test]
-    fn the_shares_of_time_add_up() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let x: Vec<f32> = (0..1_000).map(|i| ((i * 37) % 101) as f32).collect();
-        let y = x.iter().enumerate().map(|(i, x)| f32::from(x + (i % 70) as f32 > 80.0)).collect();
-        let sample = SampleDataset::new(64).f32("x", Role::Feature, x).f32("y", Role::Label, y);
-        let dataset = sample.write(&folder.path().join("data")).expect("a dataset");
-        let trained = fit(&dataset, r#"{"model": "logistic", "l2": 0.01, "threads": 2}"#).expect("trains");
-        let time = Time::of(&trained);
-        let parts = [time.waiting_seconds, time.computing_seconds, time.reducing_seconds, time.solving_seconds];
-        assert!(parts.iter().all(|&part| part > 0.0), "{time:?}");
-        assert!((parts.iter().sum::<f64>() / trained.seconds - 1.0).abs() < 1e-6, "{time:?} {}", trained.seconds);
-    }
 }

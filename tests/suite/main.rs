@@ -15,6 +15,7 @@ mod quickstart;
 mod ranks;
 mod runs;
 mod samples;
+mod streaming;
 mod tidy;
 mod together;
 mod weights;

@@ -6,6 +6,7 @@ mod machine;
 mod output;
 mod ranks;
 mod reading;
+mod streaming;
 mod training;
 
 pub use checkpoints::CheckpointOptions;
@@ -14,6 +15,7 @@ pub use machine::MachineOptions;
 pub use output::OutputOptions;
 pub use ranks::RankOptions;
 pub use reading::ReadingOptions;
+pub use streaming::{StreamingOptions, TraceOptions};
 pub use training::TrainingOptions;
 
 use clap::parser::ValueSource;

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::MachineOptions;
+use super::{MachineOptions, StreamingOptions};
 use crate::error::{Error, Result};
 use crate::plan::{ClassWeight, OneOrMany, TrainRequest};
 
@@ -47,7 +47,12 @@ impl TrainingOptions {
     ///
     /// # Errors
     /// When a class weight is not one.
-    pub fn request(&self, machine: &MachineOptions, seed: Option<u64>) -> Result<TrainRequest> {
+    pub fn request(
+        &self,
+        machine: &MachineOptions,
+        streaming: &StreamingOptions,
+        seed: Option<u64>,
+    ) -> Result<TrainRequest> {
         machine.threads()?;
         Ok(TrainRequest {
             model: self.model.clone(),
@@ -60,6 +65,7 @@ impl TrainingOptions {
             max_passes: self.max_passes,
             threads: machine.threads,
             memory: machine.memory,
+            io: streaming.io,
             seed,
             class_weight: class_weight(&self.class_weight)?,
             tier: None,
