@@ -150,8 +150,7 @@ pub fn document(ranks: &[Kept]) -> Value {
 
 fn event(rank: usize, span: &Span) -> Value {
     let [start, time] = [span.start_ns, span.ns].map(|ns| ns as f64 / 1e3);
-    let mut event =
-        json!({ "name": span.name, "ph": "X", "pid": rank, "tid": span.lane, "ts": start, "dur": time });
+    let mut event = json!({ "name": span.name, "ph": "X", "pid": rank, "tid": span.lane, "ts": start, "dur": time });
     if let Some(number) = span.number {
         event["args"] = json!({ "number": number });
     }

@@ -115,12 +115,8 @@ fn begin_trace(job: &Job<'_>, session: &Session) -> Result<Option<Arc<Trace>>> {
 /// What all ranks recorded, as one file.
 fn write_trace(path: &Path, trace: &Trace, session: &Session) -> Result<()> {
     let own = serde_json::to_vec(&trace.take()).unwrap_or_default();
-    let all: Vec<Kept> = session
-        .ranks
-        .all_gather(&own)?
-        .iter()
-        .map(|bytes| serde_json::from_slice(bytes).unwrap_or_default())
-        .collect();
+    let all: Vec<Kept> =
+        session.ranks.all_gather(&own)?.iter().map(|bytes| serde_json::from_slice(bytes).unwrap_or_default()).collect();
     if session.ranks.rank() > 0 {
         return Ok(());
     }

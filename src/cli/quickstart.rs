@@ -171,11 +171,16 @@ impl Tour<'_> {
     fn train(&self, dataset: &Dataset) -> Result<Value> {
         let request =
             TrainRequest { model: Some("logistic".into()), l2: Some(OneOrMany::One(L2)), ..Default::default() };
-        let flags = TrainingOptions::default().request(&self.arguments.machine, &StreamingOptions::default(), Some(self.arguments.seed))?;
+        let flags = TrainingOptions::default().request(
+            &self.arguments.machine,
+            &StreamingOptions::default(),
+            Some(self.arguments.seed),
+        )?;
         let plan = request.over(flags).resolve()?;
         let config = toml::to_string(&plan).unwrap_or_default();
         let output = self.at("run");
-        let job = Job { dataset, plan, output: &output, force: false, config, keeping: Keeping::default(), trace: None };
+        let job =
+            Job { dataset, plan, output: &output, force: false, config, keeping: Keeping::default(), trace: None };
         let (trained, measured) = execute(&job, Start::Cold, 0, self.session)?
             .ok_or_else(|| Error::usage("quickstart is for one process"))?;
         let lines = write::table(&trained, &measured, &job).text(3);

@@ -91,7 +91,15 @@ fn train(arguments: &Arguments, matches: &ArgMatches, session: &Session) -> Resu
     let resolved = serde_json::to_value(&plan).unwrap_or_default();
     let config = command.find_subcommand(name).map(|command| config::resolved(command, own, &resolved));
     let config = config.unwrap_or_default();
-    let job = Job { dataset: &dataset, plan, output, force: arguments.force, config, keeping, trace: arguments.trace.trace.as_deref() };
+    let job = Job {
+        dataset: &dataset,
+        plan,
+        output,
+        force: arguments.force,
+        config,
+        keeping,
+        trace: arguments.trace.trace.as_deref(),
+    };
     run_job(&job, start, 0, session)
 }
 

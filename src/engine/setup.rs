@@ -145,7 +145,8 @@ impl<'a> Setup<'a> {
                 GramShape::Dense(parameters) => parameters as f64,
                 GramShape::Codes(_) => 1.0,
                 GramShape::Sparse(_) => {
-                    let nonzero = &self.statistics.nonzero[block.first_parameter..block.first_parameter + block.parameters];
+                    let nonzero =
+                        &self.statistics.nonzero[block.first_parameter..block.first_parameter + block.parameters];
                     nonzero.iter().sum::<u64>() as f64 / (self.statistics.rows as f64).max(1.0)
                 }
             })

@@ -45,7 +45,9 @@ impl Bound {
         let (name, s) = parts.into_iter().max_by(|(_, a), (_, b)| a.total_cmp(b)).unwrap_or(("computing", 0.0));
         let share_of_time = s / time.wall().max(1e-9);
         match name {
-            "computing" => of_computing(measured, sum(|pass| pass.bytes as f64), sum(|pass| pass.multiply_adds), share_of_time),
+            "computing" => {
+                of_computing(measured, sum(|pass| pass.bytes as f64), sum(|pass| pass.multiply_adds), share_of_time)
+            }
             "disk" => {
                 let reading = || passes(trained).filter(|pass| pass.read_bytes > 0);
                 let bytes: u64 = reading().map(|pass| pass.read_bytes).sum();
@@ -96,7 +98,8 @@ fn of_disk(measured: &Measured, rate: f64, share_of_time: f64) -> Bound {
     let waited = number::share(share_of_time);
     let rate_text = number::gb_per_s(rate);
     let Some(disk) = measured.disk_bytes_per_s else {
-        let text = format!("the disk: {waited} of the time went into getting data, at {rate_text} (too short to compare)");
+        let text =
+            format!("the disk: {waited} of the time went into getting data, at {rate_text} (too short to compare)");
         return Bound { resource: "disk", share_of_time, reached: None, text };
     };
     let text = format!(
@@ -167,7 +170,11 @@ mod tests {
         let found = bound(computing, 1, 1_000_000_000, 0, 80e9);
         assert_eq!((found.resource, found.reached), ("multiply-adds", Some(0.8)));
         let found = bound(computing, 1, 2_000_000_000, 0, 20e9);
-        assert!(found.text.contains("far from its bounds: kernels used 20 % of the multiply-add peak"), "{}", found.text);
+        assert!(
+            found.text.contains("far from its bounds: kernels used 20 % of the multiply-add peak"),
+            "{}",
+            found.text
+        );
         let waiting = Time { waiting_seconds: 0.7, computing_seconds: 0.3, ..Time::default() };
         let found = bound(waiting, 1, 1_500_000_000, 1_500_000_000, 1e9);
         assert_eq!((found.resource, found.reached), ("disk", Some(0.75)));

@@ -4,16 +4,24 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use gristmill_io::manifest::Role;
+use gristmill_io::testing::SampleDataset;
 use serde_json::Value;
 
 use crate::harness::{command, fails, ok};
 use crate::interrupted::models;
-use crate::samples::{csv, write};
+use crate::samples;
 
-/// A dataset of some megabytes in many grains, so that a memory limit can be too small for it.
-fn dataset(folder: &Path, rows: u64) {
-    write(folder, "d.csv", csv(rows));
-    ok(folder, "ingest d.csv --ignore id,t --label y -o data --grain-rows 960 -q");
+/// A dataset of many small grains, so that a memory limit can be too small for it.
+fn dataset(folder: &Path, rows: usize) {
+    let column = |number: u64| (0..rows as u64).map(|row| samples::number(row, number) as f32).collect::<Vec<f32>>();
+    let labels = (0..rows as u64).map(|row| f32::from(u8::from(samples::class(row)))).collect();
+    let mut sample = SampleDataset::new(960).f32("y", Role::Label, labels);
+    for number in 0..5 {
+        sample = sample.f32(&format!("x{number}"), Role::Feature, column(number));
+    }
+    let codes: Vec<u32> = (0..rows as u32).map(|row| row * 7 % 11).collect();
+    sample.codes("c", Role::Feature, 11, &codes).write(&folder.join("data")).expect("a dataset");
 }
 
 fn summary(folder: &Path, run: &str) -> Value {
@@ -33,8 +41,9 @@ fn no_way_of_reading_changes_a_bit() {
     assert!(io["why"].as_str().is_some_and(|why| why.contains("stay mapped")), "{io}");
     for way in ["auto", "mmap", "direct"] {
         // All in memory, and (24 MiB are for the process itself) a part of it streamed in every pass.
-        for memory in ["", "--memory 25600KiB"] {
-            let words = format!("train data --model logistic --l2 0.01 --io {way} {memory} --threads 1 -o next --force -q");
+        for memory in ["", "--memory 25MiB"] {
+            let words =
+                format!("train data --model logistic --l2 0.01 --io {way} {memory} --threads 1 -o next --force -q");
             let run = crate::harness::line(folder, &words);
             if run.code == Some(2) && run.stderr.contains("has no direct I/O") {
                 eprintln!("skipped: the temporary folder has no direct I/O");
@@ -92,7 +101,7 @@ fn a_trace_shows_every_thread_and_nests() {
     let folder = folder.path();
     dataset(folder, 30_000);
     let train = "train data --model logistic --l2 0.01 --solver lbfgs --io mmap --threads 2 -o run";
-    let out = crate::harness::line(folder, &format!("{train} --checkpoint-every 1passes --trace trace.json"));
+    let out = crate::harness::line(folder, &format!("{train} --checkpoint-every 1 --trace trace.json"));
     assert_eq!(out.code, Some(0), "{}", out.stderr);
     assert!(out.stderr.contains("ui.perfetto.dev"), "{}", out.stderr);
     let text = std::fs::read_to_string(folder.join("trace.json")).expect("a trace");
@@ -114,7 +123,9 @@ fn a_trace_shows_every_thread_and_nests() {
             .collect();
         assert!(spans.is_sorted_by(|a, b| a.0 <= b.0), "{name} is not in order");
         check_nesting(&spans);
-        seen.extend(spans.iter().map(|(_, _, span)| format!("{}: {span}", name.trim_end_matches(|c: char| c.is_numeric()))));
+        seen.extend(
+            spans.iter().map(|(_, _, span)| format!("{}: {span}", name.trim_end_matches(|c: char| c.is_numeric()))),
+        );
     }
     for wanted in [
         "worker : compute",
@@ -156,7 +167,7 @@ fn a_shard_truncated_during_a_pass_ends_the_run_with_its_name() {
         let run = format!("cut-{way}");
         let mut child = command(folder)
             .args(words.split_whitespace())
-            .args(["--checkpoint-every", "1passes", "--io", way, "-o", &run])
+            .args(["--checkpoint-every", "1", "--io", way, "-o", &run])
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()

@@ -113,9 +113,7 @@ fn slots() -> impl Iterator<Item = &'static Slot> {
         // SAFETY: null, or a slot that was leaked by `free_slot` and is only ever shared: valid for ever.
         unsafe { at.as_ref() }
     };
-    std::iter::successors(follow(FIRST.load(Ordering::Acquire)), move |slot| {
-        follow(slot.next.load(Ordering::Acquire))
-    })
+    std::iter::successors(follow(FIRST.load(Ordering::Acquire)), move |slot| follow(slot.next.load(Ordering::Acquire)))
 }
 
 /// Install the handler, once a process.

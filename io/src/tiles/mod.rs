@@ -136,15 +136,20 @@ fn way(asked: Io, has_direct: bool, residency: &Residency, budget: u64) -> Way {
         (false, _, _) if budget == u64::MAX => format!("all {stay} stay mapped; no memory limit was set"),
         (false, _, _) => format!("all {stay} stay mapped: they fit the {limit} for data"),
         (true, Io::Auto, true) => {
-            format!("{stay} of the {limit} for data stay mapped; {stream} a pass are read past the page cache, which costs half \
-                     the processor time of maps")
+            format!(
+                "{stay} of the {limit} for data stay mapped; {stream} a pass are read past the page cache, which costs half \
+                     the processor time of maps"
+            )
         }
         (true, Io::Auto, false) => format!(
             "{stay} of the {limit} for data stay mapped; {stream} a pass are mapped and dropped again, as the file system has \
              no direct I/O"
         ),
         (true, io, _) => {
-            format!("{stay} of the {limit} for data stay in memory; {stream} a pass are read by {}, as asked", io.name())
+            format!(
+                "{stay} of the {limit} for data stay in memory; {stream} a pass are read by {}, as asked",
+                io.name()
+            )
         }
     };
     Way {

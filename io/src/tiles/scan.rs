@@ -61,10 +61,8 @@ impl TileStream<'_> {
             let (pass, visit) = (&pass, &visit);
             let readers: Vec<_> =
                 (0..pass.to_read.len().min(READERS)).map(|reader| scope.spawn(move || pass.read(reader))).collect();
-            let threads: Vec<_> = (1..)
-                .zip(others)
-                .map(|(worker, state)| scope.spawn(move || pass.work(worker, state, visit)))
-                .collect();
+            let threads: Vec<_> =
+                (1..).zip(others).map(|(worker, state)| scope.spawn(move || pass.work(worker, state, visit))).collect();
             outcomes.push(pass.work(0, first, visit));
             for thread in threads {
                 outcomes.push(thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
@@ -215,7 +213,14 @@ impl<'s> Pass<'s> {
     }
 
     /// Visit a grain. What came of it counts only if every page of it could be read.
-    fn visit<S, E, V>(&self, desk: &mut Desk<'_>, state: &mut S, number: usize, view: &GrainView, visit: &V) -> Result<(), E>
+    fn visit<S, E, V>(
+        &self,
+        desk: &mut Desk<'_>,
+        state: &mut S,
+        number: usize,
+        view: &GrainView,
+        visit: &V,
+    ) -> Result<(), E>
     where
         E: From<Error>,
         V: Fn(&mut S, usize, &Grain<'_>) -> Result<(), E>,
@@ -298,10 +303,7 @@ impl Reader<'_> {
         };
         if self.open.as_ref().is_none_or(|(open, _)| *open != entry.shard) {
             let file = shard.open_direct()?.ok_or_else(|| {
-                Error::Usage(format!(
-                    "{} cannot be read by direct I/O. Use --io mmap",
-                    shard.path().display()
-                ))
+                Error::Usage(format!("{} cannot be read by direct I/O. Use --io mmap", shard.path().display()))
             })?;
             self.open = Some((entry.shard, file));
         }
