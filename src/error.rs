@@ -48,6 +48,14 @@ pub enum Error {
         /// What went wrong there.
         error: Box<Error>,
     },
+    /// A job of ranks that this program supervises failed, and has said why.
+    #[error("{message}")]
+    Job {
+        /// How it ended.
+        message: String,
+        /// Its exit code.
+        code: u8,
+    },
     /// Another rank failed and says why.
     #[error("stopped because rank {rank} failed")]
     Elsewhere {
@@ -94,7 +102,7 @@ impl Error {
             Error::Interrupted { signal: 15 } => EXIT_SIGTERM,
             Error::Interrupted { .. } | Error::Data(IoError::Interrupted) => EXIT_SIGINT,
             Error::OnRank { error, .. } => error.exit_code(),
-            Error::Elsewhere { code, .. } => *code,
+            Error::Elsewhere { code, .. } | Error::Job { code, .. } => *code,
             _ => EXIT_FAILURE,
         }
     }

@@ -13,6 +13,8 @@
 //! | [`run`] | what does a training leave behind? |
 //! | [`evaluate`] | how good is it on rows that it has not seen? |
 //! | [`predict`] | what does a model say of new rows? |
+//! | [`supervise`] | who starts the ranks, and what when they fail? |
+//! | [`forecast`] | how fast would it be on a larger machine? |
 //! | [`report`] | what is printed, and how? |
 //! | [`cli`] | what was typed? |
 //! | [`error`] | what went wrong, and which exit code is it? |
@@ -22,6 +24,7 @@ pub mod cli;
 pub mod engine;
 pub mod error;
 pub mod evaluate;
+pub mod forecast;
 pub mod machine;
 pub mod metrics;
 pub mod models;
@@ -31,6 +34,7 @@ pub mod predict;
 pub mod ranks;
 pub mod report;
 pub mod run;
+pub mod supervise;
 pub mod train;
 
 pub use error::{Error, Result};

@@ -1,4 +1,4 @@
-//! `gristmill doctor`: what this machine can do, and what gristmill makes of it.
+//! `gristmill doctor`: what this machine can do, and what gristmill makes of it; under mpirun, what the ranks can.
 
 use std::path::PathBuf;
 
@@ -7,8 +7,9 @@ use gristmill_io::memory::{Limits, format_size};
 use gristmill_kernels::tier::Tier;
 use serde::Serialize;
 
-use super::Session;
-use super::options::OutputOptions;
+use super::options::{OutputOptions, RankOptions};
+use super::ring_test::{self, RanksFinding};
+use super::session::{Ranks, Session};
 use crate::error::Result;
 use crate::machine::{MachineReport, disk};
 use crate::report::{Table, number};
@@ -38,6 +39,7 @@ struct Findings {
     memory: MemoryFinding,
     disk: Option<disk::DiskBandwidth>,
     mpi: MpiFinding,
+    ranks: Option<RanksFinding>,
 }
 
 #[derive(Debug, Serialize)]
@@ -66,9 +68,16 @@ struct MpiFinding {
 /// Look and measure.
 ///
 /// # Errors
-/// When the disk cannot be measured.
-pub fn run(arguments: &Arguments) -> Result<()> {
-    let session = Session::new(&arguments.output)?;
+/// When the disk cannot be measured, a rank is lost, or a sum over ranks is wrong.
+pub fn run(arguments: &Arguments, ranks: &Ranks) -> Result<()> {
+    let session = Session::among(&arguments.output, ranks, &RankOptions::default())?;
+    let found = ring_test::look(&**ranks)?;
+    if let Some(note) = ring_test::crowding(&crate::ranks::places(&**ranks)?) {
+        session.report.note(&note);
+    }
+    if ranks.rank() > 0 {
+        return Ok(());
+    }
     let threads = super::options::MachineOptions { threads: arguments.threads, memory: None }.threads()?;
     let disk = arguments.disk.as_deref().map(measure_disk).transpose()?;
     let findings = Findings {
@@ -78,6 +87,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         memory: memory_finding(),
         disk,
         mpi: MpiFinding { built: cfg!(feature = "mpi"), launcher: launcher() },
+        ranks: found,
     };
     session.report.json(&findings)?;
     session.report.text(&text(&findings))
@@ -136,7 +146,8 @@ fn text(found: &Findings) -> String {
     table.pair("memory", memory_text(&found.memory));
     table.pair("disk", found.disk.as_ref().map_or("not measured (add --disk)".into(), disk_text));
     table.pair("mpi", mpi_text(&found.mpi));
-    format!("gristmill {}\n{}", found.version, table.text(2))
+    let own = format!("gristmill {}\n{}", found.version, table.text(2));
+    found.ranks.as_ref().map_or(own.clone(), |ranks| format!("{own}\n{}", ring_test::text(ranks)))
 }
 
 fn memory_finding() -> MemoryFinding {

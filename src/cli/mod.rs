@@ -13,10 +13,13 @@ mod generate;
 mod ingest;
 mod inspect;
 mod job;
+mod launch;
 mod options;
+mod plan;
 mod predict;
 mod quickstart;
 mod resume;
+mod ring_test;
 mod session;
 mod summary;
 mod train;
@@ -28,7 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
-use mpi_launch::{CommError, Settings, Solo, launch};
+use mpi_launch::{CommError, Settings, Solo, launch as started};
 
 use crate::error::{Error, Result};
 use crate::report::{Report, failure};
@@ -80,7 +83,11 @@ enum Command {
     Verify(verify::Arguments),
     /// Go on with an interrupted training, to the same bits
     Resume(resume::Arguments),
-    /// Show what this machine can do: processor, memory, disk, MPI
+    /// Start a job of ranks and see it through: restarts from checkpoints, batch scripts for Slurm
+    Launch(launch::Arguments),
+    /// Foretell the time of a pass on other machines and numbers of ranks
+    Plan(plan::Arguments),
+    /// Show what this machine can do: processor, memory, disk, MPI, ranks
     Doctor(doctor::Arguments),
     /// Make a data set of any size to try things on
     Generate(generate::Arguments),
@@ -129,14 +136,14 @@ pub fn main() -> ExitCode {
 /// The ranks of the launcher, or this process alone.
 fn connect() -> Result<Ranks> {
     if cfg!(feature = "mpi") {
-        return Ok(launch::connect(Settings::default())?.into());
+        return Ok(started::connect(Settings::default())?.into());
     }
     Ok(Arc::new(Solo))
 }
 
 /// A fault in how the ranks were launched, which each of them finds: one says it, the others give it the time to.
 fn refuse_launch(error: &Error) -> ExitCode {
-    if launch::speaks() {
+    if started::speaks() {
         failure::print(error);
     } else {
         std::thread::sleep(TIME_TO_SPEAK);
@@ -155,7 +162,7 @@ fn refuse_ranks_without_mpi() -> Result<()> {
     if cfg!(feature = "mpi") {
         return Ok(());
     }
-    let refusal = launch::detect_here()?.as_ref().and_then(launch::refusal_without_mpi);
+    let refusal = started::detect_here()?.as_ref().and_then(started::refusal_without_mpi);
     refusal.map_or(Ok(()), |error| Err(error.into()))
 }
 
@@ -184,6 +191,8 @@ fn run(arguments: Vec<OsString>, ranks: &Ranks) -> Result<()> {
         Command::Resume(arguments) => resume::run(arguments, ranks),
         Command::Evaluate(arguments) => evaluate::run(arguments, ranks),
         Command::Predict(arguments) => predict::run(arguments, ranks),
+        Command::Launch(arguments) => launch::run(arguments, ranks),
+        Command::Doctor(arguments) => doctor::run(arguments, ranks),
         _ if ranks.rank() > 0 => Ok(()),
         command => run_alone(command, &matches, ranks.size()),
     }
@@ -200,11 +209,16 @@ fn run_alone(command: &Command, matches: &ArgMatches, ranks: usize) -> Result<()
         Command::Ingest(arguments) => ingest::run(arguments),
         Command::Inspect(arguments) => inspect::run(arguments),
         Command::Verify(arguments) => verify::run(arguments),
-        Command::Doctor(arguments) => doctor::run(arguments),
         Command::Generate(arguments) => generate::run(arguments),
+        Command::Plan(arguments) => plan::run(arguments),
         Command::Completions(arguments) => completions::run(arguments, &mut Cli::command()),
         // These are for all ranks.
-        Command::Train(_) | Command::Resume(_) | Command::Evaluate(_) | Command::Predict(_) => Ok(()),
+        Command::Train(_)
+        | Command::Resume(_)
+        | Command::Evaluate(_)
+        | Command::Predict(_)
+        | Command::Launch(_)
+        | Command::Doctor(_) => Ok(()),
     }
 }
 

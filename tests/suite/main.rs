@@ -16,6 +16,7 @@ mod ranks;
 mod runs;
 mod samples;
 mod streaming;
+mod supervised;
 mod tidy;
 mod together;
 mod weights;

@@ -70,7 +70,7 @@ pub fn dataset(folder: &Path, name: &str, label: &str) {
 }
 
 /// A dataset that a training is busy with for some time.
-fn long_dataset(folder: &Path) {
+pub fn long_dataset(folder: &Path) {
     write(folder, "data", "class", 60_000, 960);
 }
 
@@ -191,11 +191,11 @@ fn a_binary_without_mpi_is_no_rank() {
 }
 
 /// A training of many passes, each of which leaves a checkpoint.
-const LONG: &str = "train data --model logistic --solver lbfgs --l2 0.3,0.1,0.06,0.04,0.03,0.02,0.015,0.01,0.006,0.004,0.003,0.002,0.001,0.0006,0.0003,0.0001 \
+pub const LONG: &str = "train data --model logistic --solver lbfgs --l2 0.3,0.1,0.06,0.04,0.03,0.02,0.015,0.01,0.006,0.004,0.003,0.002,0.001,0.0006,0.0003,0.0001 \
                     --tolerance 1e-12 --threads 1 --checkpoint-every 1 -q -o";
 
 /// Waits until the run has a checkpoint of that number or is over.
-fn wait_for(run: &Path, number: u64, child: &mut Child) {
+pub fn wait_for(run: &Path, number: u64, child: &mut Child) {
     while child.try_wait().expect("a child").is_none() {
         let newest = gristmill::run::checkpoint::list(run).last().map_or(0, |(number, _)| *number);
         if newest >= number {
@@ -206,7 +206,7 @@ fn wait_for(run: &Path, number: u64, child: &mut Child) {
 }
 
 /// True when the training was over before anyone could end it.
-fn is_complete(folder: &Path, run: &str) -> bool {
+pub fn is_complete(folder: &Path, run: &str) -> bool {
     folder.join(run).join("summary.json").is_file()
 }
 
@@ -226,7 +226,7 @@ fn wait_for_handler(child: &mut Child) {
     }
 }
 
-fn signal(process: u32, signal: Signal) {
+pub fn signal(process: u32, signal: Signal) {
     let process = Pid::from_raw(process.cast_signed()).expect("a process number");
     // It may have ended just now.
     let _ = kill_process(process, signal);
@@ -251,7 +251,7 @@ fn descendants(of: u32) -> Vec<u32> {
 }
 
 /// The ranks among them.
-fn ranks_of(launcher: u32) -> Vec<u32> {
+pub fn ranks_of(launcher: u32) -> Vec<u32> {
     let name = |process: &u32| std::fs::read_to_string(format!("/proc/{process}/comm")).unwrap_or_default();
     descendants(launcher).into_iter().filter(|process| name(process).trim() == "gristmill").collect()
 }
