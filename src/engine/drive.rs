@@ -15,6 +15,7 @@ use super::setup::Setup;
 use super::space::Stored;
 use super::weights::{self, Totals};
 use crate::error::{Error, Result};
+use crate::models::Moments;
 use crate::optim::coordinate_descent::Until;
 use crate::optim::dense::norm;
 use crate::optim::machine::Machine;
@@ -118,8 +119,8 @@ impl<'a, R: Real + Default> Training<'a, R> {
             tolerance: plan.tolerance,
             passes_max: plan.max_passes,
             noise: if size_of::<R>() == 4 { 1e-7 } else { 1e-14 },
-            null_loss: setup.model.null_loss(mean, totals.square / totals.weight),
-            open: setup.model.is_classifier(),
+            null_loss: setup.model.null_loss(&Moments { mean, square: totals.square / totals.weight }),
+            open: setup.model.is_open(),
         };
         let space = &setup.space;
         let off_centre = space.mean.iter().zip(&space.inverse).any(|(mean, inverse)| mean.abs() * inverse > OFF_CENTRE);

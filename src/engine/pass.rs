@@ -25,6 +25,7 @@ use super::setup::Setup;
 use super::space::Stored;
 use super::target;
 use crate::error::{Error, Result};
+use crate::models::Reach;
 use crate::optim::Sample;
 use crate::train::TrainWatch;
 
@@ -214,15 +215,11 @@ fn parts(setup: &Setup<'_>, sample: Sample) -> (usize, usize) {
 }
 
 fn bounds(setup: &Setup<'_>, order: &Order<'_>) -> Bounds {
-    let (weight, label) = (setup.weight_max, setup.target.largest);
-    // Margins are rounded to the arithmetic type: one part in a thousand is far beyond that.
-    let margin = setup.space.margin_bound(order.point) * 1.001;
-    let bend = if order.want == Want::Gram { 1.0 } else { setup.model.curvature_bound() };
-    Bounds {
-        loss: weight * setup.model.loss_bound(label, margin),
-        residual: weight * setup.model.residual_bound(label, margin),
-        bend: weight * bend,
-    }
+    let (low, high) = setup.space.margins(order.point);
+    let row = setup.model.bounds(&Reach { label: setup.target.largest, low, high });
+    let bend = if order.want == Want::Gram { 1.0 } else { row.curvature };
+    let weight = setup.weight_max;
+    Bounds { loss: weight * row.loss, residual: weight * row.residual, bend: weight * bend }
 }
 
 fn scan<R: Real + Default>(job: &Job<'_, R>, workers: &mut [Worker<R>], grains_every: usize) -> Result<ScanReport> {

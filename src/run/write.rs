@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::checkpoint::Keeping;
 use super::folder::{CONFIG_FILE, PASSES_FILE, SUMMARY_FILE, SUMMARY_TEXT_FILE, write_json, write_json_lines};
-use super::model::FORMAT_VERSION;
+use super::model::{FORMAT_VERSION, link};
 use super::speed::Measured;
 use super::weights::Weights;
 use super::{Fit, Metadata, Model};
@@ -77,7 +77,8 @@ fn metadata(trained: &Trained, fitted: &Fitted, job: &Job<'_>) -> Result<Metadat
         format: FORMAT_VERSION,
         created_by: concat!("gristmill ", env!("CARGO_PKG_VERSION")).into(),
         model: plan.model,
-        link: if plan.model.model().is_classifier() { "logit" } else { "identity" }.into(),
+        settings: plan.settings,
+        link: link(plan.model().task()).into(),
         classes: trained.classes.clone(),
         label_mean: label_mean(job.dataset, trained.classes.is_some())?,
         columns: manifest.columns.clone(),
