@@ -11,7 +11,7 @@ use gristmill_io::tiles::Io;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::models::{self, Model, ModelName, Settings};
+use crate::models::{self, ModelName};
 
 /// Default of `tolerance`: the estimated relative gap of the objective at which a solver stops.
 pub const TOLERANCE: f64 = 1e-7;
@@ -19,15 +19,15 @@ pub const TOLERANCE: f64 = 1e-7;
 pub const PASSES_MAX: u32 = 1_000;
 /// Default of `seed`.
 pub const SEED: u64 = 42;
+/// Most folds of a cross-validation.
+pub const FOLDS_MAX: u32 = 1_000;
 
 /// What was typed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct TrainRequest {
-    /// Name of the model: `linear`, `logistic` and so on.
+    /// Name of the model (`linear`, `logistic`).
     pub model: Option<String>,
-    /// Where the Huber loss becomes straight, in units of the label.
-    pub huber_delta: Option<f64>,
     /// Strengths of the l1 penalty; several make a path.
     pub l1: Option<OneOrMany>,
     /// Strengths of the l2 penalty; several make a path.
@@ -48,6 +48,8 @@ pub struct TrainRequest {
     pub memory: Option<u64>,
     /// How data get into memory.
     pub io: Option<Io>,
+    /// Folds of a cross-validation; none or 0: no cross-validation.
+    pub folds: Option<u32>,
     /// Seed of everything random.
     pub seed: Option<u64>,
     /// `none`, `balanced`, or a weight for each class by name.
@@ -124,9 +126,6 @@ impl SolverName {
 pub struct TrainPlan {
     /// The model.
     pub model: ModelName,
-    /// What it was told beside its name.
-    #[serde(flatten)]
-    pub settings: Settings,
     /// l1 strengths, finite and not negative, at least one.
     pub l1: Vec<f64>,
     /// l2 strengths, finite and not negative, at least one.
@@ -148,6 +147,8 @@ pub struct TrainPlan {
     /// How data get into memory. Never changes the model.
     #[serde(default)]
     pub io: Io,
+    /// Folds of a cross-validation, 0 or from 2 to [`FOLDS_MAX`]; 0: none.
+    pub folds: u32,
     /// Seed of everything random.
     pub seed: u64,
     /// Weights of classes.
@@ -171,6 +172,11 @@ impl TrainPlan {
         self.l2.iter().flat_map(|&l2| self.l1.iter().map(move |&l1| Strengths { l1, l2 })).collect()
     }
 
+    /// How many models are trained: for each configuration one on all rows, and one for each fold without its rows.
+    pub fn tasks(&self) -> usize {
+        self.l2.len() * self.l1.len() * (1 + self.folds as usize)
+    }
+
     /// The settings in which this plan and another differ, each with both values; threads, memory, io and tier
     /// never change the model and do not count.
     pub fn differences(&self, other: &TrainPlan) -> Vec<String> {
@@ -185,13 +191,8 @@ impl TrainPlan {
             .collect()
     }
 
-    /// The model with its settings.
-    pub fn model(&self) -> Box<dyn Model> {
-        self.model.model().with(&self.settings)
-    }
-
     /// True when any configuration has an l1 penalty.
-    pub fn any_l1(&self) -> bool {
+    fn any_l1(&self) -> bool {
         self.l1.iter().any(|&l1| l1 > 0.0)
     }
 }
@@ -202,7 +203,6 @@ impl TrainRequest {
     pub fn over(self, below: TrainRequest) -> TrainRequest {
         TrainRequest {
             model: self.model.or(below.model),
-            huber_delta: self.huber_delta.or(below.huber_delta),
             l1: self.l1.or(below.l1),
             l2: self.l2.or(below.l2),
             standardize: self.standardize.or(below.standardize),
@@ -213,6 +213,7 @@ impl TrainRequest {
             threads: self.threads.or(below.threads),
             memory: self.memory.or(below.memory),
             io: self.io.or(below.io),
+            folds: self.folds.or(below.folds),
             seed: self.seed.or(below.seed),
             class_weight: self.class_weight.or(below.class_weight),
             tier: self.tier.or(below.tier),
@@ -230,7 +231,6 @@ impl TrainRequest {
         };
         let plan = TrainPlan {
             model,
-            settings: Settings { huber_delta: own("huber-delta", "huber", model, self.huber_delta, positive)? },
             l1: strengths("l1", self.l1)?,
             l2: strengths("l2", self.l2)?,
             standardize: self.standardize.unwrap_or(true),
@@ -241,6 +241,7 @@ impl TrainRequest {
             threads: self.threads.unwrap_or(0),
             memory: self.memory,
             io: self.io.unwrap_or_default(),
+            folds: folds(self.folds.unwrap_or(0))?,
             seed: self.seed.unwrap_or(SEED),
             class_weight: self.class_weight.unwrap_or_default(),
             tier: self.tier,
@@ -263,31 +264,22 @@ fn strengths(key: &str, given: Option<OneOrMany>) -> Result<Vec<f64>> {
     if values.is_empty() {
         return Err(Error::usage(format!("{key} is an empty list; give at least one strength (0 for no penalty)")));
     }
+    if let Some(twice) = values.iter().enumerate().find(|(place, value)| values[..*place].contains(value)) {
+        return Err(Error::usage(format!("{key} lists {} twice; name each strength once", twice.1)));
+    }
     match values.iter().find(|value| !(value.is_finite() && **value >= 0.0)) {
         Some(bad) => Err(Error::usage(format!("{key} is {bad}; a strength is a finite number, 0 or greater"))),
         None => Ok(values),
     }
 }
 
-/// A setting that only model `of` has, in range.
-fn own(
-    key: &str,
-    of: &str,
-    model: ModelName,
-    given: Option<f64>,
-    allowed: impl Fn(f64) -> std::result::Result<(), String>,
-) -> Result<Option<f64>> {
-    let Some(value) = given else { return Ok(None) };
-    if model.to_string() != of {
-        return Err(Error::usage(format!(
-            "{key} is set, but the model is '{model}'. Leave it out, or use --model {of}"
-        )));
+fn folds(given: u32) -> Result<u32> {
+    if given == 0 || (2..=FOLDS_MAX).contains(&given) {
+        return Ok(given);
     }
-    allowed(value).map(|()| Some(value)).map_err(|what| Error::usage(format!("{key} is {value}; {what}")))
-}
-
-fn positive(value: f64) -> std::result::Result<(), String> {
-    if value.is_finite() && value > 0.0 { Ok(()) } else { Err("it is a finite number, greater than 0".into()) }
+    Err(Error::usage(format!(
+        "folds is {given}; from 2 to {FOLDS_MAX} folds are possible, or 0 for no cross-validation"
+    )))
 }
 
 fn within(key: &str, value: f64) -> Result<f64> {
@@ -370,15 +362,15 @@ mod tests {
         assert!(message(r#"{"model": "logistc"}"#).contains("logistic"));
         assert!(message(r#"{"model": "linear", "l1": -1}"#).contains("l1 is -1"));
         assert!(message(r#"{"model": "linear", "l2": []}"#).contains("empty list"));
+        assert!(message(r#"{"model": "linear", "l2": [0.1, 1, 0.10]}"#).contains("lists 0.1 twice"));
         assert!(message(r#"{"model": "linear", "tolerance": 0}"#).contains("tolerance is 0"));
         assert!(message(r#"{"model": "linear", "max-passes": 0}"#).contains("max-passes"));
+        assert!(message(r#"{"model": "linear", "folds": 1}"#).contains("from 2 to 1000 folds"));
         assert!(message(r#"{"model": "linear", "solver": "sgd"}"#).contains("owlqn"));
         assert!(message(r#"{"model": "logistic", "solver": "cholesky"}"#).contains("newton"));
         assert!(message(r#"{"model": "logistic", "solver": "lbfgs", "l1": 1}"#).contains("owlqn"));
         assert!(message(r#"{"model": "linear", "class-weight": "balanced"}"#).contains("class-weight"));
         assert!(message(r#"{"model": "logistic", "class-weight": {"yes": -2}}"#).contains("'yes'"));
-        assert!(message(r#"{"model": "linear", "huber-delta": 2}"#).contains("--model huber"));
-        assert!(message(r#"{"model": "huber", "huber-delta": 0}"#).contains("huber-delta is 0"));
         assert!(serde_json::from_str::<TrainRequest>(r#"{"l3": 1}"#).is_err());
     }
 

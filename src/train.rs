@@ -39,14 +39,21 @@ pub struct Checkpoint {
     pub plan: TrainPlan,
     /// Fingerprint of the dataset.
     pub fingerprint: String,
-    /// Models of the path that are finished.
-    pub models: Vec<Fitted>,
-    /// State of the solver.
-    pub state: State,
-    /// Warnings so far.
-    pub warnings: Vec<String>,
+    /// How far each model is.
+    pub tasks: Vec<Task>,
     /// Passes so far, full and sampled.
-    pub passes: u32,
+    pub history: Vec<PassReport>,
+    /// Bytes read in them.
+    pub bytes_read: u64,
+    /// Rows read in them.
+    pub rows_read: u64,
+}
+
+impl Checkpoint {
+    /// Passes so far, full and sampled.
+    pub fn passes(&self) -> u32 {
+        self.history.len() as u32
+    }
 }
 
 /// How training ended when it did not fail.
@@ -67,7 +74,11 @@ pub struct Trained {
     pub names: Vec<String>,
     /// The classes that stand for 0 and 1, for classifiers.
     pub classes: Option<[String; 2]>,
-    /// The solver that was used.
+    /// How the configurations did on held-out rows, where folds were asked for.
+    pub validation: Option<Validation>,
+    /// All passes in order.
+    pub history: Vec<PassReport>,
+    /// The solver that was used; the solvers, where configurations differ in it.
     pub solver: String,
     /// The instruction set that was used.
     pub tier: String,
@@ -119,26 +130,23 @@ pub struct Fitted {
     pub converged: bool,
     /// Why it stopped, a short phrase: "estimated gap 3.1e-9 of the objective", "pass limit", "separable data".
     pub reason: String,
-    /// Its passes in order.
-    pub history: Vec<PassReport>,
+    /// The solver that was used.
+    pub solver: String,
 }
 
 /// One pass, told while training runs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct PassReport {
-    /// Number of the configuration of the path, from 0.
-    pub configuration: usize,
-    /// Number of the pass over all configurations, from 1.
+    /// Number of the pass, from 1.
     pub pass: u32,
     /// Share of the rows that it read, 1 for a full pass.
     pub share: f64,
-    /// What it collected: "gradient", "hessian", "gram".
-    pub collected: String,
-    /// Objective at the pass's point (of the sample, where `share` < 1).
-    pub objective: f64,
-    /// Euclidean norm of the (sub)gradient in standardised coordinates.
-    pub gradient_norm: f64,
+    /// What it found at the first of its points.
+    #[serde(flatten)]
+    pub first: PointReport,
+    /// What it found at all of its points, where there are several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub points: Vec<PointReport>,
     /// Rows read, of all ranks.
     pub rows: u64,
     /// Bytes read, of all ranks.
@@ -164,6 +172,22 @@ pub struct PassReport {
     /// them once for a matrix.
     #[serde(default)]
     pub multiply_adds: f64,
+}
+
+/// What a pass found at one point.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PointReport {
+    /// Number of the configuration of the path, from 0.
+    pub configuration: usize,
+    /// The fold whose rows were left out; none: all rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<u16>,
+    /// What was collected: "gradient", "hessian", "gram", "figures".
+    pub collected: String,
+    /// Objective at the point (of the sample, where `share` < 1).
+    pub objective: f64,
+    /// Euclidean norm of the (sub)gradient in standardised coordinates.
+    pub gradient_norm: f64,
 }
 
 /// Who watches a training.
@@ -203,4 +227,6 @@ pub struct Company<'a> {
     pub cancel: &'a Cancel,
 }
 
-pub use crate::engine::drive::{State, train};
+pub use crate::engine::drive::train;
+pub use crate::engine::tasks::Task;
+pub use crate::engine::validation::Validation;

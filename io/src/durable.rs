@@ -2,7 +2,7 @@
 //!
 //! The only caller of `rename` in the project. Two shapes:
 //! - [`write_file`]: one file. Written under a temporary name in the same folder, synced, renamed, folder synced.
-//! - [`Staging`]: a folder. Filled under `.NAME.partial` beside the output; [`Staging::commit`] syncs every file and
+//! - [`Staging`]: a folder. Filled under `.NAME.partial` beside the output ([`write_staged`]); [`Staging::commit`] syncs every file and
 //!   folder, moves an old output aside (`.NAME.old`), renames the staging into place and removes the old one. Dropped
 //!   without commit, it removes itself; what a killed process left behind is removed by the next run for that output.
 //!
@@ -124,6 +124,14 @@ fn write_temporary<T, E: From<Error>>(
 /// [`Error::Io`]; the file is then as it was.
 pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
     write_file(path, |file| file.write_all(bytes).map_err(|e| Error::io(path, "cannot write", e)))
+}
+
+/// Write a file inside a staging folder: nothing is synced, [`Staging::commit`] does that once for all files.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn write_staged(path: &Path, bytes: &[u8]) -> Result<()> {
+    pass(Step::Write).and_then(|()| fs::write(path, bytes)).map_err(|e| Error::io(path, "cannot write", e))
 }
 
 /// A folder in the making.
@@ -279,22 +287,50 @@ fn sweep(folder: &Path, name: &OsStr) {
     }
 }
 
+/// Threads that sync the files of a folder: a file system commits what they ask for together.
+const SYNCING: usize = 16;
+
 /// Sync every file and folder below `folder`, and itself.
 fn sync_tree(folder: &Path) -> Result<()> {
-    let entries = fs::read_dir(folder).map_err(|e| Error::io(folder, "cannot list the folder", e))?;
-    for entry in entries {
-        let path = entry.map_err(|e| Error::io(folder, "cannot list the folder", e))?.path();
-        let kind = fs::symlink_metadata(&path).map_err(|e| Error::io(&path, "cannot look at", e))?.file_type();
-        if kind.is_dir() {
-            sync_tree(&path)?;
-        } else if kind.is_file() {
-            let file = File::open(&path).map_err(|e| Error::io(&path, "cannot open", e))?;
-            pass(Step::SyncFile)
-                .and_then(|()| file.sync_all())
-                .map_err(|e| Error::io(&path, "cannot write to the disk", e))?;
+    let (mut files, mut folders) = (Vec::new(), vec![folder.to_path_buf()]);
+    let mut at = 0;
+    while let Some(folder) = folders.get(at).cloned() {
+        for entry in fs::read_dir(&folder).map_err(|e| Error::io(&folder, "cannot list the folder", e))? {
+            let path = entry.map_err(|e| Error::io(&folder, "cannot list the folder", e))?.path();
+            let kind = fs::symlink_metadata(&path).map_err(|e| Error::io(&path, "cannot look at", e))?.file_type();
+            if kind.is_dir() {
+                folders.push(path);
+            } else if kind.is_file() {
+                files.push(path);
+            }
         }
+        at += 1;
     }
-    sync_folder(folder)
+    sync_each(&files, Step::SyncFile)?;
+    sync_each(&folders, Step::SyncFolder)
+}
+
+/// Sync files or folders, several at a time.
+fn sync_each(paths: &[PathBuf], step: Step) -> Result<()> {
+    for path in paths {
+        pass(step).map_err(|e| Error::io(path, "cannot write to the disk", e))?;
+    }
+    let sync = |path: &PathBuf| {
+        let synced = File::open(path).and_then(|file| file.sync_all());
+        synced.map_err(|e| Error::io(path, "cannot write to the disk", e))
+    };
+    let each = paths.len().div_ceil(SYNCING).max(1);
+    std::thread::scope(|scope| {
+        let mut chunks = paths.chunks(each);
+        // The caller's thread has its share as well.
+        let own = chunks.next().unwrap_or_default();
+        let threads: Vec<_> = chunks.map(|paths| scope.spawn(move || paths.iter().try_for_each(sync))).collect();
+        let mut synced = own.iter().try_for_each(sync);
+        for thread in threads {
+            synced = synced.and(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+        synced
+    })
 }
 
 fn sync_folder(folder: &Path) -> Result<()> {

@@ -14,6 +14,8 @@ pub enum Purpose {
     Shuffle = 2,
     /// Generated data sets.
     Recipe = 3,
+    /// Folds of a cross-validation; counter: row number in the training split.
+    Folds = 4,
 }
 
 /// Numbers of one stream.

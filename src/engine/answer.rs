@@ -5,10 +5,12 @@ use std::time::Instant;
 use super::names;
 use super::setup::Setup;
 use super::space::Stored;
-use super::weights::Totals;
+use super::tasks::Task;
+use super::validation::Validation;
+use super::weights::{Known, Totals};
 use crate::error::{Error, Result};
 use crate::optim::Outcome;
-use crate::plan::{SolverName, Strengths};
+use crate::plan::Strengths;
 use crate::train::{Fitted, PassReport, Trained};
 
 /// Most columns that a warning names.
@@ -17,37 +19,46 @@ const NAMED_MAX: usize = 8;
 /// What is counted and said while training runs.
 #[derive(Default)]
 pub struct Answer {
-    /// Passes, full and sampled.
-    pub passes: u32,
-    /// Passes over all rows.
-    pub full_passes: u32,
     /// Rows read.
     pub rows_read: u64,
     /// Bytes read.
     pub bytes_read: u64,
     /// Full sentences.
     pub warnings: Vec<String>,
+    history: Vec<PassReport>,
     names: Vec<String>,
 }
 
-/// Refuses targets that say nothing.
+/// Refuses targets that say nothing, among all rows or outside a fold, and folds without rows.
 ///
 /// # Errors
 /// [`Error::Training`].
-pub fn check_totals(setup: &Setup<'_>, totals: &Totals) -> Result<()> {
+pub fn check_known(setup: &Setup<'_>, known: &Known) -> Result<()> {
+    check_totals(setup, &known.all, "the training rows", "Check the weight column and the class weights")?;
+    for (number, fold) in known.folds.iter().enumerate() {
+        if fold.inside.rows == 0 {
+            let (rows, folds) = (known.all.rows, known.folds.len());
+            return Err(Error::training(format!(
+                "fold {number} of {folds} holds none of the {rows} training rows. Use fewer --folds"
+            )));
+        }
+        check_totals(setup, &fold.outside, &format!("the rows outside fold {number}"), "Use fewer --folds")?;
+    }
+    Ok(())
+}
+
+fn check_totals(setup: &Setup<'_>, totals: &Totals, rows: &str, what_to_do: &str) -> Result<()> {
     // Put so that NaN is refused.
     let weighs = totals.weight > 0.0;
     if !weighs {
-        return Err(Error::training(
-            "the weights of the training rows sum to 0: there is nothing to learn from. Check the weight column and the \
-             class weights",
-        ));
+        return Err(Error::training(format!(
+            "the weights of {rows} sum to 0: there is nothing to learn from. {what_to_do}"
+        )));
     }
     if setup.model.is_classifier() && !(totals.label > 0.0 && totals.label < totals.weight) {
-        return Err(Error::training(
-            "all weight lies on the rows of one class: there is nothing to tell apart. Check the weight column and the \
-             class weights",
-        ));
+        return Err(Error::training(format!(
+            "all weight of {rows} lies on the rows of one class: there is nothing to tell apart. {what_to_do}"
+        )));
     }
     Ok(())
 }
@@ -70,12 +81,26 @@ impl Answer {
         answer
     }
 
+    /// Takes over the passes of a training that was interrupted.
+    pub fn resume(&mut self, history: Vec<PassReport>, rows_read: u64, bytes_read: u64) {
+        (self.history, self.rows_read, self.bytes_read) = (history, rows_read, bytes_read);
+    }
+
     /// Counts a pass.
-    pub fn count(&mut self, report: &PassReport, full: bool) {
-        self.passes += 1;
-        self.full_passes += u32::from(full);
+    pub fn count(&mut self, report: PassReport) {
         self.rows_read += report.rows;
         self.bytes_read += report.bytes;
+        self.history.push(report);
+    }
+
+    /// Passes so far, full and sampled.
+    pub fn passes(&self) -> u32 {
+        self.history.len() as u32
+    }
+
+    /// The passes in order.
+    pub fn history(&self) -> &[PassReport] {
+        &self.history
     }
 
     /// Takes over what a solver has to say.
@@ -108,6 +133,20 @@ impl Answer {
         }
     }
 
+    /// Says when models of folds did not converge: what they were judged by may be better than it looks.
+    pub fn warn_of_folds(&mut self, validation: Option<&Validation>) {
+        for held_out in validation.iter().flat_map(|validation| &validation.configurations) {
+            if held_out.unconverged > 0 {
+                let Strengths { l1, l2 } = held_out.strengths;
+                self.warnings.push(format!(
+                    "With l1 {l1} and l2 {l2}, {} of {} models of folds did not converge.",
+                    held_out.unconverged,
+                    held_out.loss.folds.len()
+                ));
+            }
+        }
+    }
+
     fn list(&mut self, setup: &Setup<'_>, parameters: &[usize]) -> String {
         if self.names.is_empty() {
             // Without names a warning is still worth its numbers.
@@ -129,21 +168,26 @@ impl Answer {
         self,
         setup: &Setup<'_>,
         models: Vec<Fitted>,
-        solver: SolverName,
+        validation: Option<Validation>,
         clock: &Clock,
         arithmetic: &str,
     ) -> Result<Trained> {
         let names =
             if self.names.is_empty() { names::parameters(setup.dataset, setup.stream.layout())? } else { self.names };
+        let mut solvers: Vec<&str> = models.iter().map(|fitted| fitted.solver.as_str()).collect();
+        solvers.sort_unstable();
+        solvers.dedup();
         Ok(Trained {
+            solver: solvers.join(" and "),
             models,
             names,
             classes: setup.target.classes.as_ref().map(|classes| classes.names.clone()),
-            solver: solver.name().into(),
+            validation,
             tier: setup.tier.name().into(),
             warnings: self.warnings,
             rows: setup.statistics.rows,
-            passes: self.full_passes,
+            passes: self.history.iter().filter(|pass| pass.share == 1.0).count() as u32,
+            history: self.history,
             rows_read: self.rows_read,
             bytes_read: self.bytes_read,
             seconds: clock.began.elapsed().as_secs_f64(),
@@ -166,14 +210,8 @@ pub struct Clock {
     pub checkpointing_seconds: f64,
 }
 
-/// A solver's point as a model, in real units of the label.
-pub fn fitted(
-    setup: &Setup<'_>,
-    strengths: Strengths,
-    outcome: Outcome,
-    history: Vec<PassReport>,
-    round: impl Fn(f64) -> f64,
-) -> Fitted {
+/// A model in real units of the label, from where its solver ended.
+pub fn fitted(setup: &Setup<'_>, task: &Task, outcome: &Outcome, solver: &str, round: impl Fn(f64) -> f64) -> Fitted {
     let stored = setup.space.to_stored(&outcome.point, round);
     let (offset, scale) = setup.target.units;
     let weights: Vec<f64> = stored.weights.iter().map(|w| w * scale).collect();
@@ -181,16 +219,16 @@ pub fn fitted(
     let (coefficients, real_intercept) = setup.space.to_real(&stored);
     let unit = setup.target.loss_unit();
     Fitted {
-        strengths,
+        strengths: task.strengths,
         coefficients,
         real_intercept,
         objective: outcome.objective * unit,
         loss: outcome.loss * unit,
         gradient_norm: outcome.gradient_norm * scale.abs(),
-        passes: history.iter().filter(|pass| pass.share == 1.0).count() as u32,
+        passes: task.passes,
         converged: outcome.converged,
-        reason: outcome.reason,
-        history,
+        reason: outcome.reason.clone(),
+        solver: solver.into(),
         weights: stored.weights,
         intercept: stored.intercept,
     }

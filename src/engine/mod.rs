@@ -3,29 +3,50 @@
 //! | module | the question it answers |
 //! |---|---|
 //! | [`sum`] | how are real numbers added so that the order does not matter? |
-//! | [`cells`] | what lies where in the one flat sum of a pass? |
+//! | [`exact`] | and where no bound is known beforehand? |
+//! | [`sheet`], [`cells`], [`gram`] | what lies where in the one flat sum of a pass? |
 //! | [`space`] | how do solver, stored and real coordinates belong together? |
 //! | [`target`] | what do labels and weights mean to a model? |
+//! | [`folds`] | which rows are held out together? |
 //! | [`setup`] | what does every pass need to know? |
-//! | [`pass`] | how is a pass made on all cores and ranks? |
+//! | [`weights`] | what must be known of labels and weights first? |
+//! | [`pass`], [`tile`], [`rows`], [`group`] | how is a pass over many points made on all cores? |
+//! | [`reduce`] | how are the sums of workers and ranks added? |
 //! | [`derive`](mod@derive) | how do the sums of a pass become loss, gradient and Hessian? |
+//! | [`tasks`] | which models are trained, and how far is each? |
+//! | [`drive`], [`closed`], [`iterate`] | how does a plan become models? |
+//! | [`judge`], [`held_out`], [`validation`] | how do models do on rows that they never saw? |
 //! | [`answer`] | how do points become models and warnings? |
-//! | [`weights`] | what must be known of the weight column first? |
 //! | [`names`] | what are parameters called? |
-//! | [`drive`] | how does a plan become models? |
 
 pub mod answer;
 pub mod cells;
+pub mod closed;
 pub mod derive;
 pub mod drive;
+pub mod exact;
+pub mod folds;
+pub mod gram;
+pub mod group;
+pub mod held_out;
+pub mod iterate;
+pub mod judge;
 pub mod names;
 pub mod pass;
+pub mod reduce;
+pub mod rows;
 pub mod setup;
+pub mod sheet;
 pub mod space;
 pub mod sum;
 pub mod target;
+pub mod tasks;
+pub mod tile;
+pub mod validation;
 pub mod weights;
 
+#[cfg(test)]
+mod path_tests;
 #[cfg(test)]
 mod reference_tests;
 #[cfg(test)]

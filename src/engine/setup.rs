@@ -10,6 +10,7 @@ use gristmill_kernels::Tier;
 use gristmill_kernels::dtype::DType;
 use gristmill_kernels::ops::gram::Shape as GramShape;
 
+use super::folds::Folds;
 use super::space::Space;
 use super::sum::TERMS_MAX;
 use super::target::Target;
@@ -33,7 +34,7 @@ pub struct Setup<'a> {
     /// The grains of this rank.
     pub stream: TileStream<'a>,
     /// The model.
-    pub model: Box<dyn Model>,
+    pub model: &'static dyn Model,
     /// Who is around.
     pub company: &'a Company<'a>,
     /// Statistics of all training rows.
@@ -42,6 +43,8 @@ pub struct Setup<'a> {
     pub space: Space,
     /// Labels and weights.
     pub target: Target,
+    /// The folds of a cross-validation, where there is one.
+    pub folds: Option<Folds>,
     /// True when rows have a weight column.
     pub weighted: bool,
     /// Largest weight of a row, class weight included.
@@ -56,6 +59,8 @@ pub struct Setup<'a> {
     pub threads: usize,
     /// Memory that streams may take.
     pub budget_bytes: u64,
+    /// How many models are trained side by side at most, so that their sums and solvers fit into memory.
+    pub together: usize,
     /// Instruction set.
     pub tier: Tier,
 }
@@ -66,11 +71,9 @@ impl<'a> Setup<'a> {
     /// # Errors
     /// When data and plan do not fit, or the statistics cannot be read.
     pub fn new(dataset: &'a Dataset, plan: &TrainPlan, company: &'a Company<'a>) -> Result<Setup<'a>> {
-        let model = plan.model();
+        let model = plan.model.model();
         let statistics = dataset.statistics()?;
-        let target = Target::new(dataset, &statistics, &*model, &plan.class_weight)?;
-        // Labels are read as they are stored.
-        let model = model.in_units(target.units.1.abs()).unwrap_or(model);
+        let target = Target::new(dataset, &statistics, model, &plan.class_weight)?;
         let grains = dataset.grains(Split::Train).len();
         if grains > TERMS_MAX {
             return Err(Error::training(format!(
@@ -81,7 +84,7 @@ impl<'a> Setup<'a> {
             0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             threads => threads,
         };
-        let budget_bytes = budget_bytes(dataset, plan, threads);
+        let (budget_bytes, together) = shares(dataset, plan, threads);
         let (rank, size) = (company.comm.rank(), company.comm.size());
         let mut options = StreamOptions::new(Split::Train);
         options.grains = Some(grains * rank / size..grains * (rank + 1) / size);
@@ -101,6 +104,7 @@ impl<'a> Setup<'a> {
             weighted: columns.iter().any(|column| column.role == Role::Weight),
             weight_max: target.largest_class_weight(),
             tier: tier(plan)?,
+            folds: Folds::new(plan.seed, plan.folds),
             dataset,
             stream,
             model,
@@ -112,7 +116,18 @@ impl<'a> Setup<'a> {
             grains,
             threads,
             budget_bytes,
+            together,
         })
+    }
+
+    /// True when rows do not all weigh 1.
+    pub fn has_weights(&self) -> bool {
+        self.weighted || self.target.weighs_classes()
+    }
+
+    /// Number in the split of a grain's first row.
+    pub fn first_row(&self, grain: usize) -> u64 {
+        self.dataset.grains(Split::Train)[grain].first_row
     }
 
     /// The shape to choose a solver by.
@@ -164,14 +179,18 @@ impl<'a> Setup<'a> {
     }
 }
 
-/// What the memory limit leaves for data once the process itself and the sums of every worker have their share.
-fn budget_bytes(dataset: &Dataset, plan: &TrainPlan, threads: usize) -> u64 {
+/// What the memory limit leaves for data once the process itself and the sums and solvers of the models that are trained side
+/// by side have their share; and how many of them there can be: together they take at most half of the limit.
+fn shares(dataset: &Dataset, plan: &TrainPlan, threads: usize) -> (u64, usize) {
     let limit = plan.memory.unwrap_or_else(|| memory::Limits::now().default_bytes());
+    let limit = limit.saturating_sub(PROCESS_BYTES);
     let parameters = Layout::of(&dataset.manifest().columns, |_| true).parameters as u64;
     let matrix = if parameters <= GRAM_PARAMETERS_MAX { parameters * parameters } else { 0 };
-    // A worker: two limbs and an f64 a gradient cell, and for half a matrix as well. Solvers: two dozen vectors, four matrices.
-    let workers = threads as u64 * (24 * parameters + 12 * matrix);
-    limit.saturating_sub(PROCESS_BYTES + workers + 200 * parameters + 32 * matrix)
+    // A worker: two limbs and an f64 a gradient cell, and for half a matrix as well. A solver and its copy in the next
+    // checkpoint: two dozen vectors and one matrix each, and two matrices on their way from the sum to the solver.
+    let one = threads as u64 * (24 * parameters + 12 * matrix) + 400 * parameters + 32 * matrix;
+    let together = (limit / 2 / one.max(1)).clamp(1, plan.tasks() as u64);
+    (limit.saturating_sub(together * one), together as usize)
 }
 
 fn tier(plan: &TrainPlan) -> Result<Tier> {

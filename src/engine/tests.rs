@@ -34,7 +34,7 @@ pub(crate) fn fit(dataset: &Dataset, text: &str) -> Result<Trained> {
 }
 
 /// Every kind of column, 2,000 rows in grains of 192.
-fn mixed(folder: &std::path::Path, label: &str) -> Dataset {
+pub(crate) fn mixed(folder: &std::path::Path, label: &str) -> Dataset {
     let mut next = numbers(17);
     let rows = 2_000;
     let a: Vec<f32> = (0..rows).map(|_| next() as f32 * 3.0).collect();
@@ -69,7 +69,7 @@ fn bits(trained: &Trained) -> Vec<u64> {
     numbers.map(|x| x.to_bits()).collect()
 }
 
-const PLANS: [(&str, &str); 12] = [
+const PLANS: [(&str, &str); 8] = [
     ("real", r#"{"model": "linear", "l2": 0.1, "threads": 1}"#),
     ("real", r#"{"model": "linear", "l1": [0.1, 0.01], "l2": 0.01, "threads": 1}"#),
     ("real", r#"{"model": "linear", "l2": 0.1, "solver": "lbfgs", "standardize": false, "threads": 1}"#),
@@ -78,10 +78,6 @@ const PLANS: [(&str, &str); 12] = [
     ("binary", r#"{"model": "logistic", "l2": 0.01, "solver": "lbfgs", "threads": 1}"#),
     ("binary", r#"{"model": "logistic", "l1": 0.01, "threads": 1}"#),
     ("binary", r#"{"model": "logistic", "l1": 0.01, "solver": "owlqn", "threads": 1}"#),
-    ("real", r#"{"model": "huber", "huber-delta": 0.5, "l2": 0.01, "threads": 1}"#),
-    ("real", r#"{"model": "huber", "huber-delta": 0.5, "l1": 0.01, "solver": "owlqn", "threads": 1}"#),
-    ("binary", r#"{"model": "squared-hinge", "l2": 0.01, "class-weight": "balanced", "threads": 1}"#),
-    ("binary", r#"{"model": "squared-hinge", "l1": 0.01, "threads": 1}"#),
 ];
 
 #[test]
@@ -116,12 +112,8 @@ fn the_bits_do_not_depend_on_threads_tiers_or_ranks() {
 #[test]
 fn solvers_agree_on_every_kind_of_column() {
     let folder = tempfile::tempdir().expect("a folder");
-    let solvers = [
-        ("real", "linear", ["cholesky", "newton", "lbfgs"]),
-        ("real", "huber", ["newton", "lbfgs", "owlqn"]),
-        ("binary", "logistic", ["newton", "lbfgs", "owlqn"]),
-        ("binary", "squared-hinge", ["newton", "lbfgs", "owlqn"]),
-    ];
+    let solvers =
+        [("real", "linear", ["cholesky", "newton", "lbfgs"]), ("binary", "logistic", ["newton", "lbfgs", "owlqn"])];
     for (label, model, solvers) in solvers {
         let dataset = mixed(&folder.path().join(label), label);
         for (standardize, intercept) in [(true, true), (false, true), (true, false), (false, false)] {
@@ -141,9 +133,16 @@ fn solvers_agree_on_every_kind_of_column() {
 }
 
 /// Asks to stop after so many passes.
-struct StopAfter {
+pub(crate) struct StopAfter {
     passes: Mutex<u32>,
     cancel: Cancel,
+}
+
+impl StopAfter {
+    /// Asks `cancel`.
+    pub(crate) fn new(passes: u32, cancel: &Cancel) -> StopAfter {
+        StopAfter { passes: Mutex::new(passes), cancel: cancel.clone() }
+    }
 }
 
 impl TrainWatch for StopAfter {
@@ -167,7 +166,7 @@ fn an_interrupted_training_resumes_to_the_same_bits() {
         let whole = fit_with(&dataset, &plan, &Solo).expect("trains");
         for stop in 1..6 {
             let cancel = Cancel::new();
-            let watch = StopAfter { passes: Mutex::new(stop), cancel: cancel.clone() };
+            let watch = StopAfter::new(stop, &cancel);
             let company = Company { comm: &Solo, watch: &watch, cancel: &cancel };
             let checkpoint = match train(&dataset, &plan, Start::Cold, &company).expect("stops") {
                 Ended::Interrupted(checkpoint) => checkpoint,

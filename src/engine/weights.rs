@@ -1,9 +1,9 @@
-//! What must be known of the weight column before a first pass: its largest value (the bound of every sum), and the
-//! weighted mean of the target (where the intercept starts). Two scans over label and weight alone; a dataset without weights
-//! needs none, its statistics say it all.
+//! What must be known of labels and weights before a first pass: the largest weight (the bound of every sum), and for all rows
+//! and for those outside each fold the weighted mean of the target (where the intercept starts). Two scans over label and weight
+//! alone; a dataset without weights needs only the second, for folds: its statistics say the rest.
 
 use gristmill_io::manifest::Split;
-use gristmill_io::tiles::{Pick, StreamOptions};
+use gristmill_io::tiles::{Pick, StreamOptions, TileStream};
 use gristmill_io::watch::{Cancel, Silent};
 use gristmill_kernels::Kernels;
 use gristmill_kernels::tile::Grain;
@@ -16,8 +16,8 @@ use crate::error::{Error, Result};
 /// Weighted sums of the target.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Totals {
-    /// Largest weight of a row.
-    pub weight_max: f64,
+    /// Number of rows.
+    pub rows: u64,
     /// Sum of weights.
     pub weight: f64,
     /// Weighted sum of the target as the model sees it.
@@ -26,12 +26,39 @@ pub struct Totals {
     pub square: f64,
 }
 
+/// What is known of labels and weights.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Known {
+    /// Largest weight of a row.
+    pub weight_max: f64,
+    /// All rows.
+    pub all: Totals,
+    /// Each fold.
+    pub folds: Vec<Fold>,
+}
+
+/// What is known of a fold.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Fold {
+    /// Its rows.
+    pub inside: Totals,
+    /// All others.
+    pub outside: Totals,
+}
+
+impl Known {
+    /// Of all rows, or of those outside a fold.
+    pub fn of(&self, left_out: Option<u16>) -> &Totals {
+        left_out.map_or(&self.all, |fold| &self.folds[usize::from(fold)].outside)
+    }
+}
+
 /// The totals of all ranks.
 ///
 /// # Errors
 /// When data cannot be read or a rank is lost.
-pub fn totals(setup: &Setup<'_>) -> Result<Totals> {
-    if !setup.weighted {
+pub fn known(setup: &Setup<'_>) -> Result<Known> {
+    if !setup.weighted && setup.folds.is_none() {
         return Ok(from_statistics(setup));
     }
     let mut options = StreamOptions::new(Split::Train);
@@ -40,67 +67,91 @@ pub fn totals(setup: &Setup<'_>) -> Result<Totals> {
     options.threads = setup.threads;
     options.budget_bytes = setup.budget_bytes;
     let stream = setup.dataset.stream(options)?;
+    let weight_max = if setup.weighted { weight_max(setup, &stream)? } else { setup.weight_max };
+    let mut known = folded(setup, &stream, weight_max)?;
+    if !setup.weighted {
+        known.all = from_statistics(setup).all;
+    }
+    Ok(known)
+}
+
+/// The largest weight of all ranks.
+fn weight_max(setup: &Setup<'_>, stream: &TileStream<'_>) -> Result<f64> {
     let kernels = Kernels::<f64>::new(setup.tier);
     let mut workers = vec![Worker::default(); setup.threads];
-    let never = Cancel::new();
-    stream.scan(&mut workers, Pick::All, &never, &Silent, |worker, _, grain| {
+    stream.scan(&mut workers, Pick::All, &Cancel::new(), &Silent, |worker, _, grain| {
         worker.read(&kernels, setup, grain);
         worker.weight_max = worker.weight.iter().fold(worker.weight_max, |a, w| a.max(*w));
         Ok::<(), Error>(())
     })?;
     let own = workers.iter().fold(0.0f64, |a, worker| a.max(worker.weight_max));
     let ranks = setup.company.comm.all_gather(&own.to_le_bytes())?;
-    let weight_max = ranks.iter().filter_map(|bytes| Some(f64::from_le_bytes(bytes.as_slice().try_into().ok()?)));
-    let weight_max = weight_max.fold(0.0, f64::max);
+    let all = ranks.iter().filter_map(|bytes| Some(f64::from_le_bytes(bytes.as_slice().try_into().ok()?)));
+    Ok(all.fold(0.0, f64::max))
+}
+
+/// Cells of one total: the rows, and two limbs for each of three sums.
+const CELLS: usize = 7;
+
+/// The totals of all rows, and of the rows outside each fold: those of the other folds, added as integers.
+fn folded(setup: &Setup<'_>, stream: &TileStream<'_>, weight_max: f64) -> Result<Known> {
+    let kernels = Kernels::<f64>::new(setup.tier);
+    let folds = setup.folds.map_or(0, |folds| folds.count() as usize);
     let bound = weight_max * setup.grain_rows as f64;
     let label = setup.target.largest;
     let scales = [Scale::new(bound)?, Scale::new(bound * label)?, Scale::new(bound * label * label)?];
-    stream.scan(&mut workers, Pick::All, &never, &Silent, |worker, _, grain| {
+    let mut workers = vec![Worker { cells: vec![0; (1 + folds) * CELLS], ..Worker::default() }; setup.threads];
+    stream.scan(&mut workers, Pick::All, &Cancel::new(), &Silent, |worker, number, grain| {
         worker.read(&kernels, setup, grain);
-        let rows = || worker.weight.iter().zip(&worker.label);
-        let sums = [
-            rows().map(|(w, _)| w).sum(),
-            rows().map(|(w, y)| w * y).sum(),
-            rows().map(|(w, y)| w * y * y).sum::<f64>(),
-        ];
-        let mut cells = worker.cells;
-        for ((scale, sum), cells) in scales.iter().zip(sums).zip(cells.chunks_exact_mut(2)) {
-            scale.add(sum, cells)?;
+        worker.fold.resize(if folds > 0 { grain.rows } else { 0 }, 0);
+        if let Some(folds) = setup.folds {
+            folds.read(setup.first_row(number), &mut worker.fold);
         }
-        worker.cells = cells;
-        Ok::<(), Error>(())
+        worker.add(&scales)
     })?;
-    let mut sum = [0i64; 6];
+    let mut sum = vec![0i64; (1 + folds) * CELLS];
     for worker in &workers {
         sum.iter_mut().zip(&worker.cells).for_each(|(sum, cell)| *sum += cell);
     }
-    setup.company.comm.all_reduce(&mut sum)?;
-    let [weight, label, square] = [0, 1, 2].map(|k: usize| scales[k].value(&sum[2 * k..]));
-    Ok(Totals { weight_max, weight, label, square })
+    setup.company.comm.all_reduce_vec(&mut sum)?;
+    let totals = |cells: &[i64]| {
+        let [weight, label, square] = [0, 1, 2].map(|k: usize| scales[k].value(&cells[1 + 2 * k..]));
+        Totals { rows: cells[0].cast_unsigned(), weight, label, square }
+    };
+    let section = |total: usize| &sum[total * CELLS..(total + 1) * CELLS];
+    let of_fold = |fold: usize| {
+        let mut others = [0i64; CELLS];
+        for other in (0..folds).filter(|other| *other != fold) {
+            others.iter_mut().zip(section(1 + other)).for_each(|(cell, own)| *cell += own);
+        }
+        Fold { inside: totals(section(1 + fold)), outside: totals(&others) }
+    };
+    Ok(Known { weight_max, all: totals(section(0)), folds: (0..folds).map(of_fold).collect() })
 }
 
-fn from_statistics(setup: &Setup<'_>) -> Totals {
-    let Some(label) = &setup.statistics.label else { return Totals::default() };
+fn from_statistics(setup: &Setup<'_>) -> Known {
+    let Some(label) = &setup.statistics.label else { return Known::default() };
     let rows = label.rows as f64;
-    match &setup.target.classes {
+    let all = match &setup.target.classes {
         Some(classes) => {
             let weights = [0, 1].map(|class: usize| classes.rows[class] as f64 * classes.weight[class]);
-            let weight_max = setup.target.largest_class_weight();
-            Totals { weight_max, weight: weights[0] + weights[1], label: weights[1], square: weights[1] }
+            Totals { rows: label.rows, weight: weights[0] + weights[1], label: weights[1], square: weights[1] }
         }
         None => {
             let square = label.m2 + rows * label.mean * label.mean;
-            Totals { weight_max: 1.0, weight: rows, label: rows * label.mean, square }
+            Totals { rows: label.rows, weight: rows, label: rows * label.mean, square }
         }
-    }
+    };
+    Known { weight_max: setup.weight_max, all, folds: Vec::new() }
 }
 
 #[derive(Clone, Debug, Default)]
 struct Worker {
     label: Vec<f64>,
     weight: Vec<f64>,
+    fold: Vec<u16>,
     weight_max: f64,
-    cells: [i64; 6],
+    cells: Vec<i64>,
 }
 
 impl Worker {
@@ -110,5 +161,26 @@ impl Worker {
         target::read(kernels, grain.label.as_ref(), 0..grain.rows, &mut self.label);
         target::read(kernels, grain.weight.as_ref(), 0..grain.rows, &mut self.weight);
         setup.target.apply(&mut self.label, Some(&mut self.weight));
+    }
+
+    /// Adds the rows of a grain to the totals of all and of their folds.
+    fn add(&mut self, scales: &[Scale; 3]) -> Result<()> {
+        let mut totals = vec![(0, [0.0; 3]); self.cells.len() / CELLS];
+        for (row, (w, y)) in self.weight.iter().zip(&self.label).enumerate() {
+            let of_fold = self.fold.get(row).map(|fold| 1 + usize::from(*fold));
+            for total in [Some(0), of_fold].into_iter().flatten() {
+                let (rows, sums) = &mut totals[total];
+                *rows += 1;
+                sums.iter_mut().zip([*w, w * y, w * y * y]).for_each(|(sum, more)| *sum += more);
+            }
+        }
+        for ((rows, sums), cells) in totals.into_iter().zip(self.cells.chunks_exact_mut(CELLS)) {
+            let (count, limbs) = cells.split_at_mut(1);
+            count[0] += rows;
+            for ((scale, sum), cells) in scales.iter().zip(sums).zip(limbs.chunks_exact_mut(2)) {
+                scale.add(sum, cells)?;
+            }
+        }
+        Ok(())
     }
 }

@@ -41,7 +41,10 @@ impl TrainWatch for PassWatch<'_> {
         if !self.head_shown.swap(true, Ordering::Relaxed) {
             self.watcher.people("  pass  collected     objective        |gradient|     rows/s         GB/s");
         }
-        self.watcher.line(&line(report, self.path), &json!({ "event": "pass", "pass": report }));
+        // Of many models the first is told; the run's file of passes has them all.
+        let models = report.points.len().max(1);
+        let short = PassReport { points: Vec::new(), ..report.clone() };
+        self.watcher.line(&line(report, self.path), &json!({ "event": "pass", "models": models, "pass": short }));
     }
 
     fn rows(&self, rows: u64) {
@@ -55,13 +58,17 @@ impl TrainWatch for PassWatch<'_> {
 fn line(pass: &PassReport, path: bool) -> String {
     let s = pass.seconds.max(1e-9);
     let share = if pass.share < 1.0 { format!(" ({} of the rows)", number::share(pass.share)) } else { String::new() };
-    let which = if path { format!("  configuration {}", pass.configuration + 1) } else { String::new() };
+    let which = match pass.points.len() {
+        0 if path => format!("  configuration {}", pass.first.configuration + 1),
+        0 => String::new(),
+        models => format!("  {models} models"),
+    };
     format!(
         "  {:>4}  {:<12}  {:<15}  {:<11}  {:>14}  {:>5.2}{share}{which}",
         pass.pass,
-        pass.collected,
-        format!("{:.10}", pass.objective),
-        format!("{:.3e}", pass.gradient_norm),
+        pass.first.collected,
+        format!("{:.10}", pass.first.objective),
+        format!("{:.3e}", pass.first.gradient_norm),
         number::rows_per_s(pass.rows as f64 / s),
         pass.bytes as f64 / s / 1e9,
     )

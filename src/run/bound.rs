@@ -150,9 +150,10 @@ mod tests {
         let json = serde_json::json!({
             "models": [{ "strengths": { "l1": 0.0, "l2": 0.0 }, "weights": [], "intercept": 0.0, "coefficients": [],
                 "real_intercept": 0.0, "objective": 0.0, "loss": 0.0, "gradient_norm": 0.0, "passes": 1, "converged": true,
-                "reason": "", "history": [{ "configuration": 0, "pass": 1, "share": 1.0, "collected": "gradient",
-                    "objective": 0.0, "gradient_norm": 0.0, "rows": 1, "bytes": bytes, "seconds": 1.0,
-                    "read_bytes": read_bytes, "multiply_adds": multiply_adds }] }],
+                "reason": "", "solver": "lbfgs" }],
+            "history": [{ "configuration": 0, "pass": 1, "share": 1.0, "collected": "gradient", "objective": 0.0,
+                "gradient_norm": 0.0, "rows": 1, "bytes": bytes, "seconds": 1.0, "read_bytes": read_bytes,
+                "multiply_adds": multiply_adds }],
             "names": [], "classes": null, "solver": "lbfgs", "tier": "portable", "warnings": [], "rows": 1, "passes": 1,
             "rows_read": 1, "bytes_read": bytes, "seconds": 1.0, "opening_seconds": 0.0, "checkpointing_seconds": 0.0,
             "arithmetic": "f32", "way": { "asked": "auto", "resident": "mmap", "streamed": null, "why": "",

@@ -6,6 +6,7 @@ use gristmill_io::durable;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
+use crate::plan::Strengths;
 
 /// Name of the resolved configuration.
 pub const CONFIG_FILE: &str = "config.toml";
@@ -18,27 +19,39 @@ pub const SUMMARY_TEXT_FILE: &str = "summary.txt";
 /// Name of an evaluation that was asked to be kept.
 pub const EVALUATION_FILE: &str = "evaluation.json";
 
+/// Name of a model's folder among those of a path.
+pub fn of_model(Strengths { l1, l2 }: Strengths) -> String {
+    format!("l1-{l1}-l2-{l2}")
+}
+
 /// Write `value` as JSON.
 ///
 /// # Errors
 /// When the file cannot be written.
 pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
-    let mut text = serde_json::to_string_pretty(value).map_err(|error| not_json(path, &error))?;
-    text.push('\n');
-    Ok(durable::write_bytes(path, text.as_bytes())?)
+    Ok(durable::write_bytes(path, json(path, value)?.as_bytes())?)
 }
 
-/// Write values as JSON, one a line.
+/// `value` as the text of a JSON file.
 ///
 /// # Errors
-/// When the file cannot be written.
-pub fn write_json_lines<T: Serialize>(path: &Path, values: impl IntoIterator<Item = T>) -> Result<()> {
+/// When JSON cannot hold it.
+pub fn json(path: &Path, value: &impl Serialize) -> Result<String> {
+    let text = serde_json::to_string_pretty(value).map_err(|error| not_json(path, &error))?;
+    Ok(text + "\n")
+}
+
+/// Values as the text of a file with one JSON document a line.
+///
+/// # Errors
+/// When JSON cannot hold them.
+pub fn json_lines<T: Serialize>(path: &Path, values: impl IntoIterator<Item = T>) -> Result<String> {
     let mut text = String::new();
     for value in values {
         text.push_str(&serde_json::to_string(&value).map_err(|error| not_json(path, &error))?);
         text.push('\n');
     }
-    Ok(durable::write_bytes(path, text.as_bytes())?)
+    Ok(text)
 }
 
 fn not_json(path: &Path, error: &serde_json::Error) -> Error {

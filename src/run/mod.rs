@@ -16,6 +16,7 @@
 pub mod bound;
 pub mod checkpoint;
 pub mod folder;
+pub mod held_out;
 pub mod model;
 pub mod names;
 pub mod saver;

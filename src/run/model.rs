@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::weights::Weights;
 use crate::error::{Error, Result};
 use crate::metrics::Task;
-use crate::models::{self, ModelName, Settings};
+use crate::models::ModelName;
 use crate::plan::Strengths;
 
 /// The version of the model format that this build writes.
@@ -35,10 +35,7 @@ pub struct Metadata {
     pub created_by: String,
     /// The model, by name.
     pub model: ModelName,
-    /// What it was told beside its name.
-    #[serde(default)]
-    pub settings: Settings,
-    /// What a margin means; see [`link`].
+    /// What a margin means: `identity` (the value) or `logit` (log-odds of the second class).
     pub link: String,
     /// The classes that stand for 0 and 1, for classifiers.
     pub classes: Option<[String; 2]>,
@@ -102,12 +99,7 @@ pub struct Model {
 impl Metadata {
     /// What the model predicts.
     pub fn task(&self) -> Task {
-        self.built().task()
-    }
-
-    /// The model with its settings.
-    pub fn built(&self) -> Box<dyn models::Model> {
-        self.model.model().with(&self.settings)
+        if self.model.model().is_classifier() { Task::Binary } else { Task::Regression }
     }
 
     /// The label's column.
@@ -121,19 +113,8 @@ impl Metadata {
     }
 }
 
-/// What a margin means: `identity` (the value), `logit` (log-odds of the second class), `log` (logarithm of the mean) or
-/// `sign` (the second class where it is positive).
-pub fn link(task: Task) -> &'static str {
-    match task {
-        Task::Regression => "identity",
-        Task::Deviance(_) => "log",
-        Task::Binary => "logit",
-        Task::Margin => "sign",
-    }
-}
-
 impl Model {
-    /// Write the model into `folder`, with the dictionaries of its columns copied from `dataset`. `metadata.weights` is
+    /// Write the model into `folder`, part of a staging folder, with the dictionaries of its columns copied from `dataset`. `metadata.weights` is
     /// filled in here.
     ///
     /// # Errors
@@ -141,18 +122,18 @@ impl Model {
     pub fn write(mut metadata: Metadata, weights: &Weights, folder: &Path, dataset: &Path) -> Result<()> {
         let path = folder.join(WEIGHTS_FILE);
         let bytes = weights.to_bytes().map_err(|message| Error::File { path: path.clone(), message })?;
-        durable::write_bytes(&path, &bytes)?;
+        durable::write_staged(&path, &bytes)?;
         metadata.weights =
             FileEntry { file: WEIGHTS_FILE.into(), bytes: bytes.len() as u64, xxh3: checksum::of_bytes(&bytes) };
         for entry in dictionaries(&metadata.columns) {
             let bytes = read_checked(dataset, entry)?;
-            durable::write_bytes(&folder.join(&entry.file), &bytes)?;
+            durable::write_staged(&folder.join(&entry.file), &bytes)?;
         }
         let path = folder.join(METADATA_FILE);
         let mut text = serde_json::to_string_pretty(&metadata)
             .map_err(|error| Error::File { path: path.clone(), message: error.to_string() })?;
         text.push('\n');
-        Ok(durable::write_bytes(&path, text.as_bytes())?)
+        Ok(durable::write_staged(&path, text.as_bytes())?)
     }
 
     /// The model in `folder`.

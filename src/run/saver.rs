@@ -90,7 +90,7 @@ impl<'a> Saver<'a> {
             {
                 self.asked.store(false, Ordering::Relaxed);
                 // The next attempt, should this one fail, comes after the interval as well.
-                (state.written_at, state.written_pass) = (Instant::now(), latest.passes);
+                (state.written_at, state.written_pass) = (Instant::now(), latest.passes());
                 let (number, owned) = (state.number + 1, state.number > 0);
                 drop(state);
                 let began = Instant::now();
@@ -127,7 +127,7 @@ impl<'a> Saver<'a> {
         let by_plan = match self.job.keeping.every {
             Every::Never => false,
             Every::Time(time) => state.written_at.elapsed() >= time,
-            Every::Passes(passes) => latest.passes >= state.written_pass.saturating_add(passes),
+            Every::Passes(passes) => latest.passes() >= state.written_pass.saturating_add(passes),
         };
         by_plan || self.asked.load(Ordering::Relaxed) || self.cancel.requested()
     }

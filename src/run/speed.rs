@@ -139,7 +139,7 @@ impl Time {
 
 /// All passes of a training.
 pub fn passes(trained: &Trained) -> impl Iterator<Item = &PassReport> {
-    trained.models.iter().flat_map(|model| &model.history)
+    trained.history.iter()
 }
 
 impl Measured {
@@ -246,7 +246,7 @@ mod tests {
         assert!(sure.iter().all(|&part| part > 0.0), "{time:?}");
         assert!((time.wall() / trained.seconds - 1.0).abs() < 1e-6, "{time:?} {}", trained.seconds);
         // One stored number a row, and the label is none: a gradient multiplies it twice.
-        let mut gradients = passes(&trained).filter(|pass| pass.collected == "gradient" && pass.share == 1.0);
+        let mut gradients = passes(&trained).filter(|pass| pass.first.collected == "gradient" && pass.share == 1.0);
         assert!(gradients.all(|pass| pass.multiply_adds == 2_000.0), "{trained:?}");
     }
 }

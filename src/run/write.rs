@@ -9,13 +9,14 @@ use gristmill_io::manifest::{FileEntry, Kind, Role};
 use serde_json::{Value, json};
 
 use super::checkpoint::Keeping;
-use super::folder::{CONFIG_FILE, PASSES_FILE, SUMMARY_FILE, SUMMARY_TEXT_FILE, write_json, write_json_lines};
-use super::model::{FORMAT_VERSION, link};
+use super::folder::{self, CONFIG_FILE, PASSES_FILE, SUMMARY_FILE, SUMMARY_TEXT_FILE, json_lines, of_model};
+use super::held_out;
+use super::model::FORMAT_VERSION;
 use super::speed::Measured;
 use super::weights::Weights;
 use super::{Fit, Metadata, Model};
 use crate::error::Result;
-use crate::plan::{Strengths, TrainPlan};
+use crate::plan::TrainPlan;
 use crate::report::{Table, number};
 use crate::train::{Fitted, Trained};
 
@@ -45,49 +46,59 @@ pub struct Job<'a> {
 pub fn trained(trained: &Trained, measured: &Measured, job: &Job<'_>) -> Result<()> {
     let staging = Staging::create(job.output, job.force)?;
     let folder = staging.folder();
-    for fitted in &trained.models {
-        let own = folder.join(model_folder(trained, fitted));
-        std::fs::create_dir_all(&own).map_err(|e| gristmill_io::Error::io(&own, "cannot create the folder", e))?;
+    let label_mean = label_mean(job.dataset, trained.classes.is_some())?;
+    let write = |fitted: &Fitted, own: &Path| -> Result<()> {
+        std::fs::create_dir_all(own).map_err(|e| gristmill_io::Error::io(own, "cannot create the folder", e))?;
         let weights = Weights {
             weights: fitted.weights.clone(),
             intercept: fitted.intercept,
             coefficients: fitted.coefficients.clone(),
             real_intercept: fitted.real_intercept,
         };
-        Model::write(metadata(trained, fitted, job)?, &weights, &own, job.dataset.folder())?;
+        Model::write(metadata(trained, fitted, job, label_mean), &weights, own, job.dataset.folder())
+    };
+    for fitted in &trained.models {
+        write(fitted, &folder.join(model_folder(trained, fitted)))?;
     }
-    durable::write_bytes(&folder.join(CONFIG_FILE), job.config.as_bytes())?;
-    let passes = trained.models.iter().flat_map(|model| &model.history);
-    write_json_lines(&folder.join(PASSES_FILE), passes)?;
-    write_json(&folder.join(SUMMARY_FILE), &summary(trained, measured, job))?;
-    durable::write_bytes(&folder.join(SUMMARY_TEXT_FILE), (text(trained, measured, job) + "\n").as_bytes())?;
+    if let Some(best) = best(trained).filter(|_| trained.models.len() > 1) {
+        write(best, folder)?;
+    }
+    held_out::write_folds(job.dataset, &job.plan, folder)?;
+    let put = |name: &str, text: String| durable::write_staged(&folder.join(name), text.as_bytes());
+    put(CONFIG_FILE, job.config.clone())?;
+    put(PASSES_FILE, json_lines(&folder.join(PASSES_FILE), &trained.history)?)?;
+    put(SUMMARY_FILE, folder::json(&folder.join(SUMMARY_FILE), &summary(trained, measured, job))?)?;
+    put(SUMMARY_TEXT_FILE, text(trained, measured, job) + "\n")?;
     Ok(staging.commit()?)
 }
 
 /// Folder of a model inside the run: the run itself, unless there are several.
 fn model_folder(trained: &Trained, fitted: &Fitted) -> String {
-    let Strengths { l1, l2 } = fitted.strengths;
-    if trained.models.len() == 1 { String::new() } else { format!("l1-{l1}-l2-{l2}") }
+    if trained.models.len() == 1 { String::new() } else { of_model(fitted.strengths) }
 }
 
-fn metadata(trained: &Trained, fitted: &Fitted, job: &Job<'_>) -> Result<Metadata> {
+/// The model whose configuration did best on held-out rows.
+fn best(trained: &Trained) -> Option<&Fitted> {
+    trained.models.get(trained.validation.as_ref()?.best)
+}
+
+fn metadata(trained: &Trained, fitted: &Fitted, job: &Job<'_>, label_mean: f64) -> Metadata {
     let manifest = job.dataset.manifest();
     let plan = &job.plan;
-    Ok(Metadata {
+    Metadata {
         format: FORMAT_VERSION,
         created_by: concat!("gristmill ", env!("CARGO_PKG_VERSION")).into(),
         model: plan.model,
-        settings: plan.settings,
-        link: link(plan.model().task()).into(),
+        link: if plan.model.model().is_classifier() { "logit" } else { "identity" }.into(),
         classes: trained.classes.clone(),
-        label_mean: label_mean(job.dataset, trained.classes.is_some())?,
+        label_mean,
         columns: manifest.columns.clone(),
         parameters: fitted.weights.len(),
         fit: Fit {
             strengths: fitted.strengths,
             standardize: plan.standardize,
             intercept: plan.intercept,
-            solver: trained.solver.clone(),
+            solver: fitted.solver.clone(),
             tolerance: plan.tolerance,
             seed: plan.seed,
             objective: fitted.objective,
@@ -100,7 +111,7 @@ fn metadata(trained: &Trained, fitted: &Fitted, job: &Job<'_>) -> Result<Metadat
         },
         dataset_fingerprint: manifest.fingerprint.clone(),
         weights: FileEntry { file: String::new(), bytes: 0, xxh3: String::new() },
-    })
+    }
 }
 
 /// Mean of the training labels in the units of the source; of a classifier's: the share of the second class.
@@ -156,6 +167,8 @@ pub fn summary(trained: &Trained, measured: &Measured, job: &Job<'_>) -> Value {
         "share_of_memory_bandwidth": measured.share(),
         "warnings": trained.warnings,
         "models": models,
+        "best": best(trained).map(|fitted| model_folder(trained, fitted)),
+        "validation": trained.validation.as_ref().map(held_out::json),
     })
 }
 
@@ -193,6 +206,9 @@ pub fn text(trained: &Trained, measured: &Measured, job: &Job<'_>) -> String {
     let mut text = format!("{} model\n{}", job.plan.model, table(trained, measured, job).text(2));
     if trained.models.len() > 1 {
         text = format!("{text}\n\n{}", path_table(trained).text(2));
+    }
+    if let Some(validation) = &trained.validation {
+        text = format!("{text}\n\n{}", held_out::text(validation));
     }
     for warning in &trained.warnings {
         text = format!("{text}\n  note: {warning}");

@@ -10,12 +10,9 @@ use crate::plan::{ClassWeight, OneOrMany, TrainRequest};
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Model")]
 pub struct TrainingOptions {
-    /// What to learn: linear, logistic, huber or squared-hinge
+    /// What to learn: linear or logistic
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
-    /// Where the loss of model huber becomes straight, in units of the label [default: 1]
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
-    pub huber_delta: Option<f64>,
     /// Strength of the l1 penalty; several, separated by commas, make a path (one model each)
     #[arg(long, value_name = "X", value_delimiter = ',', allow_negative_numbers = true)]
     pub l1: Vec<f64>,
@@ -37,6 +34,9 @@ pub struct TrainingOptions {
     /// Most passes over the data [default: 1000]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub max_passes: Option<u32>,
+    /// Cross-validation: judge every configuration on so many folds, each held out in turn [default: 0, none]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub folds: Option<u32>,
     /// Weights of classes: none, balanced, or NAME=WEIGHT separated by commas
     #[arg(long, value_name = "WEIGHTS", value_delimiter = ',')]
     pub class_weight: Vec<String>,
@@ -59,7 +59,6 @@ impl TrainingOptions {
         machine.threads()?;
         Ok(TrainRequest {
             model: self.model.clone(),
-            huber_delta: self.huber_delta,
             l1: one_or_many(&self.l1),
             l2: one_or_many(&self.l2),
             standardize: self.standardize,
@@ -70,6 +69,7 @@ impl TrainingOptions {
             threads: machine.threads,
             memory: machine.memory,
             io: streaming.io,
+            folds: self.folds,
             seed,
             class_weight: class_weight(&self.class_weight)?,
             tier: None,

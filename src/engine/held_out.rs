@@ -1,0 +1,237 @@
+//! What a tile says of models on the rows that they never saw (see `judge`).
+
+use std::ops::Range;
+
+use gristmill_kernels::tile::Grain;
+use gristmill_kernels::{Kernels, Real};
+
+use super::exact;
+use super::folds::Folds;
+use super::group::{Blocks, Group};
+use super::reduce::HEAD;
+use super::setup::Setup;
+use super::space::Stored;
+use super::target;
+use crate::error::{Error, Result};
+use crate::metrics::{Figure, Rows, Task};
+
+/// Sums of a model before those of the metrics: loss, and weight.
+const OWN: usize = 2;
+
+/// A model and the fold that it is judged on.
+pub struct Judged {
+    /// The model.
+    pub at: Stored,
+    /// The fold.
+    pub fold: u16,
+}
+
+/// What a model's sums say.
+pub struct Verdict {
+    /// Mean loss, in the units of the objective.
+    pub loss: f64,
+    /// Figures of the metrics.
+    pub figures: Vec<Figure>,
+}
+
+/// A worker's buffers.
+#[derive(Default)]
+pub struct Worker<R> {
+    /// Its flat sum: the head, then for each model an exact sum for each of its sums.
+    pub cells: Vec<i64>,
+    z: Vec<R>,
+    margin: Vec<f64>,
+    tile: Tile,
+    /// Of a grain, model after model.
+    sums: Vec<f64>,
+}
+
+/// The rows of a tile, ordered by fold.
+#[derive(Default)]
+struct Tile {
+    /// The fold of each row, as they lie in the tile.
+    fold: Vec<u16>,
+    /// Their places in the tile, and where each fold begins.
+    order: Vec<usize>,
+    starts: Vec<usize>,
+    /// Stored labels, and what the loss takes.
+    label: Vec<f64>,
+    y: Vec<f64>,
+    /// Weights of rows, and with those of their classes.
+    weight: Vec<f64>,
+    class_weight: Vec<f64>,
+    /// One of these as it lies in the tile.
+    scratch: Vec<f64>,
+}
+
+/// What workers read while the pass runs.
+pub struct Judge<'a, R: Real> {
+    setup: &'a Setup<'a>,
+    folds: Folds,
+    judged: &'a [Judged],
+    kernels: Kernels<R>,
+    wide: Kernels<f64>,
+    groups: Vec<Group<R>>,
+    blocks: Blocks,
+    task: Task,
+    /// Near the labels' mean.
+    centre: f64,
+    /// Sums of a model.
+    sums: usize,
+}
+
+impl<'a, R: Real + Default> Judge<'a, R> {
+    /// For models; `centre` is near the mean of the labels in their own units.
+    pub fn new(setup: &'a Setup<'a>, folds: Folds, judged: &'a [Judged], centre: f64) -> Judge<'a, R> {
+        let blocks = Blocks::of(setup.stream.layout());
+        let points: Vec<&Stored> = judged.iter().map(|judged| &judged.at).collect();
+        let task = if setup.model.is_classifier() { Task::Binary } else { Task::Regression };
+        Judge {
+            groups: Group::all(&points, &blocks),
+            kernels: Kernels::new(setup.tier),
+            wide: Kernels::new(setup.tier),
+            sums: OWN + task.metrics().iter().map(|metric| metric.sums()).sum::<usize>(),
+            setup,
+            folds,
+            judged,
+            blocks,
+            task,
+            centre,
+        }
+    }
+
+    /// Buffers for a worker.
+    pub fn worker(&self) -> Worker<R> {
+        let sums = self.judged.len() * self.sums;
+        Worker {
+            cells: vec![0; HEAD + sums * exact::CELLS],
+            sums: vec![0.0; sums],
+            z: vec![R::default(); self.setup.tile_rows * Group::most(&self.groups)],
+            ..Worker::default()
+        }
+    }
+
+    /// Judges the rows of a grain.
+    ///
+    /// # Errors
+    /// [`Error::Sum`] when a sum is not a finite number.
+    pub fn grain(&self, worker: &mut Worker<R>, number: usize, grain: &Grain<'_>) -> Result<()> {
+        worker.sums.fill(0.0);
+        for start in (0..grain.rows).step_by(self.setup.tile_rows) {
+            let rows = start..grain.rows.min(start + self.setup.tile_rows);
+            worker.tile.read(&self.wide, self.setup, self.folds, (number, grain), &rows);
+            for group in &self.groups {
+                let z = &mut worker.z[..group.points.len() * rows.len()];
+                group.margins(&self.kernels, &self.blocks, grain, &rows, z);
+                for (place, model) in group.points.clone().enumerate() {
+                    let z = &worker.z[place * rows.len()..(place + 1) * rows.len()];
+                    let fold = worker.tile.rows(self.judged[model].fold);
+                    worker.margin.clear();
+                    worker.margin.extend(worker.tile.order[fold.clone()].iter().map(|&row| z[row].to_f64()));
+                    let sums = &mut worker.sums[model * self.sums..(model + 1) * self.sums];
+                    self.add(&mut worker.margin, &worker.tile, fold, sums);
+                }
+            }
+        }
+        for (sum, cells) in worker.sums.iter().zip(worker.cells[HEAD..].chunks_exact_mut(exact::CELLS)) {
+            exact::add(*sum, cells)?;
+        }
+        Ok(())
+    }
+
+    /// Adds a model's margins on the rows of its fold to its sums.
+    fn add(&self, margin: &mut [f64], tile: &Tile, fold: Range<usize>, sums: &mut [f64]) {
+        let (offset, scale) = self.setup.target.units;
+        let (own, mut rest) = sums.split_at_mut(OWN);
+        let (y, class_weight) = (&tile.y[fold.clone()], &tile.class_weight[fold.clone()]);
+        // The metrics come first: the loss leaves residuals where margins were.
+        let regression = self.task == Task::Regression;
+        let real = |values: &[f64]| values.iter().map(|value| offset + scale * value).collect::<Vec<f64>>();
+        let in_units = regression.then(|| (real(margin), real(&tile.label[fold.clone()])));
+        let (prediction, label) =
+            in_units.as_ref().map_or((&*margin, y), |(z, label)| (z.as_slice(), label.as_slice()));
+        let weight = self.setup.weighted.then_some(&tile.weight[fold]);
+        let rows = Rows { prediction, label, weight, centre: self.centre };
+        for metric in self.task.metrics() {
+            let (part, others) = rest.split_at_mut(metric.sums());
+            metric.add(&rows, part);
+            rest = others;
+        }
+        let found = self.wide.loss(self.setup.model.loss(), margin, y, Some(class_weight), None);
+        own[0] += found.loss;
+        own[1] += found.weight;
+    }
+
+    /// What the sums of all ranks say.
+    ///
+    /// # Errors
+    /// [`Error::Training`] when the rows of a fold weigh nothing.
+    pub fn verdicts(&self, sum: &[i64]) -> Result<Vec<Verdict>> {
+        let values: Vec<f64> = sum[HEAD..].chunks_exact(exact::CELLS).map(exact::value).collect();
+        let models = self.judged.iter().zip(values.chunks_exact(self.sums));
+        models.map(|(judged, sums)| self.verdict(judged, sums)).collect()
+    }
+
+    fn verdict(&self, judged: &Judged, sums: &[f64]) -> Result<Verdict> {
+        let (own, mut rest) = sums.split_at(OWN);
+        if own[1] <= 0.0 {
+            return Err(Error::training(format!(
+                "the rows of fold {} weigh nothing: no model can be judged on them. Use fewer --folds",
+                judged.fold
+            )));
+        }
+        let mut figures = Vec::new();
+        for metric in self.task.metrics() {
+            let (part, others) = rest.split_at(metric.sums());
+            figures.extend(metric.figures(part));
+            rest = others;
+        }
+        Ok(Verdict { loss: own[0] / own[1] * self.setup.target.loss_unit(), figures })
+    }
+}
+
+impl Tile {
+    fn read<'g>(
+        &mut self,
+        kernels: &Kernels<f64>,
+        setup: &Setup<'_>,
+        folds: Folds,
+        (number, grain): (usize, &Grain<'g>),
+        rows: &Range<usize>,
+    ) {
+        let n = rows.len();
+        self.fold.resize(n, 0);
+        folds.read(setup.first_row(number) + rows.start as u64, &mut self.fold);
+        self.sort(folds.count() as usize);
+        self.scratch.resize(n, 0.0);
+        for (values, out) in [(grain.label, &mut self.label), (grain.weight, &mut self.weight)] {
+            target::read(kernels, values.as_ref(), rows.clone(), &mut self.scratch);
+            out.clear();
+            out.extend(self.order.iter().map(|&row| self.scratch[row]));
+        }
+        self.y.clone_from(&self.label);
+        self.class_weight.clone_from(&self.weight);
+        setup.target.apply(&mut self.y, Some(&mut self.class_weight));
+    }
+
+    /// Orders the rows by fold, those of a fold as they lie.
+    fn sort(&mut self, folds: usize) {
+        self.starts.clear();
+        self.starts.resize(folds + 1, 0);
+        self.fold.iter().for_each(|&fold| self.starts[usize::from(fold) + 1] += 1);
+        for fold in 0..folds {
+            self.starts[fold + 1] += self.starts[fold];
+        }
+        self.order.resize(self.fold.len(), 0);
+        let mut next = self.starts.clone();
+        for (row, &fold) in self.fold.iter().enumerate() {
+            self.order[next[usize::from(fold)]] = row;
+            next[usize::from(fold)] += 1;
+        }
+    }
+
+    /// Where the rows of a fold lie.
+    fn rows(&self, fold: u16) -> Range<usize> {
+        self.starts[usize::from(fold)]..self.starts[usize::from(fold) + 1]
+    }
+}

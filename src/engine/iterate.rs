@@ -1,0 +1,136 @@
+//! The loop of the solvers: ask all that are on their way, make the pass, let each absorb what was found at its point, until
+//! all are done.
+//!
+//! Each solver sees only its own point, and what a pass finds there is the same to the bit whatever other points it has: so a
+//! model does not depend on what is trained beside it. As many are on their way at once as fit into memory.
+
+use std::time::Instant;
+
+use gristmill_kernels::Real;
+
+use super::derive;
+use super::drive::{Next, Training, lane};
+use super::pass::{Found, Point, Want};
+use super::tasks::{self, Stand, Task};
+use crate::error::{Error, Result};
+use crate::optim::dense::norm;
+use crate::optim::machine::Machine;
+use crate::optim::schedule::Schedule;
+use crate::optim::second_order::Problem;
+use crate::optim::{Collect, Evaluation, Penalty, Solver, Status};
+use crate::train::PointReport;
+
+/// Multiply-adds of the solvers beyond which they go on several threads.
+const SERIAL_MAX: usize = 1 << 20;
+
+impl<R: Real + Default> Training<'_, R> {
+    /// Pass after pass, until every model is done.
+    ///
+    /// # Errors
+    /// When a pass fails.
+    pub(super) fn iterate(&mut self) -> Result<Next> {
+        loop {
+            self.admit()?;
+            let Some(sample) = tasks::next_sample(&self.tasks) else { return Ok(Next::GoOn) };
+            self.stand();
+            let asked: Vec<usize> =
+                (0..self.tasks.len()).filter(|&number| self.tasks[number].sample() == Some(sample)).collect();
+            let points: Vec<Point> = asked.iter().filter_map(|&number| self.point(&self.tasks[number])).collect();
+            let Some((found, reduced)) = self.pass(&points, sample)? else { return Ok(Next::Stop) };
+            let solving = Instant::now();
+            let reports = self.absorb(&asked, found)?;
+            lane(self.setup).span("solve", solving, None);
+            if sample.is_all() {
+                asked.iter().for_each(|&number| self.tasks[number].passes += 1);
+            }
+            let multiply_adds = points.iter().map(|point| point.want.multiply_adds(self.setup)).sum();
+            self.tell(reports, multiply_adds, sample, &reduced);
+            if self.stops(&reduced) {
+                return Ok(Next::Stop);
+            }
+        }
+    }
+
+    /// Sends models on their way while there is room for them.
+    fn admit(&mut self) -> Result<()> {
+        let mut running = self.tasks.iter().filter(|task| task.sample().is_some()).count();
+        for number in 0..self.tasks.len() {
+            let task = &self.tasks[number];
+            if running < self.setup.together && matches!(task.stand, Stand::Waiting) {
+                self.tasks[number].stand = Stand::Running(Box::new(self.machine(task)?));
+                running += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn machine(&self, task: &Task) -> Result<Machine> {
+        let (solver, totals) = (self.solver(task.strengths), self.known.of(task.left_out));
+        let problem = Problem {
+            penalty: self.penalty(task.strengths),
+            intercept: self.plan.intercept,
+            metric: self.setup.space.metric(),
+            limits: self.limits(task.left_out),
+        };
+        let schedule = Schedule::new(totals.rows, self.setup.space.mean.len());
+        let start = self.from.clone().unwrap_or_else(|| {
+            // At the best intercept and no slope.
+            let mut point = vec![0.0; self.setup.space.coordinates()];
+            if self.plan.intercept
+                && let Some(last) = point.last_mut()
+            {
+                *last = self.setup.model.margin(totals.label / totals.weight);
+            }
+            point
+        });
+        Machine::new(solver, problem, start, schedule)
+            .ok_or_else(|| Error::usage(format!("solver '{}' makes no steps", solver.name())))
+    }
+
+    fn point(&self, task: &Task) -> Option<Point> {
+        let Stand::Running(machine) = &task.stand else { return None };
+        let request = machine.request();
+        let want = if request.collect == Collect::Hessian { Want::Hessian } else { Want::Gradient };
+        Some(Point {
+            at: self.setup.space.to_stored(request.point, self.rounding(task)),
+            want,
+            left_out: task.left_out,
+        })
+    }
+
+    /// Every solver that asked takes in what was found at its point.
+    fn absorb(&mut self, asked: &[usize], found: Vec<Found>) -> Result<Vec<PointReport>> {
+        let (setup, n) = (self.setup, self.setup.space.coordinates());
+        let penalties: Vec<Penalty> = asked.iter().map(|&number| self.penalty(self.tasks[number].strengths)).collect();
+        let tasks = self.tasks.iter_mut().enumerate().filter(|(number, _)| asked.binary_search(number).is_ok());
+        let matrices = found.iter().filter(|found| found.matrix.is_some()).count();
+        let threads = if matrices * n * n * n + found.len() * n < SERIAL_MAX { 1 } else { setup.threads };
+        let items: Vec<_> = tasks.map(|(_, task)| task).zip(found).zip(penalties).collect();
+        let absorbed = tasks::side_by_side(threads, items, |((task, found), penalty)| {
+            let Stand::Running(machine) = &mut task.stand else { return Ok(None) };
+            let evaluation = derive::evaluation(&setup.space, &found)?;
+            let request = machine.request();
+            let collected = if request.collect == Collect::Hessian { "hessian" } else { "gradient" };
+            let (objective, gradient_norm) = told(&evaluation, request.point, &penalty);
+            let report = PointReport {
+                configuration: task.configuration,
+                left_out: task.left_out,
+                collected: collected.into(),
+                objective: objective * setup.target.loss_unit(),
+                gradient_norm: gradient_norm * setup.target.units.1.abs(),
+            };
+            if let Status::Done(outcome) = machine.absorb(evaluation) {
+                task.stand = Stand::Done(outcome);
+            }
+            Ok(Some(report))
+        });
+        absorbed.into_iter().filter_map(Result::transpose).collect()
+    }
+}
+
+/// Objective and norm of the smallest subgradient at a point.
+pub(super) fn told(found: &Evaluation, point: &[f64], penalty: &Penalty) -> (f64, f64) {
+    let mut smooth = found.gradient.clone();
+    penalty.add_smooth(point, &mut smooth);
+    (found.loss + penalty.value(point), norm(&penalty.subgradient(point, &smooth)))
+}

@@ -1,0 +1,84 @@
+//! The last pass of a cross-validation: every model that was trained without a fold is judged on that fold's rows.
+//!
+//! Margins of all models are computed in the arithmetic type of the run, and each row counts for those models alone that never
+//! saw it. Losses and the sums of metrics are added in `f64` over a grain, then exactly over grains (see `exact`), so that
+//! figures do not depend on threads or ranks either.
+
+use std::time::Instant;
+
+use gristmill_io::Error as IoError;
+use gristmill_kernels::Real;
+
+use super::drive::Training;
+use super::folds::Folds;
+use super::held_out::{Judge, Judged, Verdict, Worker};
+use super::pass::scan;
+use super::reduce::reduce;
+use super::validation::{HeldOut, Validation};
+use crate::error::{Error, Result};
+use crate::metrics::Figure;
+use crate::optim::Sample;
+use crate::train::PointReport;
+
+impl<R: Real + Default> Training<'_, R> {
+    /// The validation, where folds were asked for; none when the training is to stop.
+    ///
+    /// # Errors
+    /// When the pass fails.
+    pub(super) fn judge(&mut self) -> Result<Option<Option<Validation>>> {
+        let Some(folds) = self.setup.folds else { return Ok(Some(None)) };
+        let left_out: Vec<usize> = (0..self.tasks.len()).filter(|&task| self.tasks[task].left_out.is_some()).collect();
+        let mut verdicts = Vec::with_capacity(left_out.len());
+        for tasks in left_out.chunks(self.setup.together) {
+            let judged = |&task: &usize| {
+                let task = &self.tasks[task];
+                let point = &task.outcome()?.point;
+                Some(Judged { at: self.setup.space.to_stored(point, self.rounding(task)), fold: task.left_out? })
+            };
+            let judged: Vec<Judged> = tasks.iter().filter_map(judged).collect();
+            self.stand();
+            match self.judge_pass(folds, &judged, tasks) {
+                Err(Error::Data(IoError::Interrupted)) => return Ok(None),
+                found => verdicts.extend(found?),
+            }
+        }
+        Ok(Some(Some(self.validation(folds, &left_out, verdicts))))
+    }
+
+    fn judge_pass(&mut self, folds: Folds, judged: &[Judged], tasks: &[usize]) -> Result<Vec<Verdict>> {
+        let totals = &self.known.all;
+        let centre = self.setup.target.units.0 + self.setup.target.units.1 * totals.label / totals.weight;
+        let judge = Judge::<R>::new(self.setup, folds, judged, centre);
+        let mut workers: Vec<Worker<R>> = (0..self.setup.threads).map(|_| judge.worker()).collect();
+        let began = Instant::now();
+        let scanned = scan(self.setup, &mut workers, 1, |worker, number, grain| judge.grain(worker, number, grain));
+        let sums = workers.iter_mut().map(|worker| &mut worker.cells);
+        let (reduced, sum) = reduce(self.setup, began, scanned, sums)?;
+        let verdicts = judge.verdicts(sum)?;
+        let report = |(verdict, &task): (&Verdict, &usize)| PointReport {
+            configuration: self.tasks[task].configuration,
+            left_out: self.tasks[task].left_out,
+            collected: "figures".into(),
+            objective: verdict.loss,
+            gradient_norm: 0.0,
+        };
+        let reports = verdicts.iter().zip(tasks).map(report).collect();
+        let multiply_adds = judged.len() as f64 * self.setup.multiply_adds().0;
+        self.tell(reports, multiply_adds, Sample::ALL, &reduced);
+        Ok(verdicts)
+    }
+
+    fn validation(&self, folds: Folds, left_out: &[usize], verdicts: Vec<Verdict>) -> Validation {
+        let mut all = left_out.iter().zip(verdicts);
+        let configurations = self.plan.path().into_iter().map(|strengths| {
+            let own: Vec<(&usize, Verdict)> = all.by_ref().take(folds.count() as usize).collect();
+            let converged = |task: usize| self.tasks[task].outcome().is_some_and(|outcome| outcome.converged);
+            let unconverged = own.iter().filter(|(task, _)| !converged(**task)).count();
+            let losses = own.iter().map(|(_, verdict)| verdict.loss).collect();
+            let figures: Vec<Vec<Figure>> = own.into_iter().map(|(_, verdict)| verdict.figures).collect();
+            HeldOut::new(strengths, losses, &figures, unconverged)
+        });
+        let configurations = configurations.collect();
+        Validation::new(self.known.folds.iter().map(|fold| fold.inside.rows).collect(), configurations)
+    }
+}

@@ -1,0 +1,269 @@
+//! What a tile adds at every point of a pass (stages 4 and 5).
+//!
+//! ```text
+//! for each group     z_k = b_k; z_k += X_block w_k,block for every block
+//! of eight points    z_k -> residual_k (and h_k), G_k += X' h_k X, point after point
+//!                    g_k,block += X_block' residual_k for every block
+//! ```
+//! A value that was loaded serves the whole group; margins and residuals of a group stay in the first-level cache. The tile
+//! itself is in the second-level cache from the first group to the last.
+//!
+//! Cost a row of p numbers and a point: 2 p multiply-adds for a gradient, p^2 / 2 more for a matrix; bytes: each number once
+//! for all points.
+
+use std::ops::Range;
+
+use gristmill_kernels::ops::gram::{GramRows, GramScratch, GramSums};
+use gristmill_kernels::tile::Grain;
+use gristmill_kernels::{Kernels, LossSums, Real, Residuals};
+
+use super::group::{Blocks, Group};
+use super::pass::{Order, Want};
+use super::rows::{LeftOut, Rows};
+use super::setup::Setup;
+use super::sheet::Sheet;
+use super::space::Stored;
+use crate::error::{Error, Result};
+
+/// A worker's buffers.
+#[derive(Default)]
+pub struct Worker<R> {
+    /// Its flat sum.
+    pub cells: Vec<i64>,
+    rows: Rows<R>,
+    /// Margins, then residuals, of a group: point after point.
+    z: Vec<R>,
+    bend: Vec<R>,
+    wide_bend: Vec<f64>,
+    quantised: Vec<i64>,
+    /// Of each point.
+    loss: Vec<LossSums>,
+    /// Of each group: block after block, in a block point after point.
+    gradient: Vec<f64>,
+    /// Of each point that wants a matrix.
+    gram: Vec<f64>,
+    scratch: GramScratch<R>,
+    wide_scratch: GramScratch<f64>,
+}
+
+/// What workers read while a pass runs.
+pub struct Job<'a, R: Real> {
+    setup: &'a Setup<'a>,
+    order: &'a Order<'a>,
+    sheet: &'a Sheet,
+    kernels: Kernels<R>,
+    wide: Kernels<f64>,
+    groups: Vec<Group<R>>,
+    left_out: LeftOut,
+    blocks: Blocks,
+    /// Dense parameters: the first so many.
+    dense: usize,
+    /// Where the matrix of each point begins, and where the last ends.
+    gram_starts: Vec<usize>,
+    /// Rows of a tile.
+    tile_rows: usize,
+}
+
+impl<'a, R: Real + Default> Job<'a, R> {
+    /// For a pass; the kernels in the arithmetic type of the run and in `f64`.
+    pub fn new(
+        setup: &'a Setup<'a>,
+        order: &'a Order<'a>,
+        sheet: &'a Sheet,
+        (kernels, wide): (Kernels<R>, Kernels<f64>),
+        tile_rows: usize,
+    ) -> Job<'a, R> {
+        let blocks = Blocks::of(setup.stream.layout());
+        let points: Vec<&Stored> = order.points.iter().map(|point| &point.at).collect();
+        let mut gram_starts = vec![0];
+        gram_starts.extend(sheet.cells.iter().scan(0, |end, cells| {
+            *end += cells.dense_gram_len();
+            Some(*end)
+        }));
+        Job {
+            groups: Group::all(&points, &blocks),
+            left_out: LeftOut::new(order.points.iter().map(|point| point.left_out)),
+            dense: sheet.cells.first().map_or(0, |cells| cells.slopes.dense),
+            setup,
+            order,
+            sheet,
+            kernels,
+            wide,
+            blocks,
+            gram_starts,
+            tile_rows,
+        }
+    }
+
+    /// Makes a worker's buffers as large as this pass needs them, and its sum zero.
+    pub fn prepare(&self, worker: &mut Worker<R>) {
+        let (tile, points) = (self.tile_rows, self.order.points.len());
+        worker.rows.prepare(tile, &self.left_out);
+        worker.bend.resize(tile, R::default());
+        let margins = if self.order.is_gram() { 0 } else { tile };
+        worker.z.resize(margins * Group::most(&self.groups), R::default());
+        worker.quantised.resize(margins, 0);
+        worker.wide_bend.resize(if self.order.exact { tile } else { 0 }, 0.0);
+        worker.loss.resize(points, LossSums::default());
+        worker.gradient.resize(points * self.dense, 0.0);
+        worker.gram.resize(self.gram_starts[points], 0.0);
+        worker.cells.clear();
+        worker.cells.resize(self.sheet.count(), 0);
+    }
+
+    /// Adds one tile in `tiles_every` of a grain.
+    ///
+    /// # Errors
+    /// [`Error::Sum`] when a sum leaves its bound.
+    pub fn grain(&self, worker: &mut Worker<R>, number: usize, grain: &Grain<'_>, tiles_every: usize) -> Result<()> {
+        worker.loss.fill(LossSums::default());
+        worker.gradient.fill(0.0);
+        worker.gram.fill(0.0);
+        let first = number * self.setup.grain_rows.div_ceil(self.tile_rows);
+        for (tile, start) in (0..grain.rows).step_by(self.tile_rows).enumerate() {
+            if (first + tile).is_multiple_of(tiles_every) {
+                self.tile(worker, (number, grain), &(start..grain.rows.min(start + self.tile_rows)))?;
+            }
+        }
+        self.fold(worker)
+    }
+
+    /// Folds what dense columns added into the flat sum.
+    fn fold(&self, worker: &mut Worker<R>) -> Result<()> {
+        for group in &self.groups {
+            let gradient = &worker.gradient[group.points.start * self.dense..];
+            for (place, point) in group.points.clone().enumerate() {
+                let dense = self.blocks.iter().take_while(|block| block.end <= self.dense);
+                let own = dense.flat_map(|block| {
+                    let start = group.part(block).start + place * block.len();
+                    &gradient[start..start + block.len()]
+                });
+                let gram = &worker.gram[self.gram_starts[point]..self.gram_starts[point + 1]];
+                let section = &mut worker.cells[self.sheet.section(point)];
+                self.sheet.cells[point].fold(&worker.loss[point], own, gram, section)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn tile(&self, worker: &mut Worker<R>, grain: (usize, &Grain<'_>), rows: &Range<usize>) -> Result<()> {
+        if self.order.is_gram() {
+            return self.products(worker, grain, rows);
+        }
+        worker.rows.read(&self.kernels, self.setup, grain, rows, &self.left_out);
+        for group in &self.groups {
+            let z = &mut worker.z[..group.points.len() * rows.len()];
+            group.margins(&self.kernels, &self.blocks, grain.1, rows, z);
+            for (place, point) in group.points.clone().enumerate() {
+                self.loss(worker, grain.1, rows, (place, point))?;
+            }
+            self.gradient(worker, grain.1, rows, group);
+            for (place, point) in group.points.clone().enumerate() {
+                self.scatter(worker, grain.1, rows, (place, point))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Turns the margins of a point into residuals, and gathers its matrix where it wants one.
+    fn loss(
+        &self,
+        worker: &mut Worker<R>,
+        grain: &Grain<'_>,
+        rows: &Range<usize>,
+        (place, point): (usize, usize),
+    ) -> Result<()> {
+        let n = rows.len();
+        let hessian = self.order.points[point].want == Want::Hessian;
+        let weight = worker.rows.weight(self.setup, &self.left_out, point);
+        let bend = hessian.then_some(&mut worker.bend[..n]);
+        let z = &mut worker.z[place * n..(place + 1) * n];
+        worker.loss[point] += self.kernels.loss(self.setup.model.loss(), z, worker.rows.y(), weight, bend);
+        if hessian { self.matrix(worker, grain, rows, point, true) } else { Ok(()) }
+    }
+
+    fn gradient(&self, worker: &mut Worker<R>, grain: &Grain<'_>, rows: &Range<usize>, group: &Group<R>) {
+        let residuals = &worker.z[..group.points.len() * rows.len()];
+        let sums = &mut worker.gradient[group.points.start * self.dense..];
+        for (block, range) in grain.blocks.iter().zip(self.blocks.iter()).filter(|(block, _)| !block.is_scattered()) {
+            let sums = &mut sums[group.part(range)];
+            if group.points.len() == 1 {
+                self.kernels.gradient(block, rows.clone(), residuals, sums);
+            } else {
+                self.kernels.gradient_k(block, rows.clone(), residuals, sums);
+            }
+        }
+    }
+
+    /// Adds what the scattered blocks add to a point's gradient.
+    fn scatter(
+        &self,
+        worker: &mut Worker<R>,
+        grain: &Grain<'_>,
+        rows: &Range<usize>,
+        (place, point): (usize, usize),
+    ) -> Result<()> {
+        let (n, cells) = (rows.len(), &self.sheet.cells[point]);
+        let (scattered, _) = cells.scattered(&mut worker.cells[self.sheet.section(point)]);
+        let mut residuals = Residuals::new(&worker.z[place * n..(place + 1) * n], &mut worker.quantised[..n]);
+        let blocks = grain.blocks.iter().zip(self.blocks.iter()).zip(&cells.slopes.scattered);
+        for ((block, range), &scale) in blocks.filter(|((block, _), _)| block.is_scattered()) {
+            let sums = &mut scattered[range.start - self.dense..range.end - self.dense];
+            self.kernels
+                .scatter(block, rows.clone(), &mut residuals, scale, sums)
+                .map_err(|e| Error::Sum(e.to_string()))?;
+        }
+        Ok(())
+    }
+
+    /// A tile of a closed form: no margins, only products.
+    fn products(&self, worker: &mut Worker<R>, grain: (usize, &Grain<'_>), rows: &Range<usize>) -> Result<()> {
+        let n = rows.len();
+        if self.setup.has_weights() || !self.left_out.is_empty() {
+            worker.rows.read(&self.kernels, self.setup, grain, rows, &self.left_out);
+        }
+        for point in 0..self.order.points.len() {
+            let total = &mut worker.loss[point].weight;
+            let weight = worker.rows.weight(self.setup, &self.left_out, point);
+            match weight {
+                // One after the other, so that the sum does not depend on how the grain is cut.
+                Some(weight) => {
+                    weight.iter().for_each(|w| *total += w.to_f64());
+                    worker.bend[..n].copy_from_slice(weight);
+                }
+                None => *total += n as f64,
+            }
+            let weighs = weight.is_some();
+            self.matrix(worker, grain.1, rows, point, weighs)?;
+        }
+        Ok(())
+    }
+
+    /// Adds a tile's products to a point's matrix, each row with its `bend` where it has one.
+    fn matrix(
+        &self,
+        worker: &mut Worker<R>,
+        grain: &Grain<'_>,
+        rows: &Range<usize>,
+        point: usize,
+        bent: bool,
+    ) -> Result<()> {
+        let cells = &self.sheet.cells[point];
+        let Some(gram) = cells.gram() else { return Ok(()) };
+        let (_, scattered) = cells.scattered(&mut worker.cells[self.sheet.section(point)]);
+        let dense = &mut worker.gram[self.gram_starts[point]..self.gram_starts[point + 1]];
+        let sums = GramSums { dense, scattered };
+        let (n, rows) = (rows.len(), rows.clone());
+        let added = if self.order.exact {
+            for (wide, bend) in worker.wide_bend[..n].iter_mut().zip(&worker.bend[..n]) {
+                *wide = bend.to_f64();
+            }
+            let tile = GramRows { grain, rows, weight: bent.then_some(&worker.wide_bend[..n]) };
+            self.wide.gram(&gram.layout, &gram.scales, &tile, &mut worker.wide_scratch, sums)
+        } else {
+            let tile = GramRows { grain, rows, weight: bent.then_some(&worker.bend[..n]) };
+            self.kernels.gram(&gram.layout, &gram.scales, &tile, &mut worker.scratch, sums)
+        };
+        added.map_err(|e| Error::Sum(e.to_string()))
+    }
+}
