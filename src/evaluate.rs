@@ -16,7 +16,8 @@ use gristmill_kernels::{Kernels, Tier};
 use mpi_launch::Communicator;
 
 use crate::error::{Error, Result};
-use crate::metrics::{Evaluation, Rows, Scoreboard, Task};
+use crate::metrics::{Evaluation, Rows, Scoreboard};
+use crate::models;
 use crate::predict::encoder;
 use crate::predict::ordered::in_order;
 use crate::predict::score::Scorer;
@@ -194,6 +195,9 @@ impl Judge<'_> {
         let Buffers { margins, labels, weights } = buffers;
         margins.clear();
         self.scorer.score(grain, margins);
+        if !self.truth.model.is_classifier() {
+            margins.iter_mut().for_each(|margin| *margin = self.truth.model.mean(*margin));
+        }
         let stored = grain.label.ok_or_else(|| Error::usage("the rows have no label to compare with"))?;
         self.truth.labels(&stored, labels, at)?;
         if let (Some(stored), Some(Kind::Numeric { offset, scale, .. })) =
@@ -208,8 +212,8 @@ impl Judge<'_> {
 }
 
 /// What stored labels mean.
-#[derive(Debug)]
 pub struct Truth {
+    model: Box<dyn models::Model>,
     offset: f64,
     scale: f64,
     /// Classifiers: the stored value of class 0 and of class 1.
@@ -228,7 +232,7 @@ impl Truth {
         let unfit = |what: &str| Error::usage(format!("label column '{}' {what}", label.name));
         let (offset, scale) = match (&label.kind, about.task()) {
             (Kind::Numeric { offset, scale, .. }, _) => (*offset, *scale),
-            (Kind::Categorical { .. }, Task::Binary) => (0.0, 1.0),
+            (Kind::Categorical { .. }, task) if task.has_classes() => (0.0, 1.0),
             _ => return Err(unfit("holds no numbers, but the model predicts a number")),
         };
         let classes = match (&about.classes, &label.kind) {
@@ -245,7 +249,14 @@ impl Truth {
                 Some([parse(&names[0])?, parse(&names[1])?])
             }
         };
-        Ok(Truth { offset, scale, classes, names: about.classes.clone(), centre: about.label_mean })
+        Ok(Truth {
+            model: about.built(),
+            offset,
+            scale,
+            classes,
+            names: about.classes.clone(),
+            centre: about.label_mean,
+        })
     }
 
     /// Labels as numbers, or as 0 and 1.

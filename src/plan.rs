@@ -11,7 +11,7 @@ use gristmill_io::tiles::Io;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::models::{self, ModelName};
+use crate::models::{self, Model, ModelName, Settings};
 
 /// Default of `tolerance`: the estimated relative gap of the objective at which a solver stops.
 pub const TOLERANCE: f64 = 1e-7;
@@ -26,8 +26,10 @@ pub const FOLDS_MAX: u32 = 1_000;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct TrainRequest {
-    /// Name of the model (`linear`, `logistic`).
+    /// Name of the model: `linear`, `logistic` and so on.
     pub model: Option<String>,
+    /// Where the Huber loss becomes straight, in units of the label.
+    pub huber_delta: Option<f64>,
     /// Strengths of the l1 penalty; several make a path.
     pub l1: Option<OneOrMany>,
     /// Strengths of the l2 penalty; several make a path.
@@ -126,6 +128,9 @@ impl SolverName {
 pub struct TrainPlan {
     /// The model.
     pub model: ModelName,
+    /// Where the Huber loss becomes straight, in units of the label.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub huber_delta: Option<f64>,
     /// l1 strengths, finite and not negative, at least one.
     pub l1: Vec<f64>,
     /// l2 strengths, finite and not negative, at least one.
@@ -191,6 +196,16 @@ impl TrainPlan {
             .collect()
     }
 
+    /// The model with its settings.
+    pub fn model(&self) -> Box<dyn Model> {
+        self.model.model().with(&self.settings())
+    }
+
+    /// What the model was told beside its name.
+    pub fn settings(&self) -> Settings {
+        Settings { huber_delta: self.huber_delta }
+    }
+
     /// True when any configuration has an l1 penalty.
     fn any_l1(&self) -> bool {
         self.l1.iter().any(|&l1| l1 > 0.0)
@@ -203,6 +218,7 @@ impl TrainRequest {
     pub fn over(self, below: TrainRequest) -> TrainRequest {
         TrainRequest {
             model: self.model.or(below.model),
+            huber_delta: self.huber_delta.or(below.huber_delta),
             l1: self.l1.or(below.l1),
             l2: self.l2.or(below.l2),
             standardize: self.standardize.or(below.standardize),
@@ -231,6 +247,7 @@ impl TrainRequest {
         };
         let plan = TrainPlan {
             model,
+            huber_delta: own("huber-delta", "huber", model, self.huber_delta, positive)?,
             l1: strengths("l1", self.l1)?,
             l2: strengths("l2", self.l2)?,
             standardize: self.standardize.unwrap_or(true),
@@ -280,6 +297,27 @@ fn folds(given: u32) -> Result<u32> {
     Err(Error::usage(format!(
         "folds is {given}; from 2 to {FOLDS_MAX} folds are possible, or 0 for no cross-validation"
     )))
+}
+
+/// A setting that only model `of` has, in range.
+fn own(
+    key: &str,
+    of: &str,
+    model: ModelName,
+    given: Option<f64>,
+    allowed: impl Fn(f64) -> std::result::Result<(), String>,
+) -> Result<Option<f64>> {
+    let Some(value) = given else { return Ok(None) };
+    if model.to_string() != of {
+        return Err(Error::usage(format!(
+            "{key} is set, but the model is '{model}'. Leave it out, or use --model {of}"
+        )));
+    }
+    allowed(value).map(|()| Some(value)).map_err(|what| Error::usage(format!("{key} is {value}; {what}")))
+}
+
+fn positive(value: f64) -> std::result::Result<(), String> {
+    if value.is_finite() && value > 0.0 { Ok(()) } else { Err("it is a finite number, greater than 0".into()) }
 }
 
 fn within(key: &str, value: f64) -> Result<f64> {
@@ -371,6 +409,8 @@ mod tests {
         assert!(message(r#"{"model": "logistic", "solver": "lbfgs", "l1": 1}"#).contains("owlqn"));
         assert!(message(r#"{"model": "linear", "class-weight": "balanced"}"#).contains("class-weight"));
         assert!(message(r#"{"model": "logistic", "class-weight": {"yes": -2}}"#).contains("'yes'"));
+        assert!(message(r#"{"model": "linear", "huber-delta": 2}"#).contains("--model huber"));
+        assert!(message(r#"{"model": "huber", "huber-delta": 0}"#).contains("huber-delta is 0"));
         assert!(serde_json::from_str::<TrainRequest>(r#"{"l3": 1}"#).is_err());
     }
 

@@ -107,6 +107,7 @@ pub fn link(link: Link, z: f64) -> f64 {
     match link {
         Link::Identity => z,
         Link::Sigmoid => 1.0 / (1.0 + (-z).exp()),
+        Link::Exp => z.exp(),
     }
 }
 

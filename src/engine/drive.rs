@@ -21,6 +21,7 @@ use super::space::Stored;
 use super::tasks::{self, Stand, Task};
 use super::weights::{self, Known};
 use crate::error::{Error, Result};
+use crate::models::Moments;
 use crate::optim::{Limits, Outcome, Penalty, Sample};
 use crate::plan::{SolverName, Strengths, TrainPlan};
 use crate::ranks;
@@ -202,8 +203,11 @@ impl<'a, R: Real + Default> Training<'a, R> {
             tolerance: self.plan.tolerance,
             passes_max: self.plan.max_passes,
             noise: if size_of::<R>() == 4 { 1e-7 } else { 1e-14 },
-            null_loss: self.setup.model.null_loss(totals.label / totals.weight, totals.square / totals.weight),
-            open: self.setup.model.is_classifier(),
+            null_loss: self
+                .setup
+                .model
+                .null_loss(&Moments { mean: totals.label / totals.weight, square: totals.square / totals.weight }),
+            open: self.setup.model.is_open(),
         }
     }
 

@@ -85,7 +85,7 @@ impl<'a, R: Real + Default> Judge<'a, R> {
     pub fn new(setup: &'a Setup<'a>, folds: Folds, judged: &'a [Judged], centre: f64) -> Judge<'a, R> {
         let blocks = Blocks::of(setup.stream.layout());
         let points: Vec<&Stored> = judged.iter().map(|judged| &judged.at).collect();
-        let task = if setup.model.is_classifier() { Task::Binary } else { Task::Regression };
+        let task = setup.model.task();
         Judge {
             groups: Group::all(&points, &blocks),
             kernels: Kernels::new(setup.tier),

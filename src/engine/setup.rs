@@ -34,7 +34,7 @@ pub struct Setup<'a> {
     /// The grains of this rank.
     pub stream: TileStream<'a>,
     /// The model.
-    pub model: &'static dyn Model,
+    pub model: Box<dyn Model>,
     /// Who is around.
     pub company: &'a Company<'a>,
     /// Statistics of all training rows.
@@ -71,9 +71,11 @@ impl<'a> Setup<'a> {
     /// # Errors
     /// When data and plan do not fit, or the statistics cannot be read.
     pub fn new(dataset: &'a Dataset, plan: &TrainPlan, company: &'a Company<'a>) -> Result<Setup<'a>> {
-        let model = plan.model.model();
+        let model = plan.model();
         let statistics = dataset.statistics()?;
-        let target = Target::new(dataset, &statistics, model, &plan.class_weight)?;
+        let target = Target::new(dataset, &statistics, &*model, &plan.class_weight)?;
+        // Labels are read as they are stored.
+        let model = model.in_units(target.units.1.abs()).unwrap_or(model);
         let grains = dataset.grains(Split::Train).len();
         if grains > TERMS_MAX {
             return Err(Error::training(format!(

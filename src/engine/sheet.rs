@@ -15,6 +15,7 @@ use super::pass::{Found, Point, Want};
 use super::reduce::HEAD;
 use super::setup::Setup;
 use crate::error::Result;
+use crate::models::Reach;
 
 /// The plan of the flat sum.
 pub struct Sheet {
@@ -69,13 +70,9 @@ impl Sheet {
 }
 
 fn bounds(setup: &Setup<'_>, point: &Point) -> Bounds {
-    let (weight, label) = (setup.weight_max, setup.target.largest);
-    // Margins are rounded to the arithmetic type: one part in a thousand is far beyond that.
-    let margin = setup.space.margin_bound(&point.at) * 1.001;
-    let bend = if point.want == Want::Gram { 1.0 } else { setup.model.curvature_bound() };
-    Bounds {
-        loss: weight * setup.model.loss_bound(label, margin),
-        residual: weight * setup.model.residual_bound(label, margin),
-        bend: weight * bend,
-    }
+    let (low, high) = setup.space.margins(&point.at);
+    let row = setup.model.bounds(&Reach { label: setup.target.largest, low, high });
+    let bend = if point.want == Want::Gram { 1.0 } else { row.curvature };
+    let weight = setup.weight_max;
+    Bounds { loss: weight * row.loss, residual: weight * row.residual, bend: weight * bend }
 }

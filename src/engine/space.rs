@@ -34,6 +34,8 @@ pub struct Space {
     pub factor: Vec<f64>,
     /// Largest |s_j|.
     pub largest: Vec<f64>,
+    /// Least and largest s_j.
+    pub range: Vec<(f64, f64)>,
     /// o and e of each parameter.
     pub real: Vec<(f64, f64)>,
     /// True when there is an intercept: the last coordinate.
@@ -67,6 +69,7 @@ impl Space {
             inverse: vec![0.0; n],
             factor: vec![1.0; n],
             largest: vec![0.0; n],
+            range: statistics.min.iter().copied().zip(statistics.max.iter().copied()).collect(),
             real: real_units(columns, layout),
             intercept,
             base: 0.0,
@@ -145,10 +148,16 @@ impl Space {
         (coefficients, if self.intercept { stored.intercept - shift } else { 0.0 })
     }
 
-    /// Largest |z| that any row can have at a point in stored space.
-    pub fn margin_bound(&self, stored: &Stored) -> f64 {
-        let slopes: f64 = stored.weights.iter().zip(&self.largest).map(|(w, largest)| w.abs() * largest).sum();
-        slopes + stored.intercept.abs()
+    /// Least and largest z that any row can have at a point in stored space, and a little more on both sides for what rounding
+    /// to the arithmetic type does: one part in a thousand.
+    pub fn margins(&self, stored: &Stored) -> (f64, f64) {
+        let (mut low, mut high, mut most) = (stored.intercept, stored.intercept, stored.intercept.abs());
+        for (w, (least, greatest)) in stored.weights.iter().zip(&self.range) {
+            let ends = [w * least, w * greatest];
+            (low, high) = (low + ends[0].min(ends[1]), high + ends[0].max(ends[1]));
+            most += ends[0].abs().max(ends[1].abs());
+        }
+        (low - 0.001 * most, high + 0.001 * most)
     }
 }
 

@@ -69,7 +69,7 @@ fn bits(trained: &Trained) -> Vec<u64> {
     numbers.map(|x| x.to_bits()).collect()
 }
 
-const PLANS: [(&str, &str); 8] = [
+const PLANS: [(&str, &str); 12] = [
     ("real", r#"{"model": "linear", "l2": 0.1, "threads": 1}"#),
     ("real", r#"{"model": "linear", "l1": [0.1, 0.01], "l2": 0.01, "threads": 1}"#),
     ("real", r#"{"model": "linear", "l2": 0.1, "solver": "lbfgs", "standardize": false, "threads": 1}"#),
@@ -78,6 +78,10 @@ const PLANS: [(&str, &str); 8] = [
     ("binary", r#"{"model": "logistic", "l2": 0.01, "solver": "lbfgs", "threads": 1}"#),
     ("binary", r#"{"model": "logistic", "l1": 0.01, "threads": 1}"#),
     ("binary", r#"{"model": "logistic", "l1": 0.01, "solver": "owlqn", "threads": 1}"#),
+    ("real", r#"{"model": "huber", "huber-delta": 0.5, "l2": 0.01, "threads": 1}"#),
+    ("real", r#"{"model": "huber", "huber-delta": 0.5, "l1": 0.01, "solver": "owlqn", "threads": 1}"#),
+    ("binary", r#"{"model": "squared-hinge", "l2": 0.01, "class-weight": "balanced", "threads": 1}"#),
+    ("binary", r#"{"model": "squared-hinge", "l1": 0.01, "threads": 1}"#),
 ];
 
 #[test]
@@ -112,8 +116,12 @@ fn the_bits_do_not_depend_on_threads_tiers_or_ranks() {
 #[test]
 fn solvers_agree_on_every_kind_of_column() {
     let folder = tempfile::tempdir().expect("a folder");
-    let solvers =
-        [("real", "linear", ["cholesky", "newton", "lbfgs"]), ("binary", "logistic", ["newton", "lbfgs", "owlqn"])];
+    let solvers = [
+        ("real", "linear", ["cholesky", "newton", "lbfgs"]),
+        ("real", "huber", ["newton", "lbfgs", "owlqn"]),
+        ("binary", "logistic", ["newton", "lbfgs", "owlqn"]),
+        ("binary", "squared-hinge", ["newton", "lbfgs", "owlqn"]),
+    ];
     for (label, model, solvers) in solvers {
         let dataset = mixed(&folder.path().join(label), label);
         for (standardize, intercept) in [(true, true), (false, true), (true, false), (false, false)] {

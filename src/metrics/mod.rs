@@ -11,15 +11,19 @@
 //! | [`rmse`] | `rmse` | regression |
 //! | [`mae`] | `mae` | regression |
 //! | [`r2`] | `r2` | regression |
-//! | [`log_loss`] | `log_loss` | binary |
-//! | [`confusion`] | `accuracy`, `precision`, `recall`, `f1` | binary |
-//! | [`ranking`] | `auc`, `average_precision` | binary |
-//! | [`calibration`] | the calibration table | binary |
+//! | [`deviance`] | `deviance`, `d2` | positive means |
+//! | [`log_loss`] | `log_loss` | probabilities |
+//! | [`hinge`] | `hinge_loss`, `squared_hinge_loss` | classes by margin |
+//! | [`confusion`] | `accuracy`, `precision`, `recall`, `f1` | both |
+//! | [`ranking`] | `auc`, `average_precision` | both |
+//! | [`calibration`] | the calibration table | probabilities |
 //!
-//! A new metric is a file here and a line in [`REGRESSION`] or [`BINARY`].
+//! A new metric is a file here and a line in [`Task::metrics`].
 
 pub mod calibration;
 pub mod confusion;
+pub mod deviance;
+pub mod hinge;
 pub mod log_loss;
 pub mod mae;
 pub mod r2;
@@ -32,21 +36,25 @@ use serde::{Deserialize, Serialize};
 pub use scoreboard::{Evaluation, Scoreboard};
 
 /// What a model predicts, as far as metrics care.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Task {
     /// A number.
     Regression,
-    /// One of two classes.
+    /// A positive mean, judged by the deviance of this power.
+    Deviance(f64),
+    /// One of two classes, with its probability.
     Binary,
+    /// One of two classes, without.
+    Margin,
 }
 
 /// Rows to be judged; the slices have the same length.
 #[derive(Clone, Copy, Debug)]
 pub struct Rows<'a> {
-    /// Regression: the predicted value. Binary: the margin, that is, the log-odds of class 1.
+    /// The predicted value; of classes the margin, that is, the log-odds of class 1 where there are probabilities.
     pub prediction: &'a [f64],
-    /// Regression: the true value. Binary: 0 or 1.
+    /// The true value; of classes 0 or 1.
     pub label: &'a [f64],
     /// Sample weights; none: 1 each.
     pub weight: Option<&'a [f64]>,
@@ -74,19 +82,22 @@ pub trait Metric: Sync {
     fn figures(&self, sums: &[f64]) -> Vec<Figure>;
 }
 
-/// Metrics of regression models.
-pub const REGRESSION: &[&dyn Metric] = &[&rmse::Rmse, &mae::Mae, &r2::R2];
-
-/// Metrics of binary classifiers.
-pub const BINARY: &[&dyn Metric] = &[&log_loss::LogLoss, &confusion::Confusion];
-
 impl Task {
     /// The metrics of such models.
-    pub fn metrics(self) -> &'static [&'static dyn Metric] {
+    pub fn metrics(self) -> Vec<Box<dyn Metric>> {
         match self {
-            Task::Regression => REGRESSION,
-            Task::Binary => BINARY,
+            Task::Regression => vec![Box::new(rmse::Rmse), Box::new(mae::Mae), Box::new(r2::R2)],
+            Task::Deviance(power) => {
+                vec![Box::new(deviance::Deviance { power }), Box::new(rmse::Rmse), Box::new(mae::Mae), Box::new(r2::R2)]
+            }
+            Task::Binary => vec![Box::new(log_loss::LogLoss), Box::new(confusion::Confusion)],
+            Task::Margin => vec![Box::new(hinge::Hinge), Box::new(confusion::Confusion)],
         }
+    }
+
+    /// True when a class is predicted.
+    pub fn has_classes(self) -> bool {
+        matches!(self, Task::Binary | Task::Margin)
     }
 }
 

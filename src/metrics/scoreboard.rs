@@ -40,7 +40,7 @@ pub struct Evaluation {
     pub rows: u64,
     /// The figures, in the order of the registry.
     pub figures: Vec<Figure>,
-    /// The calibration table (binary models).
+    /// The calibration table (models with probabilities).
     pub calibration: Vec<calibration::Bin>,
 }
 
@@ -71,7 +71,7 @@ impl Partial {
 impl Scoreboard {
     /// No rows yet; the order of scores takes at most `memory_bytes`, and scratch files in `scratch` beyond.
     pub fn new(task: Task, memory_bytes: usize, scratch: &Path) -> Scoreboard {
-        let ranking = (task == Task::Binary).then(|| Mutex::new(Ranking::new(memory_bytes, scratch)));
+        let ranking = task.has_classes().then(|| Mutex::new(Ranking::new(memory_bytes, scratch)));
         Scoreboard { task, partials: Mutex::new(BTreeMap::new()), ranking }
     }
 
@@ -139,8 +139,10 @@ impl Scoreboard {
             let ranked = ranking.into_inner().unwrap_or_else(PoisonError::into_inner).finish()?;
             figures.push(Figure { name: "auc".into(), value: ranked.auc });
             figures.push(Figure { name: "average_precision".into(), value: ranked.average_precision });
-            figures.push(Figure { name: "calibration_error".into(), value: calibration::expected_error(rest) });
-            table = calibration::table(rest);
+            if self.task == Task::Binary {
+                figures.push(Figure { name: "calibration_error".into(), value: calibration::expected_error(rest) });
+                table = calibration::table(rest);
+            }
         }
         Ok(Evaluation { task: self.task, rows: total.rows, figures, calibration: table })
     }

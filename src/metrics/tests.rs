@@ -15,7 +15,7 @@ fn rows_of(task: Task) -> [Vec<f64>; 3] {
     let margin = |i: i64| ((i * 7919) % 1013 - 506) as f64 / 128.0;
     let value = |i: i64| 1e6 + ((i * 6007) % 3001) as f64 / 16.0;
     match task {
-        Task::Binary => [
+        Task::Binary | Task::Margin => [
             column(&margin),
             column(&|i| {
                 let chance = ((i * 104_729) % 2003) as f64 / 2003.0;
@@ -23,6 +23,11 @@ fn rows_of(task: Task) -> [Vec<f64>; 3] {
             }),
             weight,
         ],
+        Task::Deviance(power) => {
+            let least = f64::from(u8::from(power == 2.0));
+            let mean = |i: i64| 0.5 + ((i * 577) % 211) as f64 / 8.0;
+            [column(&mean), column(&|i| least + ((i * 7907) % 41) as f64), weight]
+        }
         Task::Regression => [column(&|i| value(i) + ((i * 577) % 211 - 105) as f64 / 8.0), column(&value), weight],
     }
 }
@@ -39,7 +44,7 @@ fn evaluate(task: Task, weighted: bool, step: usize) -> Evaluation {
             prediction: &prediction[range.clone()],
             label: &label[range.clone()],
             weight: weighted.then(|| &weight[range.clone()]),
-            centre: 1e6,
+            centre: if task == Task::Regression { 1e6 } else { 20.0 },
         };
         board.add(from as u64, &rows).expect("scratch file");
     }
@@ -55,7 +60,14 @@ fn close(found: Option<f64>, expected: &serde_json::Value, what: &str) {
 #[test]
 fn figures_are_those_of_scikit_learn() {
     let reference = reference();
-    for (task, key) in [(Task::Binary, "binary"), (Task::Regression, "regression")] {
+    for (task, key) in [
+        (Task::Binary, "binary"),
+        (Task::Margin, "margin"),
+        (Task::Regression, "regression"),
+        (Task::Deviance(1.0), "poisson"),
+        (Task::Deviance(1.5), "tweedie"),
+        (Task::Deviance(2.0), "gamma"),
+    ] {
         for (weighted, suffix) in [(false, ""), (true, "_weighted")] {
             let expected = reference[format!("{key}{suffix}")].as_object().expect("figures");
             for step in [97, 4_000] {

@@ -4,7 +4,8 @@
 //! square, so one pass that collects the Gram matrix of (columns, 1, target) answers every configuration of a path.
 //! Cost of that pass: p^2 / 2 multiply-adds a row, against 2 p for a gradient.
 
-use super::{Loss, Model, Shape};
+use super::{Bounds, Loss, Model, Moments, Reach, Settings, Shape};
+use crate::metrics::Task;
 use crate::plan::SolverName;
 
 /// The most parameters for which a Gram matrix is the default: 2,048^2 / 2 cells of 16 bytes are 34 MB a worker, and its
@@ -23,12 +24,16 @@ impl Model for Linear {
         "linear regression: squared loss; ridge, lasso and elastic net by --l1 and --l2"
     }
 
+    fn with(&self, _settings: &Settings) -> Box<dyn Model> {
+        Box::new(Linear)
+    }
+
     fn loss(&self) -> Loss {
         Loss::Squared
     }
 
-    fn is_classifier(&self) -> bool {
-        false
+    fn task(&self) -> Task {
+        Task::Regression
     }
 
     fn is_quadratic(&self) -> bool {
@@ -43,20 +48,13 @@ impl Model for Linear {
         mean
     }
 
-    fn null_loss(&self, mean: f64, mean_square: f64) -> f64 {
-        (mean_square - mean * mean).max(0.0) / 2.0
+    fn null_loss(&self, moments: &Moments) -> f64 {
+        (moments.square - moments.mean * moments.mean).max(0.0) / 2.0
     }
 
-    fn residual_bound(&self, label: f64, margin: f64) -> f64 {
-        label + margin
-    }
-
-    fn loss_bound(&self, label: f64, margin: f64) -> f64 {
-        (label + margin) * (label + margin) / 2.0
-    }
-
-    fn curvature_bound(&self) -> f64 {
-        1.0
+    fn bounds(&self, reach: &Reach) -> Bounds {
+        let residual = reach.label + reach.margin();
+        Bounds { loss: residual * residual / 2.0, residual, curvature: 1.0 }
     }
 
     fn solver(&self, shape: &Shape) -> SolverName {

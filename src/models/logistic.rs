@@ -5,13 +5,9 @@
 //! convex and smooth, so Newton's method (IRLS) ends in a handful of passes while p^2 / 2 multiply-adds a row are
 //! affordable; for wider problems a quasi-Newton method takes more passes of 2 p each.
 
-use super::{Loss, Model, Shape};
+use super::{Bounds, Loss, Model, Moments, Reach, Settings, Shape, smooth_solver};
+use crate::metrics::Task;
 use crate::plan::SolverName;
-
-/// The most parameters for which Newton's method is the default. A Hessian pass costs about p / 4 gradient passes and
-/// Newton needs about a tenth of the passes of L-BFGS, most of them on a sample of the rows; above this the p^3 / 3 of
-/// the factorisation and the p^2 cells of every worker no longer pay either.
-const HESSIAN_PARAMETERS_MAX: usize = 512;
 
 /// The model `logistic`.
 pub struct Logistic;
@@ -25,16 +21,20 @@ impl Model for Logistic {
         "logistic regression of two classes: log-loss; l1, l2 and elastic net penalties"
     }
 
+    fn with(&self, _settings: &Settings) -> Box<dyn Model> {
+        Box::new(Logistic)
+    }
+
     fn loss(&self) -> Loss {
         Loss::Logistic
     }
 
-    fn is_classifier(&self) -> bool {
-        true
+    fn task(&self) -> Task {
+        Task::Binary
     }
 
-    fn is_quadratic(&self) -> bool {
-        false
+    fn is_open(&self) -> bool {
+        true
     }
 
     fn mean(&self, margin: f64) -> f64 {
@@ -50,29 +50,16 @@ impl Model for Logistic {
         (mean / (1.0 - mean)).ln()
     }
 
-    fn null_loss(&self, mean: f64, _mean_square: f64) -> f64 {
+    fn null_loss(&self, moments: &Moments) -> f64 {
         let part = |share: f64| if share > 0.0 { -share * share.ln() } else { 0.0 };
-        part(mean) + part(1.0 - mean)
+        part(moments.mean) + part(1.0 - moments.mean)
     }
 
-    fn residual_bound(&self, _label: f64, _margin: f64) -> f64 {
-        1.0
-    }
-
-    fn loss_bound(&self, _label: f64, margin: f64) -> f64 {
-        margin + std::f64::consts::LN_2
-    }
-
-    fn curvature_bound(&self) -> f64 {
-        0.25
+    fn bounds(&self, reach: &Reach) -> Bounds {
+        Bounds { loss: reach.margin() + std::f64::consts::LN_2, residual: 1.0, curvature: 0.25 }
     }
 
     fn solver(&self, shape: &Shape) -> SolverName {
-        match (shape.parameters <= HESSIAN_PARAMETERS_MAX, shape.any_l1) {
-            (true, false) => SolverName::Newton,
-            (true, true) => SolverName::ProximalNewton,
-            (false, false) => SolverName::Lbfgs,
-            (false, true) => SolverName::Owlqn,
-        }
+        smooth_solver(shape)
     }
 }

@@ -8,6 +8,7 @@ use super::schedule::{Sample, Schedule};
 use super::second_order::Problem;
 use super::*;
 use crate::models::Loss;
+use gristmill_kernels::reference;
 
 /// Rows with a column of ones at the end.
 pub struct Data {
@@ -56,17 +57,11 @@ impl Data {
         let mut count = 0.0;
         for (row, &y) in self.rows.iter().zip(&self.labels).step_by(request.sample.every as usize) {
             let z = dot(row, request.point);
-            let (loss, residual, bend) = match self.loss {
-                Loss::Squared => ((z - y) * (z - y) / 2.0, z - y, 1.0),
-                Loss::Logistic => {
-                    let q = 1.0 / (1.0 + (-z).exp());
-                    (z.max(0.0) + (-z.abs()).exp().ln_1p() - y * z, q - y, q * (1.0 - q))
-                }
-            };
+            let gristmill_kernels::losses::Terms { loss, residual, curvature } = reference::terms(self.loss, z, y);
             found.loss += loss;
             axpy(residual, row, &mut found.gradient);
             for i in 0..n {
-                axpy(bend * row[i], row, hessian.row_mut(i));
+                axpy(curvature * row[i], row, hessian.row_mut(i));
             }
             count += 1.0;
         }

@@ -49,9 +49,12 @@ pub struct Settings<'a> {
 /// The columns that a prediction adds.
 pub fn added(model: &Model) -> Vec<Field> {
     match model.metadata.task() {
-        Task::Regression => vec![Field::new("prediction", DataType::Float64, false)],
+        Task::Regression | Task::Deviance(_) => vec![Field::new("prediction", DataType::Float64, false)],
         Task::Binary => {
             vec![Field::new("prediction", DataType::Utf8, false), Field::new("probability", DataType::Float64, false)]
+        }
+        Task::Margin => {
+            vec![Field::new("prediction", DataType::Utf8, false), Field::new("decision", DataType::Float64, false)]
         }
     }
 }
@@ -345,9 +348,14 @@ fn answer(
         Some([no, yes]) => {
             let class = |margin: &f64| if *margin > 0.0 { yes.as_str() } else { no.as_str() };
             columns.push(Arc::new(StringArray::from_iter_values(margins.iter().map(class))));
-            columns.push(Arc::new(Float64Array::from_iter_values(margins.into_iter().map(sigmoid))));
+            let of_probability = model.metadata.task() == Task::Binary;
+            let numbers = margins.into_iter().map(|margin| if of_probability { sigmoid(margin) } else { margin });
+            columns.push(Arc::new(Float64Array::from_iter_values(numbers)));
         }
-        None => columns.push(Arc::new(Float64Array::from(margins))),
+        None => {
+            let built = model.metadata.built();
+            columns.push(Arc::new(Float64Array::from_iter_values(margins.iter().map(|margin| built.mean(*margin)))));
+        }
     }
     RecordBatch::try_new(schema.clone(), columns)
 }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::weights::Weights;
 use crate::error::{Error, Result};
 use crate::metrics::Task;
-use crate::models::ModelName;
+use crate::models::{self, ModelName, Settings};
 use crate::plan::Strengths;
 
 /// The version of the model format that this build writes.
@@ -35,7 +35,10 @@ pub struct Metadata {
     pub created_by: String,
     /// The model, by name.
     pub model: ModelName,
-    /// What a margin means: `identity` (the value) or `logit` (log-odds of the second class).
+    /// What it was told beside its name.
+    #[serde(default)]
+    pub settings: Settings,
+    /// What a margin means; see [`link`].
     pub link: String,
     /// The classes that stand for 0 and 1, for classifiers.
     pub classes: Option<[String; 2]>,
@@ -99,7 +102,12 @@ pub struct Model {
 impl Metadata {
     /// What the model predicts.
     pub fn task(&self) -> Task {
-        if self.model.model().is_classifier() { Task::Binary } else { Task::Regression }
+        self.built().task()
+    }
+
+    /// The model with its settings.
+    pub fn built(&self) -> Box<dyn models::Model> {
+        self.model.model().with(&self.settings)
     }
 
     /// The label's column.
@@ -110,6 +118,17 @@ impl Metadata {
     /// Where the parameters of the features lie.
     pub fn layout(&self) -> Layout {
         Layout::of(&self.columns, |_| true)
+    }
+}
+
+/// What a margin means: `identity` (the value), `logit` (log-odds of the second class), `log` (logarithm of the mean) or
+/// `sign` (the second class where it is positive).
+pub fn link(task: Task) -> &'static str {
+    match task {
+        Task::Regression => "identity",
+        Task::Deviance(_) => "log",
+        Task::Binary => "logit",
+        Task::Margin => "sign",
     }
 }
 

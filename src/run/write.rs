@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::checkpoint::Keeping;
 use super::folder::{self, CONFIG_FILE, PASSES_FILE, SUMMARY_FILE, SUMMARY_TEXT_FILE, json_lines, of_model};
 use super::held_out;
-use super::model::FORMAT_VERSION;
+use super::model::{FORMAT_VERSION, link};
 use super::speed::Measured;
 use super::weights::Weights;
 use super::{Fit, Metadata, Model};
@@ -89,7 +89,8 @@ fn metadata(trained: &Trained, fitted: &Fitted, job: &Job<'_>, label_mean: f64) 
         format: FORMAT_VERSION,
         created_by: concat!("gristmill ", env!("CARGO_PKG_VERSION")).into(),
         model: plan.model,
-        link: if plan.model.model().is_classifier() { "logit" } else { "identity" }.into(),
+        settings: plan.settings(),
+        link: link(plan.model().task()).into(),
         classes: trained.classes.clone(),
         label_mean,
         columns: manifest.columns.clone(),

@@ -52,8 +52,38 @@ def regression(w):
     }
 
 
+# Counts from 0 to 40 and means that miss them; for the gamma deviance one more, so that none is 0.
+count = ((i * 7907) % 41).astype(float)
+mean = 0.5 + ((i * 577) % 211) / 8.0
+
+
+def deviance(power, w):
+    y = count + (power == 2)
+    return {
+        "deviance": m.mean_tweedie_deviance(y, mean, sample_weight=w, power=power),
+        "d2": m.d2_tweedie_score(y, mean, sample_weight=w, power=power),
+        "rmse": m.root_mean_squared_error(y, mean, sample_weight=w),
+        "mae": m.mean_absolute_error(y, mean, sample_weight=w),
+        "r2": m.r2_score(y, mean, sample_weight=w),
+    }
+
+
+def classes_by_margin(w):
+    missing = np.maximum(0.0, 1.0 - np.where(label == 1, margin, -margin))
+    rest = binary(w)
+    return {
+        "hinge_loss": m.hinge_loss(label, margin, sample_weight=w),
+        "squared_hinge_loss": np.average(missing**2, weights=w),
+        **{key: rest[key] for key in ["accuracy", "precision", "recall", "f1", "auc", "average_precision"]},
+    }
+
+
 print(json.dumps({
     "made_with": f"scikit-learn {sklearn.__version__}, numpy {np.__version__}",
     "binary": binary(None), "binary_weighted": binary(weight),
     "regression": regression(None), "regression_weighted": regression(weight),
+    "margin": classes_by_margin(None), "margin_weighted": classes_by_margin(weight),
+    "poisson": deviance(1, None), "poisson_weighted": deviance(1, weight),
+    "tweedie": deviance(1.5, None), "tweedie_weighted": deviance(1.5, weight),
+    "gamma": deviance(2, None), "gamma_weighted": deviance(2, weight),
 }, indent=1, default=float))

@@ -130,6 +130,26 @@ impl<T: Isa, R: Real, const N: usize> Group<T, R, N> {
         yes
     }
 
+    /// See [`Lanes::widen`].
+    #[inline(always)]
+    pub fn widen(self, tier: T) -> Group<T, f64, N> {
+        let mut wide = Group::<T, f64, N>::zero(tier);
+        for k in 0..N {
+            wide.0[k] = self.0[k].widen();
+        }
+        wide
+    }
+
+    /// See [`Lanes::narrow`].
+    #[inline(always)]
+    pub fn narrow(tier: T, wide: Group<T, f64, N>) -> Self {
+        let mut group = Self::zero(tier);
+        for k in 0..N {
+            group.0[k] = R::Lanes::<T>::narrow(wide.0[k]);
+        }
+        group
+    }
+
     /// See [`Lanes::shift_into_exponent`].
     #[inline(always)]
     pub fn shift_into_exponent(mut self) -> Self {

@@ -3,21 +3,41 @@
 //! Registry: a loss is one file here, a variant of [`Loss`] and a line in [`Loss::ALL`], [`Loss::name`] and
 //! [`Loss::visit`]; kernels, reference and battery follow from it.
 
+mod gamma;
+mod huber;
 mod logistic;
+mod poisson;
 mod squared;
+mod squared_hinge;
+mod tweedie;
 
+pub use gamma::Gamma;
+pub use huber::Huber;
 pub use logistic::Logistic;
+pub use poisson::Poisson;
 pub use squared::Squared;
+pub use squared_hinge::SquaredHinge;
+pub use tweedie::Tweedie;
 
 use crate::isa::{Group, Isa, Real};
 
 /// The losses that models are trained with, as a function of margin `z` and target `y`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Loss {
     /// `(z - y)^2 / 2`.
     Squared,
     /// `log(1 + e^z) - y z` for `y` in [0, 1].
     Logistic,
+    /// Half the Poisson deviance of the mean `e^z`.
+    Poisson,
+    /// Half the gamma deviance of the mean `e^z`.
+    Gamma,
+    /// Half the Tweedie deviance of the mean `e^z`, of a power between 1 and 2.
+    Tweedie(f64),
+    /// A parabola up to this distance from the target, straight lines beyond.
+    Huber(f64),
+    /// `max(0, 1 - s z)^2` with the class `s` = -1 or 1 for `y` = 0 or 1.
+    SquaredHinge,
 }
 
 /// How a margin becomes a prediction.
@@ -27,6 +47,13 @@ pub enum Link {
     Identity,
     /// `1 / (1 + e^-z)`, a probability.
     Sigmoid,
+    /// `e^z`, a mean that is positive.
+    Exp,
+}
+
+impl Link {
+    /// All links.
+    pub const ALL: [Link; 3] = [Link::Identity, Link::Sigmoid, Link::Exp];
 }
 
 /// Loss and derivatives with respect to the margin.
@@ -36,12 +63,16 @@ pub struct Terms<V> {
     pub loss: V,
     /// Its first derivative.
     pub residual: V,
-    /// Its second derivative.
+    /// Its second derivative; for a loss with kinks, the positive number that Newton's method takes for it.
     pub curvature: V,
 }
 
 /// The arithmetic of a loss.
 pub trait LossFunction: Copy {
+    /// True when it is computed in `f64` whatever the arithmetic type of the run; residual and curvature are then rounded to
+    /// that.
+    const WIDE: bool = false;
+
     /// Loss and derivatives, lane by lane; must be `#[inline(always)]`.
     fn terms<T: Isa, R: Real, const N: usize>(
         self,
@@ -62,14 +93,27 @@ pub trait LossVisitor {
 }
 
 impl Loss {
-    /// All losses.
-    pub const ALL: [Loss; 2] = [Loss::Squared, Loss::Logistic];
+    /// All losses, those with a parameter at one value of it.
+    pub const ALL: [Loss; 7] = [
+        Loss::Squared,
+        Loss::Logistic,
+        Loss::Poisson,
+        Loss::Gamma,
+        Loss::Tweedie(1.5),
+        Loss::Huber(0.75),
+        Loss::SquaredHinge,
+    ];
 
-    /// The name used in configurations and tables.
+    /// The name used in tables.
     pub const fn name(self) -> &'static str {
         match self {
             Loss::Squared => "squared",
             Loss::Logistic => "logistic",
+            Loss::Poisson => "poisson",
+            Loss::Gamma => "gamma",
+            Loss::Tweedie(_) => "tweedie",
+            Loss::Huber(_) => "huber",
+            Loss::SquaredHinge => "squared-hinge",
         }
     }
 
@@ -79,14 +123,21 @@ impl Loss {
         match self {
             Loss::Squared => visitor.visit(Squared),
             Loss::Logistic => visitor.visit(Logistic),
+            Loss::Poisson => visitor.visit(Poisson),
+            Loss::Gamma => visitor.visit(Gamma),
+            Loss::Tweedie(power) => visitor.visit(Tweedie { power }),
+            Loss::Huber(delta) => visitor.visit(Huber { delta }),
+            Loss::SquaredHinge => visitor.visit(SquaredHinge),
         }
     }
 
-    /// The link that turns a margin trained with this loss into a prediction.
+    /// The link that turns a margin trained with this loss into a prediction; that of a loss for classes without
+    /// probabilities is the margin itself.
     pub const fn link(self) -> Link {
         match self {
-            Loss::Squared => Link::Identity,
+            Loss::Squared | Loss::Huber(_) | Loss::SquaredHinge => Link::Identity,
             Loss::Logistic => Link::Sigmoid,
+            Loss::Poisson | Loss::Gamma | Loss::Tweedie(_) => Link::Exp,
         }
     }
 }

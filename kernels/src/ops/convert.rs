@@ -39,18 +39,25 @@ impl<R: Real> Kernel for Predict<'_, R> {
 
     #[inline(always)]
     fn run<T: Isa>(self, tier: T) {
-        match self.link {
-            Link::Identity => {}
-            Link::Sigmoid => {
-                let (groups, rest) = self.z.as_chunks_mut::<{ 4 * LANES }>();
-                for z in groups {
-                    math::sigmoid(tier, Group::<T, R, 4>::load(tier, z)).store(z);
-                }
-                for z in rest.chunks_mut(LANES) {
-                    let lanes = Group::<T, R, 1>([R::load_tail::<T, R>(tier, z)]);
-                    store_tail::<T, R>(math::sigmoid(tier, lanes).0[0], z);
-                }
-            }
+        if self.link == Link::Identity {
+            return;
         }
+        let (groups, rest) = self.z.as_chunks_mut::<{ 4 * LANES }>();
+        for z in groups {
+            predict(tier, self.link, Group::<T, R, 4>::load(tier, z)).store(z);
+        }
+        for z in rest.chunks_mut(LANES) {
+            let lanes = Group::<T, R, 1>([R::load_tail::<T, R>(tier, z)]);
+            store_tail::<T, R>(predict(tier, self.link, lanes).0[0], z);
+        }
+    }
+}
+
+#[inline(always)]
+fn predict<T: Isa, R: Real, const N: usize>(tier: T, link: Link, z: Group<T, R, N>) -> Group<T, R, N> {
+    match link {
+        Link::Identity => z,
+        Link::Sigmoid => math::sigmoid(tier, z),
+        Link::Exp => math::exp(tier, z),
     }
 }

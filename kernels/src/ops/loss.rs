@@ -1,7 +1,7 @@
 //! Losses of a tile: margins become weighted residuals in place, and what the objective needs is summed.
 //!
-//! 64 rows at a time; lane `k` of each sum adds rows `k`, `k + 16`, `k + 32`, `k + 48` of them in the arithmetic type, then
-//! those of all turns in `f64`, and the lanes are folded in the fixed tree of [`Lanes::sum`]. Cost: about 40 operations per sixteen rows for the logistic loss.
+//! 64 rows at a time; lane `k` of each sum adds rows `k`, `k + 16`, `k + 32`, `k + 48` of them in the arithmetic type (that of
+//! the loss: see [`LossFunction::WIDE`]), then those of all turns in `f64`, and the lanes are folded in the fixed tree of [`Lanes::sum`]. Cost: about 40 operations per sixteen rows for the logistic loss.
 
 use crate::isa::{Group, Isa, Kernel, LANES, Lanes, Real};
 use crate::losses::LossFunction;
@@ -97,6 +97,9 @@ impl<T: Isa> Sums<T> {
 /// `N` vectors of rows.
 #[inline(always)]
 fn step<T: Isa, L: LossFunction, R: Real, const N: usize>(tier: T, rows: Losses<'_, L, R>, sums: &mut Sums<T>) {
+    if L::WIDE {
+        return step_wide::<T, L, R, N>(tier, rows, sums);
+    }
     let mut terms = rows.loss.terms(tier, Group::<T, R, N>::load(tier, rows.z), Group::load(tier, rows.y));
     if let Some(weight) = rows.weight {
         let weight = Group::load(tier, weight);
@@ -111,6 +114,27 @@ fn step<T: Isa, L: LossFunction, R: Real, const N: usize>(tier: T, rows: Losses<
     if let Some(curvature) = rows.curvature {
         sums.curvature = add(sums.curvature, terms.curvature);
         terms.curvature.store(curvature);
+    }
+}
+
+/// `N` vectors of rows of a loss that is computed in `f64`.
+#[inline(always)]
+fn step_wide<T: Isa, L: LossFunction, R: Real, const N: usize>(tier: T, rows: Losses<'_, L, R>, sums: &mut Sums<T>) {
+    let load = |values: &[R]| Group::<T, R, N>::load(tier, values).widen(tier);
+    let mut terms = rows.loss.terms(tier, load(rows.z), load(rows.y));
+    if let Some(weight) = rows.weight {
+        let weight = load(weight);
+        terms.loss = terms.loss * weight;
+        terms.residual = terms.residual * weight;
+        terms.curvature = terms.curvature * weight;
+        sums.weight = add(sums.weight, weight);
+    }
+    sums.loss = add(sums.loss, terms.loss);
+    sums.residual = add(sums.residual, terms.residual);
+    Group::<T, R, N>::narrow(tier, terms.residual).store(rows.z);
+    if let Some(curvature) = rows.curvature {
+        sums.curvature = add(sums.curvature, terms.curvature);
+        Group::<T, R, N>::narrow(tier, terms.curvature).store(curvature);
     }
 }
 

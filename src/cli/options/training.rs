@@ -10,9 +10,12 @@ use crate::plan::{ClassWeight, OneOrMany, TrainRequest};
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Model")]
 pub struct TrainingOptions {
-    /// What to learn: linear or logistic
+    /// What to learn: linear, logistic, huber or squared-hinge
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
+    /// Where the loss of model huber becomes straight, in units of the label [default: 1]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub huber_delta: Option<f64>,
     /// Strength of the l1 penalty; several, separated by commas, make a path (one model each)
     #[arg(long, value_name = "X", value_delimiter = ',', allow_negative_numbers = true)]
     pub l1: Vec<f64>,
@@ -59,6 +62,7 @@ impl TrainingOptions {
         machine.threads()?;
         Ok(TrainRequest {
             model: self.model.clone(),
+            huber_delta: self.huber_delta,
             l1: one_or_many(&self.l1),
             l2: one_or_many(&self.l2),
             standardize: self.standardize,

@@ -21,6 +21,7 @@ fn metadata() -> Metadata {
         format: FORMAT_VERSION,
         created_by: "gristmill test".into(),
         model: ModelName::find("logistic").expect("registered"),
+        settings: Settings::default(),
         link: "logit".into(),
         classes: Some(["no".into(), "yes".into()]),
         label_mean: 0.25,
@@ -79,7 +80,7 @@ fn damage_is_an_error_that_names_the_file() {
             std::fs::write(&path, &damaged).expect("writes");
             // A changed digit of the metadata may still make sense; what fails must say where.
             if let Err(error) = Model::read(folder.path()) {
-                assert!(error.to_string().contains("model"), "{error}");
+                assert!(error.to_string().contains(&*folder.path().to_string_lossy()), "{error}");
             } else {
                 assert_eq!(file, METADATA_FILE, "changed byte {at} of {file} went unseen");
             }
