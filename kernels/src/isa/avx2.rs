@@ -24,6 +24,7 @@ impl Isa for Avx2 {
 
     #[inline(always)]
     fn enter<K: Kernel>(self, kernel: K) -> K::Output {
+        #[inline(never)]
         #[target_feature(enable = "avx2,fma,f16c")]
         fn compiled<K: Kernel>(tier: Avx2, kernel: K) -> K::Output {
             kernel.run(tier)
@@ -182,6 +183,10 @@ impl Lanes<Avx2, f32> for F32 {
         // SAFETY: `self` proves the instructions.
         unsafe { sum_f32(_mm256_add_ps(self.0[0], self.0[1])) }
     }
+    #[inline(always)]
+    fn sums(four: [F32; 4]) -> [f32; 4] {
+        Register::sums(four.map(|lanes| R32(lanes.0[0]) + R32(lanes.0[1])))
+    }
 }
 
 impl Lanes<Avx2, f64> for F64 {
@@ -279,6 +284,11 @@ impl Lanes<Avx2, f64> for F64 {
             let (low, high) = (_mm256_add_pd(self.0[0], self.0[2]), _mm256_add_pd(self.0[1], self.0[3]));
             sum_f64(_mm256_add_pd(low, high))
         }
+    }
+    #[inline(always)]
+    fn sums(four: [F64; 4]) -> [f64; 4] {
+        let halves = |low: usize, lanes: F64| R64(lanes.0[low]) + R64(lanes.0[low + 2]);
+        Register::sums(four.map(|lanes| halves(0, lanes) + halves(1, lanes)))
     }
 }
 

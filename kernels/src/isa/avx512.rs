@@ -29,6 +29,7 @@ impl Isa for Avx512 {
 
     #[inline(always)]
     fn enter<K: Kernel>(self, kernel: K) -> K::Output {
+        #[inline(never)]
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
         fn compiled<K: Kernel>(tier: Avx512, kernel: K) -> K::Output {
             kernel.run(tier)
@@ -161,6 +162,10 @@ impl Lanes<Avx512, f32> for F32 {
             super::avx2::sum_f32(_mm256_add_ps(low, _mm512_extractf32x8_ps::<1>(self.0[0])))
         }
     }
+    #[inline(always)]
+    fn sums(four: [F32; 4]) -> [f32; 4] {
+        Register::sums(four.map(|lanes| R32(lanes.0[0])))
+    }
 }
 
 impl Lanes<Avx512, f64> for F64 {
@@ -271,6 +276,10 @@ impl Lanes<Avx512, f64> for F64 {
             let low = _mm512_castpd512_pd256(eight);
             super::avx2::sum_f64(_mm256_add_pd(low, _mm512_extractf64x4_pd::<1>(eight)))
         }
+    }
+    #[inline(always)]
+    fn sums(four: [F64; 4]) -> [f64; 4] {
+        Register::sums(four.map(|lanes| R64(lanes.0[0]) + R64(lanes.0[1])))
     }
 }
 

@@ -118,7 +118,8 @@ pub trait Isa: Copy + Send + Sync + 'static {
     /// The token, if this processor has the tier.
     fn detect() -> Option<Self>;
 
-    /// Runs `kernel`, compiled with the instructions of the tier.
+    /// Runs `kernel`, compiled with the instructions of the tier as a function of its own: a kernel enters others where
+    /// its inner loops want all registers to themselves.
     fn enter<K: Kernel>(self, kernel: K) -> K::Output;
 
     /// Asks for the cache line of `values[index]` to be brought into the first-level cache; `index` may be any.
@@ -204,6 +205,11 @@ pub trait Lanes<T: Isa, R: Real>:
     fn narrow(wide: T::F64) -> Self;
     /// The sum of the lanes: lane `i` with `i + 8`, then with `i + 4`, `i + 2`, `i + 1`.
     fn sum(self) -> R;
+    /// The sums of four vectors; the same bits as four times [`Lanes::sum`], in fewer instructions.
+    #[inline(always)]
+    fn sums(four: [Self; 4]) -> [R; 4] {
+        four.map(Self::sum)
+    }
 
     /// Zero in every lane.
     #[inline(always)]

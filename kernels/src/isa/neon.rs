@@ -20,6 +20,7 @@ impl Isa for Neon {
 
     #[inline(always)]
     fn enter<K: Kernel>(self, kernel: K) -> K::Output {
+        #[inline(never)]
         #[target_feature(enable = "neon")]
         fn compiled<K: Kernel>(tier: Neon, kernel: K) -> K::Output {
             kernel.run(tier)
