@@ -2,9 +2,9 @@
 //!
 //! Every way sums slices of growing length in turn, each a few times; what counts is the best time of a rank, and of
 //! those the slowest rank's. All ranks see the same numbers, so all decide alike. The trial ends before the next length
-//! once it has taken [`SECONDS_MAX`]; lengths that were not tried keep the default choice.
+//! once it has taken `SECONDS_MAX`; lengths that were not tried keep the default choice.
 //!
-//! Cost: some tens of milliseconds on one machine, [`SECONDS_MAX`] and one length more on a slow network.
+//! Cost: some tens of milliseconds on one machine, `SECONDS_MAX` and one length more on a slow network.
 
 use std::time::Instant;
 

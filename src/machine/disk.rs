@@ -78,7 +78,7 @@ pub fn measure(test: &DiskTest) -> io::Result<DiskBandwidth> {
 const SAMPLE_TIME: Duration = Duration::from_millis(300);
 
 /// Bytes a second of direct reads of these files, in order from the middle of them on, eight requests in flight, for at most
-/// [`SAMPLE_TIME`]; none where the file system has no direct I/O or the files cannot be read.
+/// `SAMPLE_TIME`; none where the file system has no direct I/O or the files cannot be read.
 pub fn read_rate(files: &[PathBuf]) -> Option<f64> {
     let mut requests = Vec::new();
     for (number, path) in files.iter().enumerate() {

@@ -2,7 +2,7 @@
 //! once serves them all.
 //!
 //! Weight vectors, margins, residuals and gradients stand one after the other (`w[v * columns + j]`, `z[v * rows + i]`).
-//! Each vector gets the bits that [`super::margins`] and [`super::gradient`] give it alone. [`SIDE`] vectors of rows, or
+//! Each vector gets the bits that [`super::margins`] and [`super::gradient`] give it alone. `SIDE` vectors of rows, or
 //! columns, meet with as many weight vectors as three quarters of the registers hold sums for: eight with 32 registers of
 //! sixteen lanes. Cost: 2 flops a value and vector, each value read once per such group, all groups but the first from
 //! the caches.
