@@ -46,6 +46,8 @@ pub mod validation;
 pub mod weights;
 
 #[cfg(test)]
+mod fold_reference_tests;
+#[cfg(test)]
 mod path_tests;
 #[cfg(test)]
 mod reference_tests;

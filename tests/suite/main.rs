@@ -10,6 +10,7 @@ mod generate;
 mod harness;
 mod interrupted;
 mod outputs;
+mod paths;
 mod pyarrow;
 mod quickstart;
 mod ranks;
