@@ -4,12 +4,13 @@
 //! that holds them exactly. Every kernel is written once, generic over an instruction-set tier and over the storage
 //! type, and computes the same bits on every tier that has fused multiply-add.
 //!
-//! Contents: [`dtype`] storage types, [`tile`] the shape of a row, [`tier`] which instructions, [`isa`] the vector
-//! vocabulary and its tiers, [`math`] exp and friends, [`losses`], [`ops`] the loops, [`table`] the door to them,
-//! [`reference`](mod@reference) the same in plain `f64`: start reading there.
+//! Contents: [`aligned`] buffers, [`dtype`] storage types, [`tile`] the shape of a row, [`tier`] which instructions,
+//! [`isa`] the vector vocabulary and its tiers, [`math`] exp and friends, [`losses`], [`ops`] the loops, [`table`] the
+//! door to them, [`reference`](mod@reference) the same in plain `f64`: start reading there.
 #![warn(missing_docs)]
 #![deny(unsafe_code)]
 
+pub mod aligned;
 pub mod dtype;
 pub mod fixed;
 pub mod isa;
@@ -22,6 +23,7 @@ pub mod table;
 pub mod tier;
 pub mod tile;
 
+pub use aligned::Aligned;
 pub use fixed::FixedScale;
 pub use isa::Real;
 pub use losses::{Link, Loss};

@@ -15,7 +15,7 @@ use std::ops::Range;
 
 use gristmill_kernels::ops::gram::{GramRows, GramScratch, GramSums};
 use gristmill_kernels::tile::Grain;
-use gristmill_kernels::{Kernels, LossSums, Real, Residuals};
+use gristmill_kernels::{Aligned, Kernels, LossSums, Real, Residuals};
 
 use super::group::{Blocks, Group};
 use super::pass::{Order, Want};
@@ -32,7 +32,7 @@ pub struct Worker<R> {
     pub cells: Vec<i64>,
     rows: Rows<R>,
     /// Margins, then residuals, of a group: point after point.
-    z: Vec<R>,
+    z: Aligned<R>,
     bend: Vec<R>,
     wide_bend: Vec<f64>,
     quantised: Vec<i64>,
@@ -101,7 +101,7 @@ impl<'a, R: Real + Default> Job<'a, R> {
         worker.rows.prepare(tile, &self.left_out);
         worker.bend.resize(tile, R::default());
         let margins = if self.order.is_gram() { 0 } else { tile };
-        worker.z.resize(margins * Group::most(&self.groups), R::default());
+        worker.z.resize(margins * Group::most(&self.groups));
         worker.quantised.resize(margins, 0);
         worker.wide_bend.resize(if self.order.exact { tile } else { 0 }, 0.0);
         worker.loss.resize(points, LossSums::default());
