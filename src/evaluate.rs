@@ -15,6 +15,7 @@ use gristmill_kernels::tile::{Grain, Values};
 use gristmill_kernels::{Kernels, Tier};
 use mpi_launch::Communicator;
 
+use crate::engine::domain;
 use crate::error::{Error, Result};
 use crate::metrics::{Evaluation, Rows, Scoreboard};
 use crate::models;
@@ -262,7 +263,19 @@ impl Truth {
     /// Labels as numbers, or as 0 and 1.
     fn labels(&self, stored: &Values<'_>, labels: &mut Vec<f64>, at: &dyn Fn(usize) -> String) -> Result<()> {
         numbers(stored, self.offset, self.scale, labels)?;
-        let (Some([no, yes]), Some(names)) = (self.classes, &self.names) else { return Ok(()) };
+        let (Some([no, yes]), Some(names)) = (self.classes, &self.names) else {
+            let task = self.model.task();
+            return match labels.iter().position(|label| !domain::allows(task, *label)) {
+                Some(row) => Err(Error::training(format!(
+                    "{}: the label is {}; model '{}' takes {}",
+                    at(row + 1),
+                    labels[row],
+                    self.model.name(),
+                    domain::words(task)
+                ))),
+                None => Ok(()),
+            };
+        };
         for (row, label) in labels.iter_mut().enumerate() {
             *label = match *label {
                 value if value == no => 0.0,

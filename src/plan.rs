@@ -30,6 +30,8 @@ pub struct TrainRequest {
     pub model: Option<String>,
     /// Where the Huber loss becomes straight, in units of the label.
     pub huber_delta: Option<f64>,
+    /// The power of the mean that the variance of a Tweedie distribution grows with.
+    pub tweedie_power: Option<f64>,
     /// Strengths of the l1 penalty; several make a path.
     pub l1: Option<OneOrMany>,
     /// Strengths of the l2 penalty; several make a path.
@@ -131,6 +133,9 @@ pub struct TrainPlan {
     /// Where the Huber loss becomes straight, in units of the label.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub huber_delta: Option<f64>,
+    /// The power of the mean that the variance of a Tweedie distribution grows with, 1 to 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tweedie_power: Option<f64>,
     /// l1 strengths, finite and not negative, at least one.
     pub l1: Vec<f64>,
     /// l2 strengths, finite and not negative, at least one.
@@ -203,7 +208,7 @@ impl TrainPlan {
 
     /// What the model was told beside its name.
     pub fn settings(&self) -> Settings {
-        Settings { huber_delta: self.huber_delta }
+        Settings { huber_delta: self.huber_delta, tweedie_power: self.tweedie_power }
     }
 
     /// True when any configuration has an l1 penalty.
@@ -219,6 +224,7 @@ impl TrainRequest {
         TrainRequest {
             model: self.model.or(below.model),
             huber_delta: self.huber_delta.or(below.huber_delta),
+            tweedie_power: self.tweedie_power.or(below.tweedie_power),
             l1: self.l1.or(below.l1),
             l2: self.l2.or(below.l2),
             standardize: self.standardize.or(below.standardize),
@@ -248,6 +254,7 @@ impl TrainRequest {
         let plan = TrainPlan {
             model,
             huber_delta: own("huber-delta", "huber", model, self.huber_delta, positive)?,
+            tweedie_power: own("tweedie-power", "tweedie", model, self.tweedie_power, power)?,
             l1: strengths("l1", self.l1)?,
             l2: strengths("l2", self.l2)?,
             standardize: self.standardize.unwrap_or(true),
@@ -318,6 +325,10 @@ fn own(
 
 fn positive(value: f64) -> std::result::Result<(), String> {
     if value.is_finite() && value > 0.0 { Ok(()) } else { Err("it is a finite number, greater than 0".into()) }
+}
+
+fn power(value: f64) -> std::result::Result<(), String> {
+    if (1.0..=2.0).contains(&value) { Ok(()) } else { Err("it is a number from 1 (Poisson) to 2 (gamma)".into()) }
 }
 
 fn within(key: &str, value: f64) -> Result<f64> {
@@ -411,6 +422,8 @@ mod tests {
         assert!(message(r#"{"model": "logistic", "class-weight": {"yes": -2}}"#).contains("'yes'"));
         assert!(message(r#"{"model": "linear", "huber-delta": 2}"#).contains("--model huber"));
         assert!(message(r#"{"model": "huber", "huber-delta": 0}"#).contains("huber-delta is 0"));
+        assert!(message(r#"{"model": "poisson", "tweedie-power": 1.5}"#).contains("--model tweedie"));
+        assert!(message(r#"{"model": "tweedie", "tweedie-power": 3}"#).contains("from 1 (Poisson) to 2 (gamma)"));
         assert!(serde_json::from_str::<TrainRequest>(r#"{"l3": 1}"#).is_err());
     }
 

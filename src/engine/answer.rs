@@ -55,6 +55,14 @@ fn check_totals(setup: &Setup<'_>, totals: &Totals, rows: &str, what_to_do: &str
             "the weights of {rows} sum to 0: there is nothing to learn from. {what_to_do}"
         )));
     }
+    let has_mean = totals.label > 0.0;
+    if setup.deviance().is_some() && !has_mean {
+        return Err(Error::training(format!(
+            "the labels of {rows} that weigh something are all 0, and model '{}' learns the logarithm of their mean. Check the \
+             label column, and the weights",
+            setup.model.name()
+        )));
+    }
     if setup.model.is_classifier() && !(totals.label > 0.0 && totals.label < totals.weight) {
         return Err(Error::training(format!(
             "all weight of {rows} lies on the rows of one class: there is nothing to tell apart. {what_to_do}"

@@ -2,7 +2,7 @@
 //! all points stand one after the other in the sum (see `sheet`).
 //!
 //! ```text
-//! [loss 2][residual 2][weight 2][dense gradient 2 each][dense Gram 2 each][scattered gradient 1 each][scattered Gram 1 each]
+//! [loss 2][residual 2][weight 2][beyond][dense gradient 2 each][dense Gram 2 each][scattered gradient 1 each][scattered Gram 1 each]
 //! ```
 //!
 //! What dense columns add is summed over a grain in `f64` and then folded into two limbs (see `sum`); what a level or a
@@ -118,7 +118,9 @@ pub struct Cells {
 const LOSS: usize = 0;
 const RESIDUAL: usize = 2;
 const WEIGHT: usize = 4;
-const HEAD: usize = 6;
+/// How often something was too large for its scale.
+const BEYOND: usize = 6;
+const HEAD: usize = 7;
 
 impl Cells {
     /// For a point between `bounds`, with a Gram matrix where there is one.
@@ -184,6 +186,16 @@ impl Cells {
             Some(plan) => plan.fold(gram, &mut section[HEAD + 2 * self.slopes.dense..]),
             None => Ok(()),
         }
+    }
+
+    /// Notes that something was too large for its scale: the section says nothing.
+    pub fn note_beyond(section: &mut [i64]) {
+        section[BEYOND] += 1;
+    }
+
+    /// True when something was too large for its scale.
+    pub fn is_beyond(&self, section: &[i64]) -> bool {
+        section[BEYOND] != 0
     }
 
     /// Sums of loss, residual and weight.

@@ -19,6 +19,12 @@ use crate::optim::dense::Matrix;
 /// # Errors
 /// [`Error::Training`] when the rows weigh nothing.
 pub fn evaluation(space: &Space, found: &Found) -> Result<Evaluation> {
+    if found.beyond {
+        // The largest number there is, and not infinity: it goes into checkpoints, which are JSON.
+        let n = space.coordinates();
+        let hessian = found.matrix.as_ref().map(|_| Matrix::zero(n));
+        return Ok(Evaluation { loss: f64::MAX, gradient: vec![0.0; n], hessian });
+    }
     let weight = total(found.loss.weight)?;
     let gradient = gradient(space, &found.gradient, found.loss.residual, weight);
     let hessian = found.matrix.as_ref().map(|matrix| hessian(space, matrix, space.mean.len() + 1, weight));

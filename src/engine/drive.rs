@@ -45,6 +45,7 @@ pub fn train(dataset: &Dataset, plan: &TrainPlan, start: Start, company: &Compan
     let known = weights::known(&setup)?;
     setup.weight_max = known.weight_max;
     answer::check_known(&setup, &known)?;
+    setup.centre = setup.model.margin(known.all.label / known.all.weight);
     lane(&setup).span("open", began, None);
     let clock = Clock { began, opening_seconds: began.elapsed().as_secs_f64(), checkpointing_seconds: 0.0 };
     if setup.is_wide() {
@@ -203,10 +204,11 @@ impl<'a, R: Real + Default> Training<'a, R> {
             tolerance: self.plan.tolerance,
             passes_max: self.plan.max_passes,
             noise: if size_of::<R>() == 4 { 1e-7 } else { 1e-14 },
-            null_loss: self
-                .setup
-                .model
-                .null_loss(&Moments { mean: totals.label / totals.weight, square: totals.square / totals.weight }),
+            null_loss: self.setup.model.null_loss(&Moments {
+                mean: totals.label / totals.weight,
+                square: totals.square / totals.weight,
+                saturated: totals.saturated / totals.weight,
+            }),
             open: self.setup.model.is_open(),
         }
     }

@@ -1,4 +1,4 @@
-//! The Gram matrix's part of a section of the flat sum. One plan serves all points of a pass: their bounds are the same.
+//! The Gram matrix's part of a section of the flat sum. One plan serves all points of a pass with the same bound on a row.
 
 use gristmill_kernels::ops::gram::{GramLayout, GramScales};
 

@@ -145,9 +145,13 @@ impl<'a, R: Real + Default> Judge<'a, R> {
         let (own, mut rest) = sums.split_at_mut(OWN);
         let (y, class_weight) = (&tile.y[fold.clone()], &tile.class_weight[fold.clone()]);
         // The metrics come first: the loss leaves residuals where margins were.
-        let regression = self.task == Task::Regression;
         let real = |values: &[f64]| values.iter().map(|value| offset + scale * value).collect::<Vec<f64>>();
-        let in_units = regression.then(|| (real(margin), real(&tile.label[fold.clone()])));
+        let means = || margin.iter().map(|margin| self.setup.model.mean(*margin)).collect::<Vec<f64>>();
+        let in_units = match self.task {
+            Task::Regression => Some((real(margin), real(&tile.label[fold.clone()]))),
+            Task::Deviance(_) => Some((means(), y.to_vec())),
+            Task::Binary | Task::Margin => None,
+        };
         let (prediction, label) =
             in_units.as_ref().map_or((&*margin, y), |(z, label)| (z.as_slice(), label.as_slice()));
         let weight = self.setup.weighted.then_some(&tile.weight[fold]);
@@ -158,7 +162,8 @@ impl<'a, R: Real + Default> Judge<'a, R> {
             rest = others;
         }
         let found = self.wide.loss(self.setup.model.loss(), margin, y, Some(class_weight), None);
-        own[0] += found.loss;
+        let least: f64 = y.iter().zip(class_weight).map(|(y, weight)| weight * self.setup.saturated(*y)).sum();
+        own[0] += found.loss - least;
         own[1] += found.weight;
     }
 

@@ -72,7 +72,11 @@ impl<R: Real + Default> Training<'_, R> {
             metric: self.setup.space.metric(),
             limits: self.limits(task.left_out),
         };
-        let schedule = Schedule::new(totals.rows, self.setup.space.mean.len());
+        // A row that no sample holds may have a mean beyond all numbers at the minimum of the sample.
+        let schedule = match self.setup.deviance() {
+            Some(_) => Schedule::whole(),
+            None => Schedule::new(totals.rows, self.setup.space.mean.len()),
+        };
         let start = self.from.clone().unwrap_or_else(|| {
             // At the best intercept and no slope.
             let mut point = vec![0.0; self.setup.space.coordinates()];
@@ -100,7 +104,7 @@ impl<R: Real + Default> Training<'_, R> {
 
     /// Every solver that asked takes in what was found at its point.
     fn absorb(&mut self, asked: &[usize], found: Vec<Found>) -> Result<Vec<PointReport>> {
-        let (setup, n) = (self.setup, self.setup.space.coordinates());
+        let (setup, known, n) = (self.setup, &self.known, self.setup.space.coordinates());
         let penalties: Vec<Penalty> = asked.iter().map(|&number| self.penalty(self.tasks[number].strengths)).collect();
         let tasks = self.tasks.iter_mut().enumerate().filter(|(number, _)| asked.binary_search(number).is_ok());
         let matrices = found.iter().filter(|found| found.matrix.is_some()).count();
@@ -108,7 +112,11 @@ impl<R: Real + Default> Training<'_, R> {
         let items: Vec<_> = tasks.map(|(_, task)| task).zip(found).zip(penalties).collect();
         let absorbed = tasks::side_by_side(threads, items, |((task, found), penalty)| {
             let Stand::Running(machine) = &mut task.stand else { return Ok(None) };
-            let evaluation = derive::evaluation(&setup.space, &found)?;
+            let mut evaluation = derive::evaluation(&setup.space, &found)?;
+            if !found.beyond {
+                let totals = known.of(task.left_out);
+                evaluation.loss -= totals.saturated / totals.weight;
+            }
             let request = machine.request();
             let collected = if request.collect == Collect::Hessian { "hessian" } else { "gradient" };
             let (objective, gradient_norm) = told(&evaluation, request.point, &penalty);

@@ -12,6 +12,7 @@
 //! | [`weights`] | what must be known of labels and weights first? |
 //! | [`pass`], [`tile`], [`rows`], [`group`] | how is a pass over many points made on all cores? |
 //! | [`reduce`] | how are the sums of workers and ranks added? |
+//! | [`domain`] | which labels does a model take? |
 //! | [`derive`](mod@derive) | how do the sums of a pass become loss, gradient and Hessian? |
 //! | [`tasks`] | which models are trained, and how far is each? |
 //! | [`drive`], [`closed`], [`iterate`] | how does a plan become models? |
@@ -23,6 +24,7 @@ pub mod answer;
 pub mod cells;
 pub mod closed;
 pub mod derive;
+pub mod domain;
 pub mod drive;
 pub mod exact;
 pub mod folds;
@@ -47,6 +49,8 @@ pub mod weights;
 
 #[cfg(test)]
 mod fold_reference_tests;
+#[cfg(test)]
+mod loss_tests;
 #[cfg(test)]
 mod path_tests;
 #[cfg(test)]

@@ -18,7 +18,7 @@ use gristmill_kernels::{Kernels, LossSums, Real};
 
 use super::reduce::{Reduced, reduce};
 use super::setup::Setup;
-use super::sheet::Sheet;
+use super::sheet::{LEVEL_MAX, Sheet};
 use super::space::Stored;
 use super::tile::{Job, Worker};
 use crate::error::{Error, Result};
@@ -75,6 +75,8 @@ pub struct Found {
     pub gradient: Vec<f64>,
     /// The matrix over (columns, constant, target where it was wanted).
     pub matrix: Option<Vec<f64>>,
+    /// True when rows are so far off that there are no sums: the loss counts as infinite.
+    pub beyond: bool,
 }
 
 /// The order of one pass.
@@ -123,7 +125,24 @@ impl<R: Real + Default> Passes<R> {
     /// # Errors
     /// When data cannot be read, a sum leaves its bound, a rank is lost, or the training was interrupted.
     pub fn make(&mut self, setup: &Setup<'_>, order: &Order<'_>) -> Result<(Vec<Found>, Reduced)> {
-        let sheet = Sheet::new(setup, order.points, self.gram_layout(setup, order)?)?;
+        let (mut found, mut reduced) = self.at_level(setup, order, 0)?;
+        for level in 1..=LEVEL_MAX {
+            let beyond: Vec<usize> = (0..found.len()).filter(|&point| found[point].beyond).collect();
+            if beyond.is_empty() {
+                break;
+            }
+            let points: Vec<Point> = beyond.iter().map(|&point| order.points[point].clone()).collect();
+            let (again, more) = self.at_level(setup, &Order { points: &points, ..*order }, level)?;
+            beyond.into_iter().zip(again).for_each(|(point, own)| found[point] = own);
+            reduced.add(&more);
+        }
+        Ok((found, reduced))
+    }
+
+    /// A pass with guesses of that level (see [`super::sheet`]).
+    fn at_level(&mut self, setup: &Setup<'_>, order: &Order<'_>, level: usize) -> Result<(Vec<Found>, Reduced)> {
+        let layout = self.gram_layout(setup, order)?;
+        let sheet = Sheet::new(setup, order.points, level, layout.as_ref())?;
         let (grains_every, tiles_every) = parts(setup, order.sample);
         let job = Job::new(setup, order, &sheet, (self.kernels, self.wide), order.tile_rows(setup));
         self.workers.iter_mut().for_each(|worker| job.prepare(worker));
@@ -132,7 +151,7 @@ impl<R: Real + Default> Passes<R> {
             job.grain(worker, number, grain, tiles_every)
         });
         let (reduced, sum) = reduce(setup, began, scanned, self.workers.iter_mut().map(|worker| &mut worker.cells))?;
-        Ok((sheet.found(sum), reduced))
+        Ok((sheet.found(sum)?, reduced))
     }
 
     fn gram_layout(&mut self, setup: &Setup<'_>, order: &Order<'_>) -> Result<Option<GramLayout>> {

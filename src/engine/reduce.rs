@@ -33,6 +33,17 @@ pub struct Reduced {
     pub reducing_seconds: f64,
 }
 
+impl Reduced {
+    /// Counts another pass over some of the same points with this one.
+    pub fn add(&mut self, more: &Reduced) {
+        self.stop |= more.stop;
+        self.report.bytes += more.report.bytes;
+        self.report.seconds += more.report.seconds;
+        self.report.wait_seconds += more.report.wait_seconds;
+        self.reducing_seconds += more.reducing_seconds;
+    }
+}
+
 /// Adds the workers' sums into the first, and then those of all ranks. All ranks come here together, whatever came of
 /// their scan.
 ///

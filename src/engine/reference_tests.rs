@@ -12,14 +12,14 @@ use crate::optim::dense::dot;
 use crate::train::Trained;
 
 #[derive(Deserialize)]
-struct Reference {
-    unit: f64,
-    sets: Vec<Set>,
+pub(super) struct Reference {
+    pub(super) unit: f64,
+    pub(super) sets: Vec<Set>,
 }
 
 #[derive(Deserialize)]
-struct Set {
-    name: String,
+pub(super) struct Set {
+    pub(super) name: String,
     kinds: Vec<String>,
     rows: Vec<Vec<i64>>,
     real: Vec<i64>,
@@ -38,14 +38,30 @@ struct Case {
 }
 
 /// A set in plain numbers.
-struct Plain {
-    x: Vec<Vec<f64>>,
-    y: Vec<f64>,
-    w: Vec<f64>,
+pub(super) struct Plain {
+    pub(super) x: Vec<Vec<f64>>,
+    pub(super) y: Vec<f64>,
+    pub(super) w: Vec<f64>,
+}
+
+impl Plain {
+    /// Coefficients as the penalty counts them.
+    pub(super) fn penalised(&self, coefficients: &[f64], standardize: bool) -> Vec<f64> {
+        let n = self.x.len() as f64;
+        let one = |j: usize| {
+            if !standardize {
+                return coefficients[j];
+            }
+            let mean = self.x.iter().map(|row| row[j]).sum::<f64>() / n;
+            let squares = self.x.iter().map(|row| (row[j] - mean) * (row[j] - mean)).sum::<f64>();
+            coefficients[j] * (squares / (n - 1.0)).sqrt()
+        };
+        (0..coefficients.len()).map(one).collect()
+    }
 }
 
 impl Set {
-    fn plain(&self, unit: f64, model: &str) -> Plain {
+    pub(super) fn plain(&self, unit: f64, model: &str) -> Plain {
         let scaled = |values: &[i64]| values.iter().map(|&v| v as f64 * unit).collect::<Vec<f64>>();
         Plain {
             x: self.rows.iter().map(|row| scaled(row)).collect(),
@@ -55,7 +71,7 @@ impl Set {
     }
 
     /// The set as a dataset; real columns in `dtype`.
-    fn dataset(&self, plain: &Plain, dtype: DType, folder: &std::path::Path) -> Dataset {
+    pub(super) fn dataset(&self, plain: &Plain, dtype: DType, folder: &std::path::Path) -> Dataset {
         let column = |j: usize| plain.x.iter().map(|row| row[j]).collect::<Vec<f64>>();
         let mut sample = SampleDataset::new(64);
         for (j, kind) in self.kinds.iter().enumerate() {
@@ -90,7 +106,6 @@ impl Set {
 
 /// The objective of real coefficients, in `f64` from its definition.
 fn objective(plain: &Plain, case: &Case, coefficients: &[f64], intercept: f64) -> f64 {
-    let n = plain.x.len() as f64;
     let (mut loss, mut total) = (0.0, 0.0);
     for ((row, y), w) in plain.x.iter().zip(&plain.y).zip(&plain.w) {
         let z = dot(row, coefficients) + intercept;
@@ -102,15 +117,7 @@ fn objective(plain: &Plain, case: &Case, coefficients: &[f64], intercept: f64) -
         loss += w * own;
         total += w;
     }
-    let penalised = |j: usize| {
-        if !case.standardize {
-            return coefficients[j];
-        }
-        let mean = plain.x.iter().map(|row| row[j]).sum::<f64>() / n;
-        let squares = plain.x.iter().map(|row| (row[j] - mean) * (row[j] - mean)).sum::<f64>();
-        coefficients[j] * (squares / (n - 1.0)).sqrt()
-    };
-    let b: Vec<f64> = (0..coefficients.len()).map(penalised).collect();
+    let b = plain.penalised(coefficients, case.standardize);
     loss / total + case.l1 * b.iter().map(|b| b.abs()).sum::<f64>() + case.l2 / 2.0 * dot(&b, &b)
 }
 

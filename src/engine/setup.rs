@@ -15,6 +15,8 @@ use super::space::Space;
 use super::sum::TERMS_MAX;
 use super::target::Target;
 use crate::error::{Error, Result};
+use crate::metrics::Task;
+use crate::metrics::deviance::saturated;
 use crate::models::{Model, Shape};
 use crate::plan::TrainPlan;
 use crate::train::Company;
@@ -49,6 +51,8 @@ pub struct Setup<'a> {
     pub weighted: bool,
     /// Largest weight of a row, class weight included.
     pub weight_max: f64,
+    /// The margin that fits all rows best by itself.
+    pub centre: f64,
     /// Rows of a tile.
     pub tile_rows: usize,
     /// Rows of a full grain.
@@ -103,6 +107,7 @@ impl<'a> Setup<'a> {
         let grain_rows = dataset.manifest().grain_rows;
         Ok(Setup {
             tile_rows: tile_rows(dataset),
+            centre: 0.0,
             weighted: columns.iter().any(|column| column.role == Role::Weight),
             weight_max: target.largest_class_weight(),
             tier: tier(plan)?,
@@ -130,6 +135,20 @@ impl<'a> Setup<'a> {
     /// Number in the split of a grain's first row.
     pub fn first_row(&self, grain: usize) -> u64 {
         self.dataset.grains(Split::Train)[grain].first_row
+    }
+
+    /// The power of the deviance that the model minimises, where it does. Then the margin is a logarithm, and what a row adds
+    /// grows as its exponential.
+    pub fn deviance(&self) -> Option<f64> {
+        match self.model.task() {
+            Task::Deviance(power) => Some(power),
+            _ => None,
+        }
+    }
+
+    /// The least loss of a row with that label: see [`crate::models::Moments::saturated`].
+    pub fn saturated(&self, label: f64) -> f64 {
+        self.deviance().map_or(0.0, |power| saturated(power, label))
     }
 
     /// The shape to choose a solver by.

@@ -14,7 +14,7 @@ use super::gram::Gram;
 use super::pass::{Found, Point, Want};
 use super::reduce::HEAD;
 use super::setup::Setup;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::models::Reach;
 
 /// The plan of the flat sum.
@@ -23,30 +23,50 @@ pub struct Sheet {
     pub cells: Vec<Cells>,
     /// Where sections begin, and where the last ends.
     starts: Vec<usize>,
+    /// True for points whose bounds are proven, not guessed.
+    proven: Vec<bool>,
 }
 
+/// How far from the margin that fits all rows the margins of a row are first guessed to lie, and what is tried after that, for
+/// models whose residuals grow as the exponential of the margin. What the statistics prove is far too high there (the
+/// sum of all columns at their worst), and digits below the scale are lost: e^10 costs 14 bits of the 61 that sums have. A row
+/// that leaves the guess is noticed, and the pass made again with the next: by all threads and ranks, and for that point
+/// alone, so that the bits depend on data and point only.
+const REACHES: [f64; 6] = [10.0, 24.0, 48.0, 96.0, 192.0, 384.0];
+
+/// The last guess: beyond it, a loss counts as infinite.
+pub const LEVEL_MAX: usize = REACHES.len() - 1;
+
 impl Sheet {
-    /// For a pass over `points`; `layout` where some of them want a matrix.
+    /// For a pass over `points` with guesses of that level; `layout` where some of them want a matrix.
     ///
     /// # Errors
     /// [`crate::error::Error::Sum`] when a bound is not a finite number.
-    pub fn new(setup: &Setup<'_>, points: &[Point], layout: Option<GramLayout>) -> Result<Sheet> {
-        let bounds: Vec<Bounds> = points.iter().map(|point| bounds(setup, point)).collect();
-        // The bound of a product does not depend on the point.
-        let bend = bounds.iter().map(|bounds| bounds.bend).fold(0.0, f64::max);
-        let gram = layout.map(|layout| Gram::new(setup, bend, layout).map(Arc::new)).transpose()?;
+    pub fn new(setup: &Setup<'_>, points: &[Point], level: usize, layout: Option<&GramLayout>) -> Result<Sheet> {
         let (mut cells, mut starts): (Vec<Cells>, Vec<usize>) = (Vec::new(), vec![HEAD]);
-        for (point, bounds) in points.iter().zip(bounds) {
+        let (mut grams, mut proven): (Vec<(f64, Arc<Gram>)>, Vec<bool>) = (Vec::new(), Vec::new());
+        for point in points {
+            let (bounds, is_proven) = bounds(setup, point, level);
+            proven.push(is_proven);
             let known = cells.iter().rfind(|cells| cells.slopes.residual == bounds.residual);
             let slopes = match known {
                 Some(cells) => Arc::clone(&cells.slopes),
                 None => Arc::new(Slopes::new(setup, bounds.residual)?),
             };
-            let own = Cells::new(setup, bounds, slopes, gram.clone().filter(|_| point.want != Want::Gradient))?;
+            let gram = match (layout.filter(|_| point.want != Want::Gradient), grams.last()) {
+                (None, _) => None,
+                (Some(_), Some((bend, known))) if *bend == bounds.bend => Some(Arc::clone(known)),
+                (Some(layout), _) => {
+                    let made = Arc::new(Gram::new(setup, bounds.bend, layout.clone())?);
+                    grams.push((bounds.bend, Arc::clone(&made)));
+                    Some(made)
+                }
+            };
+            let own = Cells::new(setup, bounds, slopes, gram)?;
             starts.push(starts[starts.len() - 1] + own.count());
             cells.push(own);
         }
-        Ok(Sheet { cells, starts })
+        Ok(Sheet { cells, starts, proven })
     }
 
     /// Cells of the flat sum.
@@ -60,19 +80,35 @@ impl Sheet {
     }
 
     /// What the sum says of every point.
-    pub fn found(&self, sum: &[i64]) -> Vec<Found> {
+    ///
+    /// # Errors
+    /// [`Error::Sum`] when a row left bounds that are proven.
+    pub fn found(&self, sum: &[i64]) -> Result<Vec<Found>> {
         let of = |(point, cells): (usize, &Cells)| {
             let section = &sum[self.section(point)];
-            Found { loss: cells.loss(section), gradient: cells.gradient(section), matrix: cells.matrix(section) }
+            let beyond = cells.is_beyond(section);
+            if beyond && self.proven[point] {
+                return Err(Error::Sum(
+                    "a row adds more than the dataset's statistics allow: they do not belong to these rows, or values \
+                     overflow. Check with 'gristmill verify'"
+                        .into(),
+                ));
+            }
+            let (loss, gradient, matrix) = (cells.loss(section), cells.gradient(section), cells.matrix(section));
+            Ok(Found { loss, gradient, matrix, beyond })
         };
         self.cells.iter().enumerate().map(of).collect()
     }
 }
 
-fn bounds(setup: &Setup<'_>, point: &Point) -> Bounds {
+/// The bounds of a point's sums, and whether they are proven.
+fn bounds(setup: &Setup<'_>, point: &Point, level: usize) -> (Bounds, bool) {
     let (low, high) = setup.space.margins(&point.at);
-    let row = setup.model.bounds(&Reach { label: setup.target.largest, low, high });
+    let reach = if setup.deviance().is_some() { REACHES[level] } else { f64::INFINITY };
+    let (least, most) = (setup.centre - reach, setup.centre + reach);
+    let row = setup.model.bounds(&Reach { label: setup.target.largest, low: low.max(least), high: high.min(most) });
     let bend = if point.want == Want::Gram { 1.0 } else { row.curvature };
     let weight = setup.weight_max;
-    Bounds { loss: weight * row.loss, residual: weight * row.residual, bend: weight * bend }
+    let bounds = Bounds { loss: weight * row.loss, residual: weight * row.residual, bend: weight * bend };
+    (bounds, least <= low && high <= most)
 }

@@ -4,6 +4,9 @@
 //! in stored units u = (y - offset) / scale and its answer is scaled back: the loss by scale^2, weights by scale. The
 //! penalty goes the other way: with c = scale * w, scale^2 (f + l1 / scale |w| + l2 / 2 w^2) is the objective in real units.
 //!
+//! A mean that is positive has a logarithm for its margin, which no offset survives: such a model reads real labels, turned from
+//! stored ones row by row.
+//!
 //! A classifier reads 1 for the greater of two stored values and 0 for the lesser.
 
 use gristmill_io::dataset::Dataset;
@@ -11,7 +14,9 @@ use gristmill_io::manifest::{Column, Kind};
 use gristmill_io::statistics::{LabelStatistics, Statistics};
 use gristmill_kernels::{Kernels, Real};
 
+use super::domain;
 use crate::error::{Error, Result};
+use crate::metrics::Task;
 use crate::models::Model;
 use crate::plan::{ClassWeight, Strengths};
 
@@ -20,9 +25,13 @@ use crate::plan::{ClassWeight, Strengths};
 pub struct Target {
     /// Largest |label| as the model sees it.
     pub largest: f64,
+    /// Least label as the model sees it.
+    pub least: f64,
+    /// Real value of a stored label where the model sees real ones: offset and scale.
+    pub real: Option<(f64, f64)>,
     /// Names, stored values and weights of the classes.
     pub classes: Option<Classes>,
-    /// Real value of a stored label of a regression: offset and scale.
+    /// Real value of a label as the model sees it, of a regression: offset and scale.
     pub units: (f64, f64),
 }
 
@@ -53,7 +62,7 @@ impl Target {
         }
         if model.is_classifier() {
             let classes = classes(dataset, column, label, weights)?;
-            return Ok(Target { largest: 1.0, classes: Some(classes), units: (0.0, 1.0) });
+            return Ok(Target { largest: 1.0, least: 0.0, real: None, classes: Some(classes), units: (0.0, 1.0) });
         }
         let units = match column.kind {
             Kind::Numeric { offset, scale, .. } => (offset, scale),
@@ -66,7 +75,16 @@ impl Target {
                 )));
             }
         };
-        Ok(Target { largest: label.min.abs().max(label.max.abs()), classes: None, units })
+        if matches!(model.task(), Task::Deviance(_)) {
+            let ends = [label.min, label.max].map(|stored| units.0 + units.1 * stored);
+            let (least, largest) = (ends[0].min(ends[1]), ends[0].max(ends[1]));
+            if !domain::allows(model.task(), least) {
+                return Err(domain::complaint(dataset, column, units, model)?);
+            }
+            return Ok(Target { largest, least, real: Some(units), classes: None, units: (0.0, 1.0) });
+        }
+        let largest = label.min.abs().max(label.max.abs());
+        Ok(Target { largest, least: label.min, real: None, classes: None, units })
     }
 
     /// The strengths of a configuration in stored units of the label.
@@ -77,6 +95,12 @@ impl Target {
     /// Factor from an objective in stored units of the label to real ones.
     pub fn loss_unit(&self) -> f64 {
         self.units.1 * self.units.1
+    }
+
+    /// Mean and sum of squared deviations of the labels as the model sees them.
+    pub fn moments(&self, label: &LabelStatistics) -> (f64, f64) {
+        let (offset, scale) = self.real.unwrap_or((0.0, 1.0));
+        (offset + scale * label.mean, scale * scale * label.m2)
     }
 
     /// Largest factor that a class puts on a row's weight.
@@ -92,6 +116,9 @@ impl Target {
     /// Turns stored labels into what the loss takes, and the weights of rows (1 each where the dataset has none: the
     /// caller fills them) into those with the class counted.
     pub fn apply<R: Real>(&self, y: &mut [R], weight: Option<&mut [R]>) {
+        if let Some((offset, scale)) = self.real.filter(|units| *units != (0.0, 1.0)) {
+            y.iter_mut().for_each(|y| *y = R::from_f64(offset + scale * y.to_f64()));
+        }
         let Some(classes) = &self.classes else { return };
         let (greater, zero) = (R::from_f64(classes.stored[1]), R::from_f64(0.0));
         if let Some(weight) = weight {

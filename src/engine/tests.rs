@@ -46,7 +46,11 @@ pub(crate) fn mixed(folder: &std::path::Path, label: &str) -> Dataset {
     let target: Vec<f32> = (0..rows)
         .map(|i| {
             let z = f64::from(a[i]) * 0.5 - b[i] * 0.01 + f64::from(codes[i]) * 0.4 + vectors[3 * i] - 0.7 + next();
-            if label == "binary" { f32::from(z > 0.0) } else { z as f32 }
+            match label {
+                "binary" => f32::from(z > 0.0),
+                "positive" => z.exp() as f32,
+                _ => z as f32,
+            }
         })
         .collect();
     let weight: Vec<f32> = (0..rows).map(|_| 1.0 + next() as f32).collect();
@@ -63,13 +67,13 @@ pub(crate) fn mixed(folder: &std::path::Path, label: &str) -> Dataset {
         .expect("a dataset")
 }
 
-fn bits(trained: &Trained) -> Vec<u64> {
+pub(crate) fn bits(trained: &Trained) -> Vec<u64> {
     let numbers =
         trained.models.iter().flat_map(|m| m.weights.iter().chain([&m.intercept, &m.objective, &m.gradient_norm]));
     numbers.map(|x| x.to_bits()).collect()
 }
 
-const PLANS: [(&str, &str); 12] = [
+const PLANS: [(&str, &str); 17] = [
     ("real", r#"{"model": "linear", "l2": 0.1, "threads": 1}"#),
     ("real", r#"{"model": "linear", "l1": [0.1, 0.01], "l2": 0.01, "threads": 1}"#),
     ("real", r#"{"model": "linear", "l2": 0.1, "solver": "lbfgs", "standardize": false, "threads": 1}"#),
@@ -82,12 +86,17 @@ const PLANS: [(&str, &str); 12] = [
     ("real", r#"{"model": "huber", "huber-delta": 0.5, "l1": 0.01, "solver": "owlqn", "threads": 1}"#),
     ("binary", r#"{"model": "squared-hinge", "l2": 0.01, "class-weight": "balanced", "threads": 1}"#),
     ("binary", r#"{"model": "squared-hinge", "l1": 0.01, "threads": 1}"#),
+    ("positive", r#"{"model": "poisson", "l2": [0.01, 0.1], "threads": 1}"#),
+    ("positive", r#"{"model": "poisson", "l1": 0.01, "solver": "owlqn", "threads": 1}"#),
+    ("positive", r#"{"model": "gamma", "l2": 0.01, "solver": "lbfgs", "threads": 1}"#),
+    ("positive", r#"{"model": "gamma", "l1": 0.01, "intercept": false, "threads": 1}"#),
+    ("positive", r#"{"model": "tweedie", "tweedie-power": 1.3, "l2": 0.01, "threads": 1}"#),
 ];
 
 #[test]
 fn the_bits_do_not_depend_on_threads_tiers_or_ranks() {
     let folder = tempfile::tempdir().expect("a folder");
-    for label in ["real", "binary"] {
+    for label in ["real", "binary", "positive"] {
         let dataset = mixed(&folder.path().join(label), label);
         for (_, text) in PLANS.iter().filter(|(of, _)| *of == label) {
             let one = plan(text);
@@ -121,6 +130,9 @@ fn solvers_agree_on_every_kind_of_column() {
         ("real", "huber", ["newton", "lbfgs", "owlqn"]),
         ("binary", "logistic", ["newton", "lbfgs", "owlqn"]),
         ("binary", "squared-hinge", ["newton", "lbfgs", "owlqn"]),
+        ("positive", "poisson", ["newton", "lbfgs", "owlqn"]),
+        ("positive", "gamma", ["newton", "lbfgs", "owlqn"]),
+        ("positive", "tweedie", ["newton", "lbfgs", "owlqn"]),
     ];
     for (label, model, solvers) in solvers {
         let dataset = mixed(&folder.path().join(label), label);
@@ -198,7 +210,7 @@ fn small(label: &[f32]) -> SampleDataset {
     SampleDataset::new(64).f32("x", Role::Feature, x).f32("y", Role::Label, label.to_vec())
 }
 
-fn complaint(sample: SampleDataset, text: &str) -> String {
+pub(crate) fn complaint(sample: SampleDataset, text: &str) -> String {
     let folder = tempfile::tempdir().expect("a folder");
     match fit(&sample.write(&folder.path().join("data")).expect("a dataset"), text) {
         Err(Error::Training(message) | Error::Usage(message)) => message,

@@ -17,6 +17,7 @@ use gristmill_kernels::ops::gram::{GramRows, GramScratch, GramSums};
 use gristmill_kernels::tile::Grain;
 use gristmill_kernels::{Aligned, Kernels, LossSums, Real, Residuals};
 
+use super::cells::Cells;
 use super::group::{Blocks, Group};
 use super::pass::{Order, Want};
 use super::rows::{LeftOut, Rows};
@@ -140,7 +141,8 @@ impl<'a, R: Real + Default> Job<'a, R> {
                 });
                 let gram = &worker.gram[self.gram_starts[point]..self.gram_starts[point + 1]];
                 let section = &mut worker.cells[self.sheet.section(point)];
-                self.sheet.cells[point].fold(&worker.loss[point], own, gram, section)?;
+                let folded = self.sheet.cells[point].fold(&worker.loss[point], own, gram, section);
+                self.unless_beyond(folded, section)?;
             }
         }
         Ok(())
@@ -207,13 +209,13 @@ impl<'a, R: Real + Default> Job<'a, R> {
         let (scattered, _) = cells.scattered(&mut worker.cells[self.sheet.section(point)]);
         let mut residuals = Residuals::new(&worker.z[place * n..(place + 1) * n], &mut worker.quantised[..n]);
         let blocks = grain.blocks.iter().zip(self.blocks.iter()).zip(&cells.slopes.scattered);
-        for ((block, range), &scale) in blocks.filter(|((block, _), _)| block.is_scattered()) {
+        let mut blocks = blocks.filter(|((block, _), _)| block.is_scattered());
+        let added = blocks.try_for_each(|((block, range), &scale)| {
             let sums = &mut scattered[range.start - self.dense..range.end - self.dense];
-            self.kernels
-                .scatter(block, rows.clone(), &mut residuals, scale, sums)
-                .map_err(|e| Error::Sum(e.to_string()))?;
-        }
-        Ok(())
+            self.kernels.scatter(block, rows.clone(), &mut residuals, scale, sums)
+        });
+        let added = added.map_err(|e| Error::Sum(e.to_string()));
+        self.unless_beyond(added, &mut worker.cells[self.sheet.section(point)])
     }
 
     /// A tile of a closed form: no margins, only products.
@@ -264,6 +266,18 @@ impl<'a, R: Real + Default> Job<'a, R> {
             let tile = GramRows { grain, rows, weight: bent.then_some(&worker.bend[..n]) };
             self.kernels.gram(&gram.layout, &gram.scales, &tile, &mut worker.scratch, sums)
         };
-        added.map_err(|e| Error::Sum(e.to_string()))
+        let added = added.map_err(|e| Error::Sum(e.to_string()));
+        self.unless_beyond(added, &mut worker.cells[self.sheet.section(point)])
+    }
+
+    /// What is too large for a scale that was only guessed is no error: the section notes it.
+    fn unless_beyond(&self, added: Result<()>, section: &mut [i64]) -> Result<()> {
+        match added {
+            Err(Error::Sum(_)) if self.setup.deviance().is_some() => {
+                Cells::note_beyond(section);
+                Ok(())
+            }
+            added => added,
+        }
     }
 }

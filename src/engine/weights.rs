@@ -24,6 +24,8 @@ pub struct Totals {
     pub label: f64,
     /// Weighted sum of its square.
     pub square: f64,
+    /// Weighted sum of the least loss of a row: see [`crate::models::Moments::saturated`].
+    pub saturated: f64,
 }
 
 /// What is known of labels and weights.
@@ -58,7 +60,7 @@ impl Known {
 /// # Errors
 /// When data cannot be read or a rank is lost.
 pub fn known(setup: &Setup<'_>) -> Result<Known> {
-    if !setup.weighted && setup.folds.is_none() {
+    if !setup.weighted && setup.folds.is_none() && setup.deviance().is_none() {
         return Ok(from_statistics(setup));
     }
     let mut options = StreamOptions::new(Split::Train);
@@ -70,7 +72,7 @@ pub fn known(setup: &Setup<'_>) -> Result<Known> {
     let weight_max = if setup.weighted { weight_max(setup, &stream)? } else { setup.weight_max };
     let mut known = folded(setup, &stream, weight_max)?;
     if !setup.weighted {
-        known.all = from_statistics(setup).all;
+        known.all = Totals { saturated: known.all.saturated, ..from_statistics(setup).all };
     }
     Ok(known)
 }
@@ -90,8 +92,10 @@ fn weight_max(setup: &Setup<'_>, stream: &TileStream<'_>) -> Result<f64> {
     Ok(all.fold(0.0, f64::max))
 }
 
-/// Cells of one total: the rows, and two limbs for each of three sums.
-const CELLS: usize = 7;
+/// Sums of a total.
+const SUMS: usize = 4;
+/// Cells of one total: the rows, and two limbs for each sum.
+const CELLS: usize = 1 + 2 * SUMS;
 
 /// The totals of all rows, and of the rows outside each fold: those of the other folds, added as integers.
 fn folded(setup: &Setup<'_>, stream: &TileStream<'_>, weight_max: f64) -> Result<Known> {
@@ -99,7 +103,10 @@ fn folded(setup: &Setup<'_>, stream: &TileStream<'_>, weight_max: f64) -> Result
     let folds = setup.folds.map_or(0, |folds| folds.count() as usize);
     let bound = weight_max * setup.grain_rows as f64;
     let label = setup.target.largest;
-    let scales = [Scale::new(bound)?, Scale::new(bound * label)?, Scale::new(bound * label * label)?];
+    // The least loss of a row is 0 for a label of 1 and falls towards both ends.
+    let least = setup.saturated(setup.target.least).abs().max(setup.saturated(label).abs());
+    let [rows, labels, squares, saturated] = [1.0, label, label * label, least].map(|most| Scale::new(bound * most));
+    let scales = [rows?, labels?, squares?, saturated?];
     let mut workers = vec![Worker { cells: vec![0; (1 + folds) * CELLS], ..Worker::default() }; setup.threads];
     stream.scan(&mut workers, Pick::All, &Cancel::new(), &Silent, |worker, number, grain| {
         worker.read(&kernels, setup, grain);
@@ -107,7 +114,7 @@ fn folded(setup: &Setup<'_>, stream: &TileStream<'_>, weight_max: f64) -> Result
         if let Some(folds) = setup.folds {
             folds.read(setup.first_row(number), &mut worker.fold);
         }
-        worker.add(&scales)
+        worker.add(&scales, |y| setup.saturated(y))
     })?;
     let mut sum = vec![0i64; (1 + folds) * CELLS];
     for worker in &workers {
@@ -115,8 +122,8 @@ fn folded(setup: &Setup<'_>, stream: &TileStream<'_>, weight_max: f64) -> Result
     }
     setup.company.comm.all_reduce_vec(&mut sum)?;
     let totals = |cells: &[i64]| {
-        let [weight, label, square] = [0, 1, 2].map(|k: usize| scales[k].value(&cells[1 + 2 * k..]));
-        Totals { rows: cells[0].cast_unsigned(), weight, label, square }
+        let [weight, label, square, saturated] = [0, 1, 2, 3].map(|k: usize| scales[k].value(&cells[1 + 2 * k..]));
+        Totals { rows: cells[0].cast_unsigned(), weight, label, square, saturated }
     };
     let section = |total: usize| &sum[total * CELLS..(total + 1) * CELLS];
     let of_fold = |fold: usize| {
@@ -135,11 +142,13 @@ fn from_statistics(setup: &Setup<'_>) -> Known {
     let all = match &setup.target.classes {
         Some(classes) => {
             let weights = [0, 1].map(|class: usize| classes.rows[class] as f64 * classes.weight[class]);
-            Totals { rows: label.rows, weight: weights[0] + weights[1], label: weights[1], square: weights[1] }
+            let weight = weights[0] + weights[1];
+            Totals { rows: label.rows, weight, label: weights[1], square: weights[1], saturated: 0.0 }
         }
         None => {
-            let square = label.m2 + rows * label.mean * label.mean;
-            Totals { rows: label.rows, weight: rows, label: rows * label.mean, square }
+            let (mean, m2) = setup.target.moments(label);
+            let square = m2 + rows * mean * mean;
+            Totals { rows: label.rows, weight: rows, label: rows * mean, square, saturated: 0.0 }
         }
     };
     Known { weight_max: setup.weight_max, all, folds: Vec::new() }
@@ -164,14 +173,15 @@ impl Worker {
     }
 
     /// Adds the rows of a grain to the totals of all and of their folds.
-    fn add(&mut self, scales: &[Scale; 3]) -> Result<()> {
-        let mut totals = vec![(0, [0.0; 3]); self.cells.len() / CELLS];
+    fn add(&mut self, scales: &[Scale; SUMS], saturated: impl Fn(f64) -> f64) -> Result<()> {
+        let mut totals = vec![(0, [0.0; SUMS]); self.cells.len() / CELLS];
         for (row, (w, y)) in self.weight.iter().zip(&self.label).enumerate() {
+            let least = w * saturated(*y);
             let of_fold = self.fold.get(row).map(|fold| 1 + usize::from(*fold));
             for total in [Some(0), of_fold].into_iter().flatten() {
                 let (rows, sums) = &mut totals[total];
                 *rows += 1;
-                sums.iter_mut().zip([*w, w * y, w * y * y]).for_each(|(sum, more)| *sum += more);
+                sums.iter_mut().zip([*w, w * y, w * y * y, least]).for_each(|(sum, more)| *sum += more);
             }
         }
         for ((rows, sums), cells) in totals.into_iter().zip(self.cells.chunks_exact_mut(CELLS)) {

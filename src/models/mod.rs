@@ -5,10 +5,13 @@
 //! link). Everything else (columns, penalties, solvers, ranks) is the engine's. To add a model: one file with a `Model`,
 //! one line in the registry, and, for a new loss, its arithmetic in `kernels/src/losses`.
 
+mod gamma;
 mod huber;
 mod linear;
 mod logistic;
+mod poisson;
 mod squared_hinge;
+mod tweedie;
 
 use std::fmt;
 
@@ -20,8 +23,15 @@ use crate::metrics::Task;
 use crate::plan::SolverName;
 
 /// Every model, in the order of help and tables, with the settings that it has by default.
-pub const MODELS: &[&dyn Model] =
-    &[&linear::Linear, &logistic::Logistic, &huber::Huber { delta: huber::DELTA }, &squared_hinge::SquaredHinge];
+pub const MODELS: &[&dyn Model] = &[
+    &linear::Linear,
+    &logistic::Logistic,
+    &huber::Huber { delta: huber::DELTA },
+    &squared_hinge::SquaredHinge,
+    &poisson::Poisson,
+    &gamma::Gamma,
+    &tweedie::Tweedie { power: tweedie::POWER },
+];
 
 /// The most parameters for which Newton's method is the default. A Hessian pass costs about p / 4 gradient passes and
 /// Newton needs about a tenth of the passes of L-BFGS, most of them on a sample of the rows; above this the p^3 / 3 of
@@ -35,6 +45,9 @@ pub struct Settings {
     /// Where the Huber loss becomes straight, in units of the label.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub huber_delta: Option<f64>,
+    /// The power of the mean that the variance of a Tweedie distribution grows with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tweedie_power: Option<f64>,
 }
 
 /// How wide and long a problem is, to choose a solver by.
@@ -57,6 +70,8 @@ pub struct Moments {
     pub mean: f64,
     /// Weighted mean of its square.
     pub square: f64,
+    /// Weighted mean of the least loss that any margin has with a row's target; 0 where that is 0 for every target.
+    pub saturated: f64,
 }
 
 /// Where targets and margins of rows can be.
@@ -222,7 +237,11 @@ mod tests {
     #[test]
     fn every_model_keeps_its_bounds() {
         for model in MODELS {
-            let labels: &[f64] = if model.is_classifier() { &[0.0, 1.0] } else { &[-3.0, 0.0, 2.5] };
+            let labels: &[f64] = match model.task() {
+                Task::Binary | Task::Margin => &[0.0, 1.0],
+                Task::Regression => &[-3.0, 0.0, 2.5],
+                Task::Deviance(_) => &[0.0, 0.25, 7.0],
+            };
             for &y in labels {
                 for z in [-20.0, -3.0, -0.1, 0.0, 0.7, 5.0, 30.0] {
                     let terms = gristmill_kernels::reference::terms(model.loss(), z, y);
@@ -251,8 +270,30 @@ mod tests {
             let slope: f64 = terms.iter().map(|terms| terms.residual).sum();
             let loss = terms.iter().map(|terms| terms.loss).sum::<f64>() / 4.0;
             assert!(slope.abs() < 1e-12, "{}: {slope}", model.name());
-            let null = model.null_loss(&Moments { mean, square });
-            assert!((null - loss).abs() < 1e-12, "{}: {null} {loss}", model.name());
+            let least = |y: &f64| match model.task() {
+                Task::Deviance(power) => crate::metrics::deviance::saturated(power, *y),
+                _ => 0.0,
+            };
+            let saturated = labels.iter().map(least).sum::<f64>() / 4.0;
+            let null = model.null_loss(&Moments { mean, square, saturated });
+            assert!((null - (loss - saturated)).abs() < 1e-12, "{}: {null} {loss}", model.name());
+        }
+    }
+
+    /// The Tweedie family meets the Poisson and the gamma distribution at its ends.
+    #[test]
+    fn the_ends_of_the_tweedie_family_are_poisson_and_gamma() {
+        for (power, other) in [(1.0, "poisson"), (2.0, "gamma")] {
+            let ours = tweedie::Tweedie { power };
+            let theirs = ModelName::find(other).expect("registered").model();
+            assert_eq!((ours.loss(), ours.task()), (theirs.loss(), theirs.task()));
+            let near = if power == 1.0 { 1.0 + 1e-7 } else { 2.0 - 1e-7 };
+            for (z, y) in [(-2.0, 0.5), (0.3, 4.0), (3.0, 1.0)] {
+                let terms = |loss| gristmill_kernels::reference::terms(loss, z, y);
+                let (a, b) = (terms(ours.loss()), terms(Loss::Tweedie(near)));
+                assert!((a.loss - b.loss).abs() < 1e-5 && (a.residual - b.residual).abs() < 1e-5, "{a:?} {b:?}");
+                assert!((a.curvature - b.curvature).abs() < 1e-5, "{a:?} {b:?}");
+            }
         }
     }
 

@@ -7,6 +7,7 @@ use gristmill_io::manifest::Kind;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use crate::error::{Error, Result};
+use crate::models::Settings;
 use crate::report::{Report, Table, number};
 use crate::run::folder::SUMMARY_FILE;
 use crate::run::names::{self, Dictionaries};
@@ -20,6 +21,7 @@ const LINES_MAX: usize = 40;
 struct Findings<'a> {
     kind: &'static str,
     model: String,
+    settings: Settings,
     link: &'a str,
     label: Option<&'a str>,
     classes: &'a Option<[String; 2]>,
@@ -65,6 +67,7 @@ pub fn show_model(path: &Path, report: &Report) -> Result<()> {
     report.json(&Findings {
         kind: "model",
         model: about.model.to_string(),
+        settings: about.settings,
         link: &about.link,
         label: about.label().map(|label| label.name.as_str()),
         classes: &about.classes,
@@ -142,6 +145,12 @@ fn about_table(model: &Model, fit: &Fit) -> String {
         "trained on",
         format!("{} rows, {} parameters", number::count(fit.rows), number::count(about.parameters as u64)),
     );
+    if let Some(delta) = about.settings.huber_delta {
+        table.pair("delta", number::plain(delta, 10));
+    }
+    if let Some(power) = about.settings.tweedie_power {
+        table.pair("power", number::plain(power, 10));
+    }
     table.pair("penalty", penalty(fit));
     table.pair("objective", format!("{} (loss {})", number::plain(fit.objective, 10), number::plain(fit.loss, 10)));
     let converged = if fit.converged { "converged" } else { "NOT converged" };

@@ -10,12 +10,15 @@ use crate::plan::{ClassWeight, OneOrMany, TrainRequest};
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Model")]
 pub struct TrainingOptions {
-    /// What to learn: linear, logistic, huber or squared-hinge
+    /// What to learn: linear, logistic, huber, squared-hinge, poisson, gamma or tweedie
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
     /// Where the loss of model huber becomes straight, in units of the label [default: 1]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub huber_delta: Option<f64>,
+    /// Power of the mean that the variance grows with in model tweedie: from 1 (Poisson) to 2 (gamma) [default: 1.5]
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    pub tweedie_power: Option<f64>,
     /// Strength of the l1 penalty; several, separated by commas, make a path (one model each)
     #[arg(long, value_name = "X", value_delimiter = ',', allow_negative_numbers = true)]
     pub l1: Vec<f64>,
@@ -63,6 +66,7 @@ impl TrainingOptions {
         Ok(TrainRequest {
             model: self.model.clone(),
             huber_delta: self.huber_delta,
+            tweedie_power: self.tweedie_power,
             l1: one_or_many(&self.l1),
             l2: one_or_many(&self.l2),
             standardize: self.standardize,

@@ -1,0 +1,163 @@
+//! Losses beside squares and logarithms of odds, against others' answers: tests/reference/losses.py says how these were made.
+
+use std::collections::BTreeMap;
+
+use gristmill_io::manifest::Role;
+use gristmill_io::testing::SampleDataset;
+use gristmill_kernels::dtype::DType;
+use gristmill_kernels::reference;
+use mpi_launch::Solo;
+use serde::Deserialize;
+
+use super::reference_tests::{Plain, Reference};
+use super::tests::{bits, complaint, fit, fit_with, plan};
+use crate::metrics::Task;
+use crate::metrics::deviance::saturated;
+use crate::optim::dense::dot;
+use crate::optim::problems::numbers;
+use crate::plan::TrainPlan;
+
+#[derive(Deserialize)]
+struct Answers {
+    power: f64,
+    sets: Vec<Labels>,
+}
+
+#[derive(Deserialize)]
+struct Labels {
+    name: String,
+    labels: BTreeMap<String, Vec<i64>>,
+    cases: Vec<Case>,
+}
+
+#[derive(Deserialize)]
+struct Case {
+    model: String,
+    l1: f64,
+    l2: f64,
+    standardize: bool,
+    intercept: bool,
+    delta: f64,
+    objective: f64,
+}
+
+impl Case {
+    fn request(&self, power: f64, solver: &str) -> String {
+        let own = match self.model.as_str() {
+            "huber" => format!(r#""huber-delta": {},"#, self.delta),
+            "tweedie" => format!(r#""tweedie-power": {power},"#),
+            _ => String::new(),
+        };
+        format!(
+            r#"{{"model": "{}", {own} "l1": {}, "l2": {}, "standardize": {}, "intercept": {}, "solver": "{solver}",
+                "tolerance": 1e-8, "max-passes": 3000, "threads": 1}}"#,
+            self.model, self.l1, self.l2, self.standardize, self.intercept
+        )
+    }
+
+    /// The objective of real coefficients, in `f64` from its definition.
+    fn objective(&self, plan: &TrainPlan, plain: &Plain, coefficients: &[f64], intercept: f64) -> f64 {
+        let model = plan.model();
+        let (mut loss, mut total) = (0.0, 0.0);
+        for ((row, y), w) in plain.x.iter().zip(&plain.y).zip(&plain.w) {
+            let least = match model.task() {
+                Task::Deviance(power) => saturated(power, *y),
+                _ => 0.0,
+            };
+            loss += w * (reference::terms(model.loss(), dot(row, coefficients) + intercept, *y).loss - least);
+            total += w;
+        }
+        let b = plain.penalised(coefficients, self.standardize);
+        loss / total + self.l1 * b.iter().map(|b| b.abs()).sum::<f64>() + self.l2 / 2.0 * dot(&b, &b)
+    }
+}
+
+/// Within 1e-6 of the least objective, by second-order and by quasi-Newton steps, whether the columns are f32 or f64. Only the
+/// latter, on f32, may say that they did not come to an end, and be within 1e-5 all the same.
+#[test]
+fn objectives_are_the_least() {
+    let sets: Reference =
+        serde_json::from_str(include_str!("../../tests/reference/models.json")).expect("the committed file");
+    let answers: Answers =
+        serde_json::from_str(include_str!("../../tests/reference/losses.json")).expect("the committed file");
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut wrong, mut checked, mut unconverged) = (Vec::new(), 0, 0);
+    for labels in &answers.sets {
+        let set = sets.sets.iter().find(|set| set.name == labels.name).expect("a set of that name");
+        for (model, label) in &labels.labels {
+            for dtype in [DType::F32, DType::F64] {
+                let mut plain = set.plain(sets.unit, "linear");
+                plain.y = label.iter().map(|&y| y as f64 * sets.unit).collect();
+                let at = folder.path().join(format!("{}-{}-{model}", set.name, dtype.name()));
+                let dataset = set.dataset(&plain, dtype, &at);
+                for case in labels.cases.iter().filter(|case| case.model == *model) {
+                    for solver in ["auto", if case.l1 > 0.0 { "owlqn" } else { "lbfgs" }] {
+                        let text = case.request(answers.power, solver);
+                        let trained = fit(&dataset, &text).expect("trains");
+                        let fitted = &trained.models[0];
+                        let found = case.objective(&plan(&text), &plain, &fitted.coefficients, fitted.real_intercept);
+                        let (off, told) = (found / case.objective - 1.0, fitted.objective / case.objective - 1.0);
+                        let noisy = dtype == DType::F32 && solver != "auto" && !fitted.converged;
+                        let most = if noisy { 1e-5 } else { 1e-6 };
+                        checked += 1;
+                        unconverged += usize::from(noisy);
+                        if !(off.abs() < most && told.abs() < most && (fitted.converged || noisy)) {
+                            wrong.push(format!(
+                                "{} {} {text}: off {off:.1e}, told {told:.1e}, {} ({} passes)",
+                                set.name,
+                                dtype.name(),
+                                fitted.reason,
+                                fitted.passes
+                            ));
+                        }
+                    }
+                }
+            }
+        }
+    }
+    assert!(unconverged * 50 <= checked, "{unconverged} of {checked} did not converge");
+    assert!(wrong.is_empty(), "{} of {checked}:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+fn counts(label: Vec<f32>) -> SampleDataset {
+    let x = (0..label.len()).map(|i| (i * i % 7) as f32).collect();
+    SampleDataset::new(64).f32("x", Role::Feature, x).f32("y", Role::Label, label)
+}
+
+#[test]
+fn labels_that_a_mean_cannot_have_are_named_with_their_row() {
+    let mut label = vec![1.0; 300];
+    label[200] = -2.0;
+    let message = complaint(counts(label.clone()), r#"{"model": "poisson", "threads": 1}"#);
+    assert!(message.contains("-2 in training grain 3, row 9") && message.contains("0 or greater"), "{message}");
+    label[200] = 0.0;
+    let message = complaint(counts(label), r#"{"model": "gamma", "threads": 1}"#);
+    assert!(message.contains("0 in training grain 3, row 9") && message.contains("greater than 0"), "{message}");
+    let message = complaint(counts(vec![0.0; 100]), r#"{"model": "tweedie", "threads": 1}"#);
+    assert!(message.contains("all 0"), "{message}");
+}
+
+/// A row that is a thousand deviations off makes trial steps whose means no number holds; they are turned back, and the bits are
+/// the same whoever made them.
+#[test]
+fn means_beyond_all_numbers_are_turned_back() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut next = numbers(29);
+    let mut x: Vec<f32> = (0..1_500).map(|_| next() as f32).collect();
+    let y = x.iter().map(|x| ((f64::from(*x) * 1.5).exp() * 2.0 * (1.0 + next())).floor() as f32).collect();
+    x[700] = 1_000.0;
+    let codes: Vec<u32> = (0..1_500).map(|i| (i * i) % 5).collect();
+    let dataset = SampleDataset::new(192)
+        .f32("x", Role::Feature, x)
+        .codes("c", Role::Feature, 5, &codes)
+        .f32("y", Role::Label, y)
+        .write(&folder.path().join("data"))
+        .expect("a dataset");
+    for solver in ["newton", "lbfgs", "owlqn"] {
+        let plan = plan(&format!(r#"{{"model": "poisson", "l2": 1e-6, "solver": "{solver}", "threads": 1}}"#));
+        let one = fit_with(&dataset, &plan, &Solo).expect("trains");
+        assert!(one.models[0].objective.is_finite() && one.models[0].converged, "{solver}: {:?}", one.models[0]);
+        let three = fit_with(&dataset, &TrainPlan { threads: 3, ..plan }, &Solo).expect("trains");
+        assert_eq!(bits(&one), bits(&three), "{solver}");
+    }
+}
