@@ -1,0 +1,91 @@
+//! Models beside least squares and log-odds, from the command line: what they predict, how they are judged, what they refuse.
+
+use serde_json::Value;
+
+use crate::harness::{fails, ok};
+use crate::samples::write;
+
+/// Rows `x,count,class` in two groups: x = 0 with counts 1 and 3, x = 1 with counts 4 and 8.
+fn groups() -> String {
+    let lines = (0..400).map(|i| {
+        let (x, count) = [(0, 1), (0, 3), (1, 4), (1, 8)][i % 4];
+        format!("{x},{count},{}\n", if x == 0 { "low" } else { "high" })
+    });
+    std::iter::once("x,count,class\n".to_string()).chain(lines).collect()
+}
+
+fn figures(folder: &std::path::Path, run: &str) -> Value {
+    serde_json::from_str(&ok(folder, &format!("evaluate {run} g.csv --json"))).expect("JSON")
+}
+
+fn figure(evaluation: &Value, name: &str) -> f64 {
+    let figures = evaluation["evaluation"]["figures"].as_array().expect("figures");
+    let found = figures.iter().find(|figure| figure["name"] == name);
+    found.and_then(|figure| figure["value"].as_f64()).unwrap_or_else(|| panic!("no {name}: {evaluation}"))
+}
+
+/// Without a penalty and with an intercept each group's mean is fitted: 2 and 6. The deviances follow by hand.
+#[test]
+fn means_of_groups_are_predicted_and_judged_by_deviance() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    write(folder.path(), "g.csv", groups());
+    ok(folder.path(), "ingest g.csv -o data --label count --ignore class -q");
+    let poisson = |y: f64, m: f64| 2.0 * (y * (y / m).ln() - y + m);
+    let gamma = |y: f64, m: f64| 2.0 * ((m / y).ln() + y / m - 1.0);
+    let mean = |d: &dyn Fn(f64, f64) -> f64| (d(1.0, 2.0) + d(3.0, 2.0) + d(4.0, 6.0) + d(8.0, 6.0)) / 4.0;
+    let null = |d: &dyn Fn(f64, f64) -> f64| (d(1.0, 4.0) + d(3.0, 4.0) + d(4.0, 4.0) + d(8.0, 4.0)) / 4.0;
+    for (model, d) in [("poisson", &poisson as &dyn Fn(f64, f64) -> f64), ("gamma", &gamma)] {
+        ok(folder.path(), &format!("train data --model {model} -o {model} -q"));
+        let lines = ok(folder.path(), &format!("predict {model} g.csv --keep x -o -"));
+        for line in lines.lines().skip(1) {
+            let (x, mean) = line.split_once(',').expect("two columns");
+            let want = if x == "0" { 2.0 } else { 6.0 };
+            assert!((mean.parse::<f64>().expect("a number") / want - 1.0).abs() < 1e-4, "{model}: {line}");
+        }
+        let evaluation = figures(folder.path(), model);
+        let (deviance, d2) = (figure(&evaluation, "deviance"), figure(&evaluation, "d2"));
+        assert!((deviance / mean(d) - 1.0).abs() < 1e-6, "{model}: {deviance} is not {}", mean(d));
+        assert!((d2 - (1.0 - mean(d) / null(d))).abs() < 1e-6, "{model}: {d2}");
+        let inspected: Value =
+            serde_json::from_str(&ok(folder.path(), &format!("inspect {model} --json"))).expect("JSON");
+        assert_eq!(inspected["link"], "log");
+        let objective = inspected["objective"].as_f64().expect("a number");
+        assert!((objective / (mean(d) / 2.0) - 1.0).abs() < 1e-6, "half the deviance: {objective}");
+    }
+}
+
+#[test]
+fn a_support_vector_machine_says_class_and_decision() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    write(folder.path(), "g.csv", groups());
+    ok(folder.path(), "ingest g.csv -o data --label class --ignore count -q");
+    ok(folder.path(), "train data --model squared-hinge --l2 0.01 -o run -q");
+    let lines = ok(folder.path(), "predict run g.csv --keep class -o -");
+    assert_eq!(lines.lines().next(), Some("class,prediction,decision"));
+    for line in lines.lines().skip(1) {
+        let [class, prediction, decision] = line.split(',').collect::<Vec<_>>()[..] else { panic!("{line}") };
+        assert_eq!(class, prediction);
+        // Classes are in the order of their names: high, low.
+        assert_eq!(decision.parse::<f64>().expect("a number") > 0.0, class == "low", "{line}");
+    }
+    let evaluation = figures(folder.path(), "run");
+    assert_eq!(figure(&evaluation, "accuracy"), 1.0);
+    assert!(figure(&evaluation, "hinge_loss") < 0.1);
+    assert!(!evaluation.to_string().contains("log_loss"), "there are no probabilities: {evaluation}");
+}
+
+#[test]
+fn settings_of_other_models_and_labels_without_a_logarithm_are_refused() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    write(folder.path(), "g.csv", "x,y\n1,2\n2,-1\n3,4\n".repeat(20));
+    ok(folder.path(), "ingest g.csv -o data --label y -q");
+    let message = fails(folder.path(), "train data --model poisson -o run", 1);
+    assert!(message.contains("'y' is -1 in training grain 0, row ") && message.contains("0 or greater"), "{message}");
+    let message = fails(folder.path(), "train data --model poisson --huber-delta 2 -o run", 2);
+    assert!(message.contains("--model huber"), "{message}");
+    ok(folder.path(), "train data --model huber --huber-delta 0.5 -o run -q");
+    ok(folder.path(), "train --config run/config.toml -o again -q");
+    let [first, second] =
+        ["run", "again"].map(|run| std::fs::read(folder.path().join(run).join("model.json")).expect("a model"));
+    assert!(first == second, "the configuration as resolved holds --huber-delta");
+}
