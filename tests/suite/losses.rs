@@ -40,7 +40,8 @@ fn means_of_groups_are_predicted_and_judged_by_deviance() {
         for line in lines.lines().skip(1) {
             let (x, mean) = line.split_once(',').expect("two columns");
             let want = if x == "0" { 2.0 } else { 6.0 };
-            assert!((mean.parse::<f64>().expect("a number") / want - 1.0).abs() < 1e-4, "{model}: {line}");
+            // A gap of 1e-7 of the objective leaves its root, 3e-4, to the mean.
+            assert!((mean.parse::<f64>().expect("a number") / want - 1.0).abs() < 1e-3, "{model}: {line}");
         }
         let evaluation = figures(folder.path(), model);
         let (deviance, d2) = (figure(&evaluation, "deviance"), figure(&evaluation, "d2"));
@@ -77,7 +78,8 @@ fn a_support_vector_machine_says_class_and_decision() {
 #[test]
 fn settings_of_other_models_and_labels_without_a_logarithm_are_refused() {
     let folder = tempfile::tempdir().expect("temporary folder");
-    write(folder.path(), "g.csv", "x,y\n1,2\n2,-1\n3,4\n".repeat(20));
+    let line = |i: usize| format!("{},{}\n", i * i % 7, if i == 40 { -1.0 } else { 0.25 + i as f64 });
+    write(folder.path(), "g.csv", std::iter::once("x,y\n".to_string()).chain((0..60).map(line)).collect::<String>());
     ok(folder.path(), "ingest g.csv -o data --label y -q");
     let message = fails(folder.path(), "train data --model poisson -o run", 1);
     assert!(message.contains("'y' is -1 in training grain 0, row ") && message.contains("0 or greater"), "{message}");
