@@ -74,6 +74,8 @@ impl<T, F: FnMut(T) -> Result<()>> Sink<T, F> {
                 line.stopped = true;
                 // A failure in line comes before one of drawing, which is about what follows.
                 line.failed = Some(error);
+                // Nothing is next any more: what others still hand in comes after it.
+                line.next = u64::MAX;
                 break;
             }
         }
