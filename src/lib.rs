@@ -17,9 +17,11 @@
 //! | [`forecast`] | how fast would it be on a larger machine? |
 //! | [`report`] | what is printed, and how? |
 //! | [`cli`] | what was typed? |
+//! | [`bench`] | how fast is every part on this machine? |
 //! | [`error`] | what went wrong, and which exit code is it? |
 #![forbid(unsafe_code)]
 
+pub mod bench;
 pub mod cli;
 pub mod engine;
 pub mod error;

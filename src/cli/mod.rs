@@ -4,6 +4,7 @@
 //! here and nowhere else. Exit codes: 0 done, 1 failed, 2 the request makes no sense, 130 and 143 after SIGINT and
 //! SIGTERM.
 
+mod bench;
 mod cache;
 mod completions;
 mod config;
@@ -91,6 +92,8 @@ enum Command {
     Doctor(doctor::Arguments),
     /// Make a data set of any size to try things on
     Generate(generate::Arguments),
+    /// Measure every part as a share of what this machine can do
+    Bench(bench::Arguments),
     /// Print completions for a shell
     Completions(completions::Arguments),
 }
@@ -211,6 +214,7 @@ fn run_alone(command: &Command, matches: &ArgMatches, ranks: usize) -> Result<()
         Command::Verify(arguments) => verify::run(arguments),
         Command::Generate(arguments) => generate::run(arguments),
         Command::Plan(arguments) => plan::run(arguments),
+        Command::Bench(arguments) => bench::run(arguments),
         Command::Completions(arguments) => completions::run(arguments, &mut Cli::command()),
         // These are for all ranks.
         Command::Train(_)

@@ -54,6 +54,46 @@ impl MemoryTest {
     }
 }
 
+/// Buffers that are read again and again, to hold each of many measurements against what memory gives at that moment.
+#[derive(Debug)]
+pub struct MemoryRuler {
+    shares: Vec<Vec<u64>>,
+    best: f64,
+}
+
+impl MemoryRuler {
+    /// Buffers of `bytes` bytes together, one a thread and written by it.
+    pub fn new(threads: usize, bytes: usize) -> MemoryRuler {
+        let threads = threads.max(1);
+        let words = (bytes / threads / 8).next_multiple_of(LANES).max(LANES) as u64;
+        let shares = std::thread::scope(|scope| {
+            let fill = |thread: u64| move || (0..words).map(|word| word ^ thread).collect::<Vec<u64>>();
+            let fillers: Vec<_> = (0..threads as u64).map(|thread| scope.spawn(fill(thread))).collect();
+            fillers.into_iter().filter_map(|filler| filler.join().ok()).collect()
+        });
+        MemoryRuler { shares, best: 0.0 }
+    }
+
+    /// Bytes a second of one reading by all threads.
+    pub fn read(&mut self) -> f64 {
+        let start = Instant::now();
+        std::thread::scope(|scope| {
+            for share in &self.shares {
+                scope.spawn(|| black_box(add_up(black_box(share))));
+            }
+        });
+        let bytes: usize = self.shares.iter().map(|share| 8 * share.len()).sum();
+        let rate = bytes as f64 / start.elapsed().as_secs_f64().max(1e-9);
+        self.best = self.best.max(rate);
+        rate
+    }
+
+    /// The best reading so far.
+    pub fn best(&self) -> f64 {
+        self.best
+    }
+}
+
 /// Measures; takes about `bytes / 2 GB/s` to write the buffers plus `rounds * bytes / bandwidth`.
 pub fn measure(test: &MemoryTest) -> MemoryBandwidth {
     let threads = test.threads.max(1);

@@ -40,6 +40,7 @@ fn flags_that_messages_name_exist() {
         "launch",
         "plan",
         "doctor",
+        "bench",
         "generate",
         "completions",
     ];

@@ -1,0 +1,388 @@
+//! Every kernel, by storage type, tier and number of weight vectors: all threads over their own grains, as a pass has it.
+//!
+//! | case | what a row costs | held against |
+//! |---|---|---|
+//! | `gradient DTYPE TIER kN` | margins, logistic loss and gradient of 28 columns, N weight vectors | memory |
+//! | `vectors DTYPE TIER` | the same of one vector of 28 elements | memory |
+//! | `codes TIER`, `sparse TIER` | margins and scattered gradient of 8 categories of 4,096 levels; of 24 entries of 65,536 | memory |
+//! | `gram f32 TIER`, `gram f64 TIER` | the matrix of 28 columns, constant and target | multiply-adds |
+
+use std::time::Instant;
+
+use gristmill_io::watch::Cancel;
+use gristmill_kernels::dtype::DType;
+use gristmill_kernels::fixed::FixedScale;
+use gristmill_kernels::tile::{Block, Grain, Values};
+use gristmill_kernels::{
+    GramLayout, GramRows, GramScales, GramScratch, GramSums, Kernels, Loss, Real, Residuals, Tier, reference,
+};
+
+use super::grains::{Grains, Random, Rows};
+use super::{Measurement, Options, Rounds, Ruler, Run};
+use crate::error::{Error, Result};
+use crate::machine::fma;
+use crate::machine::memory::MemoryRuler;
+
+/// Columns of the dense cases.
+const COLUMNS: usize = 28;
+/// Categorical columns, and levels of each.
+const CODES: (usize, usize) = (8, 4_096);
+/// Entries of a sparse row, and the width of its column.
+const SPARSE: (usize, usize) = (24, 65_536);
+/// Numbers of weight vectors.
+const VECTORS: [usize; 4] = [1, 2, 4, 8];
+/// Scale of scattered sums: contributions are below 1, so a grain's stay far below 2^62.
+const SCALE: (i32, f64) = (30, 1.0);
+/// Storage types in the order of the table.
+const DTYPES: [DType; 5] = [DType::F32, DType::F16, DType::U16, DType::U8, DType::F64];
+
+/// A case of the list.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    rows: Rows,
+    tier: Tier,
+    vectors: usize,
+    gram: bool,
+    wide: bool,
+}
+
+impl Case {
+    fn name(&self) -> String {
+        let tier = self.tier;
+        match self.rows {
+            Rows::Columns(_) if self.gram => format!("gram {} {tier}", if self.wide { "f64" } else { "f32" }),
+            Rows::Columns(dtype) => format!("gradient {} {tier} k{}", dtype.name(), self.vectors),
+            Rows::Vectors(dtype) => format!("vectors {} {tier}", dtype.name()),
+            Rows::Codes(_) => format!("codes {tier}"),
+            Rows::Sparse(_) => format!("sparse {tier}"),
+        }
+    }
+
+    fn ruler(&self) -> Ruler {
+        if self.gram { Ruler::MultiplyAdds } else { Ruler::Memory }
+    }
+}
+
+/// The cases of one kind of rows, and how many numbers a row has.
+fn groups() -> Vec<(Rows, usize, Vec<Case>)> {
+    let tiers = || Tier::available().into_iter().rev();
+    let mut groups = Vec::new();
+    for dtype in DTYPES {
+        let (rows, wide) = (Rows::Columns(dtype), dtype == DType::F64);
+        let plain = move |tier| VECTORS.map(|vectors| Case { rows, tier, vectors, gram: false, wide });
+        let mut cases: Vec<Case> = tiers().flat_map(plain).collect();
+        if dtype == DType::F32 {
+            let gram = |wide| tiers().map(move |tier| Case { rows, tier, vectors: 1, gram: true, wide });
+            cases.extend(gram(false).chain(gram(true)));
+        }
+        groups.push((rows, COLUMNS, cases));
+    }
+    let single = |rows, wide| tiers().map(move |tier| Case { rows, tier, vectors: 1, gram: false, wide }).collect();
+    groups
+        .extend(DTYPES.map(|dtype| (Rows::Vectors(dtype), COLUMNS, single(Rows::Vectors(dtype), dtype == DType::F64))));
+    groups.push((Rows::Codes(CODES.1), CODES.0, single(Rows::Codes(CODES.1), false)));
+    groups.push((Rows::Sparse(SPARSE.1), SPARSE.0, single(Rows::Sparse(SPARSE.1), false)));
+    groups
+}
+
+/// Measure all cases that are wanted.
+///
+/// # Errors
+/// When an answer is wrong, or it is interrupted.
+pub fn measure(
+    options: &Options,
+    bytes: usize,
+    ruler: &mut MemoryRuler,
+    cancel: &Cancel,
+    tell: &dyn Fn(&str),
+) -> Result<Vec<Measurement>> {
+    let mut measurements = Vec::new();
+    for (rows, columns, cases) in groups() {
+        let cases: Vec<Case> = cases.into_iter().filter(|case| options.wants(&case.name())).collect();
+        let Some(first) = cases.first() else { continue };
+        cancel.check()?;
+        tell(&first.name());
+        let data = Grains::new(rows, columns, bytes);
+        for case in &cases {
+            cancel.check()?;
+            if case.wide { check::<f64>(case, &data)? } else { check::<f32>(case, &data)? }
+        }
+        let mut rounds: Vec<Rounds> = cases.iter().map(|_| Rounds::default()).collect();
+        for _ in 0..options.rounds.max(1) {
+            for (case, rounds) in cases.iter().zip(&mut rounds) {
+                cancel.check()?;
+                let before = reading(case, options.threads, ruler);
+                let run = if case.wide { pass::<f64>(case, &data, options) } else { pass::<f32>(case, &data, options) };
+                rounds.add(run?, before.max(reading(case, options.threads, ruler)));
+            }
+        }
+        measurements
+            .extend(cases.iter().zip(&rounds).map(|(case, rounds)| rounds.measurement(&case.name(), case.ruler())));
+    }
+    Ok(measurements)
+}
+
+/// What the machine gives right now.
+fn reading(case: &Case, threads: usize, ruler: &mut MemoryRuler) -> f64 {
+    match (case.gram, case.wide) {
+        (false, _) => ruler.read(),
+        (true, false) => fma::peak::<f32>(case.tier, threads) / 2.0,
+        (true, true) => fma::peak::<f64>(case.tier, threads) / 2.0,
+    }
+}
+
+/// All grains by all threads.
+fn pass<R: Real + Default>(case: &Case, data: &Grains, options: &Options) -> Result<Run> {
+    let blocks: Vec<Vec<Block<'_>>> = (0..data.grains).map(|grain| data.blocks(grain)).collect();
+    let part = data.grains.div_ceil(options.threads.max(1));
+    let mut workers: Vec<Worker<R>> = blocks.chunks(part).map(|_| Worker::new(case, data)).collect();
+    let started = Instant::now();
+    let scanned: Vec<Result<()>> = std::thread::scope(|scope| {
+        let threads: Vec<_> = blocks
+            .chunks(part)
+            .zip(&mut workers)
+            .map(|(part, worker)| {
+                scope.spawn(move || part.iter().try_for_each(|blocks| worker.grain(blocks, data.rows)))
+            })
+            .collect();
+        let died = |_| Err(Error::Sum("a worker of the bench died".into()));
+        threads.into_iter().map(|thread| thread.join().unwrap_or_else(died)).collect()
+    });
+    let seconds = started.elapsed().as_secs_f64();
+    scanned.into_iter().collect::<Result<()>>()?;
+    let rows = (data.rows * data.grains) as f64;
+    let variables = (COLUMNS + 1) as f64;
+    let amount = if case.gram { rows * variables * (variables + 1.0) / 2.0 } else { data.bytes() as f64 };
+    Ok(Run { seconds, amount, rows })
+}
+
+/// The buffers of a thread.
+struct Worker<R: Real> {
+    kernels: Kernels<R>,
+    vectors: usize,
+    tile: usize,
+    w: Vec<R>,
+    z: Vec<R>,
+    y: Vec<R>,
+    quantised: Vec<i64>,
+    gradient: Vec<f64>,
+    scattered: Vec<i64>,
+    loss: f64,
+    gram: Option<(GramLayout, GramScales, GramScratch<R>)>,
+}
+
+impl<R: Real + Default> Worker<R> {
+    fn new(case: &Case, data: &Grains) -> Worker<R> {
+        let blocks = data.blocks(0);
+        let parameters: usize = blocks.iter().map(Block::parameters).sum();
+        let tile = if case.gram {
+            data.rows
+        } else {
+            (65_536 * data.grains * data.rows / data.bytes() / 64).clamp(2, 16) * 64
+        };
+        let grain = Grain { rows: data.rows, blocks, label: None, weight: None };
+        let layout = if case.gram { GramLayout::of(&grain, false) } else { None };
+        let gram = layout.and_then(|layout| {
+            let scales = GramScales::new(&layout, 1 << 30, 1.0, &vec![1.0; layout.variables()]).ok()?;
+            Some((layout, scales, GramScratch::default()))
+        });
+        let scattered = grain.blocks.iter().any(Block::is_scattered);
+        Worker {
+            kernels: Kernels::new(case.tier),
+            vectors: case.vectors,
+            tile,
+            w: (0..parameters * case.vectors).map(|j| R::from_f64((j as f64 * 0.7).sin() * 1e-3)).collect(),
+            z: vec![R::default(); tile * case.vectors],
+            y: (0..tile).map(|i| R::from_f64(f64::from(i % 3 == 0))).collect(),
+            quantised: vec![0; if scattered { tile } else { 0 }],
+            gradient: vec![0.0; gram.as_ref().map_or(parameters * case.vectors, |(layout, ..)| layout.dense_len())],
+            scattered: vec![0; if scattered { parameters } else { 0 }],
+            loss: 0.0,
+            gram,
+        }
+    }
+
+    fn grain(&mut self, blocks: &[Block<'_>], rows: usize) -> Result<()> {
+        if let Some((layout, scales, scratch)) = &mut self.gram {
+            let grain = Grain { rows, blocks: blocks.to_vec(), label: None, weight: None };
+            let tile = GramRows { grain: &grain, rows: 0..rows, weight: None };
+            let sums = GramSums { dense: &mut self.gradient, scattered: &mut [] };
+            return self
+                .kernels
+                .gram(layout, scales, &tile, scratch, sums)
+                .map_err(|error| Error::Sum(error.to_string()));
+        }
+        for start in (0..rows).step_by(self.tile) {
+            self.tile(blocks, start..rows.min(start + self.tile))?;
+        }
+        Ok(())
+    }
+
+    /// Margins, loss, gradient.
+    fn tile(&mut self, blocks: &[Block<'_>], rows: std::ops::Range<usize>) -> Result<()> {
+        let n = rows.len();
+        let z = &mut self.z[..n * self.vectors];
+        z.fill(R::default());
+        let mut first = 0;
+        for block in blocks {
+            let w = &self.w[first * self.vectors..(first + block.parameters()) * self.vectors];
+            first += block.parameters();
+            match self.vectors {
+                1 => self.kernels.margins(block, rows.clone(), w, z),
+                _ => self.kernels.margins_k(block, rows.clone(), w, z),
+            }
+        }
+        for z in z.chunks_mut(n) {
+            self.loss += self.kernels.loss(Loss::Logistic, z, &self.y[..n], None, None).loss;
+        }
+        let mut first = 0;
+        for block in blocks {
+            let range = first..first + block.parameters();
+            first = range.end;
+            if block.is_scattered() {
+                let mut residuals = Residuals::new(z, &mut self.quantised[..n]);
+                let scale = FixedScale::new(SCALE.0, SCALE.1);
+                self.kernels
+                    .scatter(block, rows.clone(), &mut residuals, scale, &mut self.scattered[range])
+                    .map_err(|error| Error::Sum(error.to_string()))?;
+            } else if self.vectors == 1 {
+                self.kernels.gradient(block, rows.clone(), z, &mut self.gradient[range]);
+            } else {
+                let range = range.start * self.vectors..range.end * self.vectors;
+                self.kernels.gradient_k(block, rows.clone(), z, &mut self.gradient[range]);
+            }
+        }
+        Ok(())
+    }
+
+    /// Loss and gradient, or the matrix, as real numbers.
+    fn answer(&self) -> Vec<f64> {
+        if let Some((layout, scales, _)) = &self.gram {
+            return layout.assemble(scales, &self.gradient, &[]);
+        }
+        let scattered = self.scattered.iter().map(|&sum| sum as f64 / f64::from(SCALE.0).exp2());
+        let gradient: Vec<f64> = if self.scattered.is_empty() { self.gradient.clone() } else { scattered.collect() };
+        std::iter::once(self.loss).chain(gradient).collect()
+    }
+}
+
+/// The first grain against the plain reference.
+fn check<R: Real + Default>(case: &Case, data: &Grains) -> Result<()> {
+    let blocks = data.blocks(0);
+    let mut worker = Worker::<R>::new(case, data);
+    worker.grain(&blocks, data.rows)?;
+    let found = worker.answer();
+    let (expected, magnitude) =
+        if case.gram { expected_matrix(&blocks, data) } else { expected(&worker, &blocks, data) };
+    // u16 margins reach some 1e2, of which f32 keeps 1e-5.
+    let wrong = found.iter().zip(&expected).zip(&magnitude).position(|((f, e), m)| !((f - e).abs() <= 1e-4 * m + 1e-6));
+    match wrong {
+        None if found.len() == expected.len() => Ok(()),
+        at => {
+            let at = at.unwrap_or(0);
+            let message = format!(
+                "{}: number {at} of the answer is {}, the reference has {}",
+                case.name(),
+                found[at],
+                expected[at]
+            );
+            Err(Error::Sum(message))
+        }
+    }
+}
+
+fn expected_matrix(blocks: &[Block<'_>], data: &Grains) -> (Vec<f64>, Vec<f64>) {
+    let grain = Grain { rows: data.rows, blocks: blocks.to_vec(), label: None, weight: None };
+    let n = COLUMNS + 1;
+    let mut matrix = vec![0.0; n * n];
+    reference::gram(&grain, 0..data.rows, None, false, &mut matrix);
+    let magnitude = vec![data.rows as f64; n * n];
+    (matrix, magnitude)
+}
+
+/// Loss and gradient of all weight vectors, and the sums of their magnitudes.
+fn expected<R: Real>(worker: &Worker<R>, blocks: &[Block<'_>], data: &Grains) -> (Vec<f64>, Vec<f64>) {
+    let rows = 0..data.rows;
+    let y: Vec<f64> = rows.clone().map(|row| worker.y[row % worker.tile].to_f64()).collect();
+    let (mut loss, mut gradient, mut magnitude) = (0.0, Vec::new(), Vec::new());
+    let parameters: usize = blocks.iter().map(Block::parameters).sum();
+    for vector in 0..worker.vectors {
+        let w: Vec<f64> = worker.w[vector * parameters..][..parameters].iter().map(|w| w.to_f64()).collect();
+        let (mut z, mut first) = (vec![0.0; data.rows], 0);
+        for block in blocks {
+            reference::margins(block, rows.clone(), &w[first..first + block.parameters()], &mut z);
+            first += block.parameters();
+        }
+        loss += reference::loss(Loss::Logistic, &mut z, &y, None, None).loss;
+        let (mut g, mut m, mut first) = (vec![0.0; parameters], vec![0.0; parameters], 0);
+        for block in blocks {
+            reference::entries(block, rows.clone(), |i, j, x| {
+                g[first + j] += z[i] * x;
+                m[first + j] += (z[i] * x).abs();
+            });
+            first += block.parameters();
+        }
+        gradient.extend(g);
+        magnitude.extend(m);
+    }
+    ([vec![loss], gradient].concat(), [vec![loss], magnitude].concat())
+}
+
+/// A label column for anything that wants one: two classes.
+pub fn labels(rows: usize) -> Vec<f32> {
+    let mut random = Random::new(7);
+    (0..rows).map(|_| f32::from(u8::from(random.real() > 0.0))).collect()
+}
+
+/// Loss and gradient of one grain of `f32` columns, as a pass has it; for the benches of the stream.
+pub struct Epoch {
+    worker: Worker<f32>,
+}
+
+impl Epoch {
+    /// For grains of `columns` columns of `f32`.
+    pub fn new(tier: Tier, columns: usize) -> Epoch {
+        let data = Grains::new(Rows::Columns(DType::F32), columns, 1);
+        let case = Case { rows: Rows::Columns(DType::F32), tier, vectors: 1, gram: false, wide: false };
+        Epoch { worker: Worker::new(&case, &data) }
+    }
+
+    /// Adds a grain with its labels.
+    ///
+    /// # Errors
+    /// When a sum leaves its range.
+    pub fn grain(&mut self, grain: &Grain<'_>) -> Result<()> {
+        if let Some(Values::F32(label)) = grain.label {
+            let n = label.len().min(self.worker.y.len());
+            self.worker.y[..n].copy_from_slice(&label[..n]);
+        }
+        self.worker.grain(&grain.blocks, grain.rows)
+    }
+
+    /// Sum of the losses.
+    pub fn loss(&self) -> f64 {
+        self.worker.loss
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_case_has_its_own_name_and_the_right_answer() {
+        let mut names = std::collections::BTreeSet::new();
+        let options = Options { quick: true, filters: Vec::new(), folder: None, threads: 2, rounds: 1 };
+        for (rows, columns, cases) in groups() {
+            let data = Grains::new(rows, columns, 1);
+            for case in cases {
+                assert!(names.insert(case.name()), "{} twice", case.name());
+                if case.wide { check::<f64>(&case, &data) } else { check::<f32>(&case, &data) }.expect("right");
+                let run =
+                    if case.wide { pass::<f64>(&case, &data, &options) } else { pass::<f32>(&case, &data, &options) };
+                assert!(run.expect("runs").amount > 0.0);
+            }
+        }
+        assert!(names.len() >= 5 * VECTORS.len() + 5 + 4);
+    }
+}

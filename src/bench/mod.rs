@@ -1,0 +1,263 @@
+//! How fast is every part of gristmill on this machine, as a share of what the machine can do? (`gristmill bench`)
+//!
+//! Each case checks its answer before it is timed. Then all cases run in turn, round after round; each run is held against its
+//! ruler (memory-read bandwidth, peak of multiply-adds, direct reads of the disk) measured right before and after it, and the
+//! median of those shares is the figure: a machine that is shared with others slows both sides.
+//!
+//! | module | the question it answers |
+//! |---|---|
+//! | [`grains`] | what data are the kernels given? |
+//! | [`kernels`] | how fast is each kernel, by storage type, tier and number of weight vectors? |
+//! | [`stream`] | how fast do grains come, from memory and from the disk? |
+//! | [`guard`] | is anything slower than it was recorded to be? |
+
+pub mod grains;
+pub mod guard;
+pub mod kernels;
+pub mod stream;
+
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use gristmill_io::memory::Limits;
+use gristmill_io::watch::Cancel;
+use gristmill_kernels::Tier;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+use crate::machine::memory::MemoryRuler;
+use crate::machine::{self, DiskBandwidth, DiskTest, FmaPeak, Processor, disk, fma};
+
+/// What to measure.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Fewer bytes and rounds.
+    pub quick: bool,
+    /// Cases whose name contains one of these; none: all.
+    pub filters: Vec<String>,
+    /// The folder whose disk is measured; none: leave the disk out.
+    pub folder: Option<PathBuf>,
+    /// Threads.
+    pub threads: usize,
+    /// Rounds; the median counts.
+    pub rounds: usize,
+}
+
+impl Options {
+    fn wants(&self, name: &str) -> bool {
+        self.filters.is_empty() || self.filters.iter().any(|filter| name.contains(filter.as_str()))
+    }
+
+    /// Bytes that a case reads in a run: well beyond the caches.
+    fn bytes(&self, processor: &Processor) -> usize {
+        let caches = processor.outer_cache_bytes(self.threads).unwrap_or(32 << 20) as usize;
+        if self.quick { (2 * caches).clamp(64 << 20, 256 << 20) } else { (3 * caches).clamp(96 << 20, 1 << 30) }
+    }
+}
+
+/// What a case is held against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ruler {
+    /// Memory-read bandwidth of all threads.
+    Memory,
+    /// Peak of multiply-adds of all threads, of the case's tier and type.
+    MultiplyAdds,
+    /// Direct reads of the same files.
+    Disk,
+}
+
+impl Ruler {
+    /// As the table has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Ruler::Memory => "memory",
+            Ruler::MultiplyAdds => "multiply-adds",
+            Ruler::Disk => "disk",
+        }
+    }
+}
+
+/// One case, measured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Measurement {
+    /// What was done: kernel, storage type, tier, number of weight vectors.
+    pub name: String,
+    /// What it is held against.
+    pub ruler: Ruler,
+    /// Median share of it.
+    pub share: f64,
+    /// Median bytes a second; multiply-adds a second where these are the ruler.
+    pub rate: f64,
+    /// Median rows a second.
+    pub rows_per_s: f64,
+}
+
+/// Everything that was measured, and where.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BenchReport {
+    /// Of gristmill.
+    pub version: String,
+    /// The command that measured.
+    pub command: String,
+    /// Day, UTC: `2026-11-21`.
+    pub date: String,
+    /// The processor.
+    pub processor: Processor,
+    /// Its tiers.
+    pub tiers: Vec<String>,
+    /// Memory of the machine.
+    pub memory_bytes: u64,
+    /// Threads of every case.
+    pub threads: usize,
+    /// Memory-read bandwidth, the best seen.
+    pub memory_bytes_per_s: f64,
+    /// Peaks of multiply-adds, a tier each.
+    pub fma: Vec<FmaPeak>,
+    /// The disk, where it was measured.
+    pub disk: Option<DiskBandwidth>,
+    /// All cases.
+    pub measurements: Vec<Measurement>,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+/// One run of a case: seconds, bytes or multiply-adds, rows.
+#[derive(Clone, Copy, Debug)]
+pub struct Run {
+    /// Wall time.
+    pub seconds: f64,
+    /// Bytes, or multiply-adds where these are the ruler.
+    pub amount: f64,
+    /// Rows.
+    pub rows: f64,
+}
+
+/// The runs of a case and the share of its ruler that each reached.
+#[derive(Debug, Default)]
+pub struct Rounds {
+    runs: Vec<Run>,
+    shares: Vec<f64>,
+}
+
+impl Rounds {
+    /// One more run, between two readings of its ruler.
+    pub fn add(&mut self, run: Run, ruler: f64) {
+        self.shares.push(run.amount / run.seconds.max(1e-12) / ruler.max(1e-12));
+        self.runs.push(run);
+    }
+
+    /// The medians.
+    pub fn measurement(&self, name: &str, ruler: Ruler) -> Measurement {
+        let of =
+            |part: fn(&Run) -> f64| median(self.runs.iter().map(|run| part(run) / run.seconds.max(1e-12)).collect());
+        Measurement {
+            name: name.to_string(),
+            ruler,
+            share: median(self.shares.clone()),
+            rate: of(|run| run.amount),
+            rows_per_s: of(|run| run.rows),
+        }
+    }
+}
+
+/// The median; 0 of nothing.
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(0.0)
+}
+
+/// Bytes written and read to measure the disk.
+const DISK_BYTES: u64 = 512 << 20;
+
+/// Measure. `tell` is told the name of each group of cases before it begins.
+///
+/// # Errors
+/// When a folder cannot be written, an answer is wrong, or it is interrupted; nothing stays behind.
+pub fn run(options: &Options, cancel: &Cancel, tell: &dyn Fn(&str)) -> Result<BenchReport> {
+    let began = std::time::Instant::now();
+    let processor = machine::processor();
+    let bytes = options.bytes(&processor);
+    tell("memory and multiply-adds");
+    let mut ruler = MemoryRuler::new(options.threads, bytes);
+    let tiers = Tier::available();
+    let peaks = tiers.iter().map(|&tier| fma::measure(tier, options.threads)).collect();
+    let mut measurements = kernels::measure(options, bytes, &mut ruler, cancel, tell)?;
+    let mut found_disk = None;
+    if let Some(folder) = options.folder.as_deref().filter(|_| stream::CASES.iter().any(|case| options.wants(case))) {
+        tell("disk");
+        let bytes = if options.quick { DISK_BYTES / 4 } else { DISK_BYTES };
+        let measured = disk::measure(&DiskTest::new(folder, bytes))
+            .map_err(|error| gristmill_io::Error::io(folder, "cannot measure the disk", error))?;
+        found_disk = Some(measured);
+        measurements.extend(stream::measure(options, folder, bytes, &mut ruler, cancel, tell)?);
+    }
+    Ok(BenchReport {
+        version: env!("CARGO_PKG_VERSION").into(),
+        command: std::env::args().skip(1).fold("gristmill".into(), |line, word| format!("{line} {word}")),
+        date: today(),
+        processor,
+        tiers: tiers.iter().map(|tier| tier.name().to_string()).collect(),
+        memory_bytes: Limits::now().machine_bytes,
+        threads: options.threads,
+        memory_bytes_per_s: ruler.best(),
+        fma: peaks,
+        disk: found_disk,
+        measurements,
+        seconds: began.elapsed().as_secs_f64(),
+    })
+}
+
+/// The day, UTC (Howard Hinnant's `civil_from_days`).
+fn today() -> String {
+    let days = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs() / 86_400) as i64;
+    date(days)
+}
+
+fn date(days: i64) -> String {
+    let z = days + 719_468;
+    let era = z.div_euclid(146_097);
+    let day_of_era = z.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_become_dates() {
+        // Days since 1970-01-01: 11,016 is 2000-02-29, 20,778 is 2026-11-21.
+        assert_eq!([0, 11_016, 11_017, 20_778].map(date), ["1970-01-01", "2000-02-29", "2000-03-01", "2026-11-21"]);
+    }
+
+    #[test]
+    fn medians_stand_out_of_noise() {
+        let mut rounds = Rounds::default();
+        for (seconds, ruler) in [(1.0, 20.0), (5.0, 4.0), (1.0, 10.0), (1.0, 20.0), (1.0, 1000.0)] {
+            rounds.add(Run { seconds, amount: 10.0, rows: 3.0 }, ruler);
+        }
+        let found = rounds.measurement("x", Ruler::Memory);
+        assert_eq!((found.share, found.rate, found.rows_per_s), (0.5, 10.0, 3.0));
+        assert_eq!(median(Vec::new()), 0.0);
+    }
+
+    #[test]
+    fn a_quick_bench_of_one_kernel_checks_and_measures() {
+        let filters = vec!["gradient u8 portable".to_string()];
+        let options = Options { quick: true, filters, folder: None, threads: 1, rounds: 1 };
+        let report = run(&options, &Cancel::new(), &|_| {}).expect("measures");
+        let names: Vec<&str> = report.measurements.iter().map(|found| found.name.as_str()).collect();
+        assert_eq!(names, [1, 2, 4, 8].map(|k| format!("gradient u8 portable k{k}")));
+        assert!(report.measurements.iter().all(|found| found.share > 0.0 && found.rate > 0.0), "{report:?}");
+        let cancel = Cancel::new();
+        cancel.request();
+        assert!(run(&options, &cancel, &|_| {}).is_err());
+    }
+}
