@@ -24,8 +24,7 @@ fn fit(dataset: &Dataset, plan: &TrainPlan) -> Trained {
 
 /// Whole passes, without the first, which maps the data.
 fn passes(trained: &Trained) -> Vec<&PassReport> {
-    let whole: Vec<&PassReport> =
-        trained.models.iter().flat_map(|model| &model.history).filter(|pass| pass.share == 1.0).collect();
+    let whole: Vec<&PassReport> = trained.history.iter().filter(|pass| pass.share == 1.0).collect();
     if whole.len() > 1 { whole[1..].to_vec() } else { whole }
 }
 

@@ -35,7 +35,7 @@ fn main() {
     let mut group = criterion.benchmark_group("ingest");
     for (name, recipe) in [("numeric", Recipe::Numeric { columns: 28 }), ("mixed", Recipe::Quickstart)] {
         let (source, output) = (folder.path().join(format!("{name}.parquet")), folder.path().join(name));
-        recipe::write(recipe, rows, 42, &source, threads, &Cancel::new()).expect("a source");
+        recipe::write(recipe, rows, 42, &source, threads, &Silent, &Cancel::new()).expect("a source");
         let bytes = std::fs::metadata(&source).expect("a source").len();
         run(&source, &output, threads);
         let dataset = Dataset::open(&output).expect("a dataset");

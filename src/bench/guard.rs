@@ -135,7 +135,7 @@ mod tests {
         std::fs::write(&path, serde_json::to_vec(&now).expect("JSON")).expect("writes");
         let record = read(&path).expect("reads").expect("a record");
         assert!(regressions(&record, &now.measurements, MARGIN, |_| true).is_empty());
-        let mut falsified = record.clone();
+        let mut falsified = record;
         falsified.measurements[0].share *= 1.3;
         let slower = regressions(&falsified, &now.measurements, MARGIN, |_| true);
         assert_eq!(slower.len(), 1);

@@ -275,7 +275,10 @@ fn check<R: Real + Default>(case: &Case, data: &Grains) -> Result<()> {
     let (expected, magnitude) =
         if case.gram { expected_matrix(&blocks, data) } else { expected(&worker, &blocks, data) };
     // u16 margins reach some 1e2, of which f32 keeps 1e-5.
-    let wrong = found.iter().zip(&expected).zip(&magnitude).position(|((f, e), m)| !((f - e).abs() <= 1e-4 * m + 1e-6));
+    let wrong = found.iter().zip(&expected).zip(&magnitude).position(|((f, e), m)| {
+        let error = (f - e).abs();
+        error.is_nan() || error > 1e-4 * m + 1e-6
+    });
     match wrong {
         None if found.len() == expected.len() => Ok(()),
         at => {
