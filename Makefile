@@ -7,7 +7,7 @@
 CARGO ?= cargo
 PYTHON ?= target/python/bin/python
 
-.PHONY: all test deps lint bench bench-test bench-guard bench-record docs clean
+.PHONY: all test deps lint bench bench-test bench-guard bench-record docs clean kill-test plan-check net-test
 
 all:
 	$(CARGO) build --release
@@ -39,3 +39,18 @@ bench-record:
 
 docs:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
+
+# A hundred runs killed at random moments and resumed on other numbers of ranks: the same bits every time.
+kill-test:
+	GRISTMILL_KILLS=100 $(CARGO) test --locked $$(tests/install-deps --features) --test suite -- killed --nocapture
+
+# The cost model of `gristmill plan` beside real runs on 1, 2 and 4 ranks of this machine.
+plan-check:
+	$(CARGO) build --release --locked --features mpi
+	tests/plan-check
+
+# Four ranks in four network namespaces, links of 1 Gbit/s and 0.1 ms: needs root, iproute2 and Open MPI.
+net-test:
+	$(CARGO) build --release --locked --features mpi
+	$(CARGO) build --release --locked --features mpi -p mpi-launch --example allreduce
+	tests/net-test

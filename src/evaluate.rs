@@ -78,7 +78,7 @@ fn judge_dataset(model: &Model, dataset: &Dataset, splits: &[Split], settings: &
     for &split in splits {
         let grains = dataset.grains(split).len();
         let stream = dataset.stream(StreamOptions {
-            grains: Some(grains * rank / size..grains * (rank + 1) / size),
+            grains: Some(ranks::own_grains(dataset.grains(split), rank, size)),
             budget_bytes: settings.memory_bytes / 2,
             threads: settings.threads,
             io: settings.io,

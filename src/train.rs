@@ -10,6 +10,7 @@ use gristmill_io::watch::Cancel;
 use mpi_launch::Communicator;
 use serde::{Deserialize, Serialize};
 
+use crate::engine::part::{Key, Part};
 use crate::plan::{Strengths, TrainPlan};
 
 /// Where training starts.
@@ -201,6 +202,20 @@ pub trait TrainWatch: Sync {
     /// A pass is about to be made: `take` copies what a later process needs to make it. Called on every rank, with the same
     /// state on all of them.
     fn stand(&self, _take: &dyn Fn() -> Checkpoint) {}
+
+    /// Whether the part of the pass that is done so far is wanted; asked after every grain, from worker threads.
+    fn wants_part(&self) -> bool {
+        false
+    }
+
+    /// The part that was wanted, or what was done of a pass that is left before its end; from a worker thread.
+    fn part(&self, _part: Part) {}
+
+    /// What an earlier process did of the pass that is about to be made. Called on every rank, with the same grains on all
+    /// of them and the sum on one.
+    fn begun(&self, _key: &Key) -> Option<Part> {
+        None
+    }
 
     /// Where a record of who did what when is wanted.
     fn trace(&self) -> Option<&Arc<Trace>> {

@@ -11,19 +11,30 @@ use gristmill_io::trace::{self, Kept, Trace};
 use mpi_launch::{Algorithm, Calibration};
 
 use super::Session;
+use crate::engine::part::{Key, Part};
 use crate::error::{Error, Result};
 use crate::ranks;
 use crate::report::PassWatch;
+use crate::run::parts::Parts;
 use crate::run::saver::Saver;
 use crate::run::speed::{AllReduceWay, Measured};
 use crate::run::write::{self, Job};
 use crate::train::{Checkpoint, Company, Ended, PassReport, Start, TrainWatch, Trained};
 
-/// Train, write the run, and say what was done. A run that is resumed has checkpoints up to number `before`; else 0.
+/// What the run folder holds of a training that is resumed.
+#[derive(Default)]
+pub struct Before {
+    /// Number of its newest checkpoint; 0: none.
+    pub number: u64,
+    /// What was done of the pass under way.
+    pub parts: Vec<Part>,
+}
+
+/// Train, write the run, and say what was done.
 ///
 /// # Errors
 /// When data cannot be read or learnt from, or the run cannot be written.
-pub fn run_job(job: &Job<'_>, start: Start, before: u64, session: &Session) -> Result<()> {
+pub fn run_job(job: &Job<'_>, start: Start, before: Before, session: &Session) -> Result<()> {
     let Some((trained, measured)) = execute(job, start, before, session)? else { return Ok(()) };
     session.report.json(&write::summary(&trained, &measured, job))?;
     session.report.text(&write::text(&trained, &measured, job))
@@ -33,25 +44,29 @@ pub fn run_job(job: &Job<'_>, start: Start, before: u64, session: &Session) -> R
 ///
 /// # Errors
 /// As for [`run_job`].
-pub fn execute(job: &Job<'_>, start: Start, before: u64, session: &Session) -> Result<Option<(Trained, Measured)>> {
+pub fn execute(job: &Job<'_>, start: Start, before: Before, session: &Session) -> Result<Option<(Trained, Measured)>> {
     let comm = &*session.ranks;
     let trace = begin_trace(job, session)?;
     let saver = match comm.rank() {
-        0 => Saver::new(job, before, &session.cancel, &session.asked).map(Some),
+        0 => Saver::new(job, before.number, &session.cancel, &session.asked).map(Some),
         _ => Ok(None),
     };
     let saver = ranks::agree_with_first(comm, saver)?;
     let placed = Job { plan: ranks::placed(comm, &job.plan)?, ..job.clone() };
     let bytes = job.dataset.grains(Split::Train).iter().map(|grain| grain.bytes).sum();
     let bandwidth = if comm.size() == 1 { Measured::bandwidth(bytes, &placed.plan) } else { None };
+    let parts = Parts::new(job, comm.rank(), before.parts, &session.asked_part);
     let way = way_of_sums(session)?;
     let ended = std::thread::scope(|scope| {
         let writing = saver.as_ref().map(|saver| {
             let trace = trace.clone();
             scope.spawn(move || saver.work(trace.as_deref(), |text| session.report.note(text)));
-            Writing(saver)
+            Writing(|| saver.close())
         });
-        let ended = train(&placed, start, saver.as_ref(), trace.as_ref(), session);
+        scope.spawn(|| parts.work(|text| session.report.note(text)));
+        let keeping = Writing(|| parts.close());
+        let ended = train(&placed, start, Keepers { saver: saver.as_ref(), parts: &parts }, trace.as_ref(), session);
+        drop(keeping);
         drop(writing);
         ended
     });
@@ -61,6 +76,25 @@ pub fn execute(job: &Job<'_>, start: Start, before: u64, session: &Session) -> R
             write_trace(path, trace, session)?;
         }
     }
+    let interrupted = matches!(ended, Ok(Ended::Interrupted(_)));
+    let outcome = written(job, &placed, ended, saver.as_ref(), (bandwidth, way), session);
+    if interrupted {
+        // Only now there is a checkpoint in the folder to go on from.
+        parts.finish()?;
+    }
+    outcome
+}
+
+/// What became of a training, and its run folder; on rank 0, the others wait to hear.
+fn written(
+    job: &Job<'_>,
+    placed: &Job<'_>,
+    ended: Result<Ended>,
+    saver: Option<&Saver<'_>>,
+    (bandwidth, way): (Option<f64>, Option<AllReduceWay>),
+    session: &Session,
+) -> Result<Option<(Trained, Measured)>> {
+    let comm = &*session.ranks;
     let Some(saver) = saver else { return ended.and_then(|ended| elsewhere(&ended, session)) };
     let again = || session.report.note(&format!("go on with: gristmill resume {}", job.output.display()));
     let written = match ended {
@@ -128,13 +162,22 @@ fn write_trace(path: &Path, trace: &Trace, session: &Session) -> Result<()> {
     Ok(())
 }
 
-/// The saver at work; it ends with the training, also when that panics.
-struct Writing<'a>(&'a Saver<'a>);
+/// A thread at work that writes; it ends with the training, also when that panics.
+struct Writing<F: Fn()>(F);
 
-impl Drop for Writing<'_> {
+impl<F: Fn()> Drop for Writing<F> {
     fn drop(&mut self) {
-        self.0.close();
+        (self.0)();
     }
+}
+
+/// Who keeps what a training would lose.
+#[derive(Clone, Copy)]
+struct Keepers<'a> {
+    /// Between passes, on rank 0.
+    saver: Option<&'a Saver<'a>>,
+    /// Within a pass.
+    parts: &'a Parts<'a>,
 }
 
 /// The end of a training on a rank that writes nothing.
@@ -149,7 +192,7 @@ fn elsewhere(ended: &Ended, session: &Session) -> Result<Option<(Trained, Measur
 fn train(
     job: &Job<'_>,
     start: Start,
-    saver: Option<&Saver<'_>>,
+    keepers: Keepers<'_>,
     trace: Option<&Arc<Trace>>,
     session: &Session,
 ) -> Result<Ended> {
@@ -159,7 +202,7 @@ fn train(
     let rows = job.dataset.rows(Split::Train);
     let own_rows = rows / comm.size() as u64;
     let passes = PassWatch::new(&watcher, own_rows, bytes / rows.max(1), job.plan.path().len() > 1);
-    let watch = Watch { passes, saver, trace };
+    let watch = Watch { passes, keepers, trace };
     let company = Company { comm, watch: &watch, cancel: &session.cancel };
     // In passes only: while rank 0 ingests or writes, the others wait as long as it takes.
     comm.set_patience(session.rank_timeout);
@@ -172,7 +215,7 @@ fn train(
 /// Tells of passes and keeps where the training stands.
 struct Watch<'a> {
     passes: PassWatch<'a>,
-    saver: Option<&'a Saver<'a>>,
+    keepers: Keepers<'a>,
     trace: Option<&'a Arc<Trace>>,
 }
 
@@ -186,9 +229,21 @@ impl TrainWatch for Watch<'_> {
     }
 
     fn stand(&self, take: &dyn Fn() -> Checkpoint) {
-        if let Some(saver) = self.saver {
+        if let Some(saver) = self.keepers.saver {
             saver.stand(take());
         }
+    }
+
+    fn wants_part(&self) -> bool {
+        self.keepers.parts.wants()
+    }
+
+    fn part(&self, part: Part) {
+        self.keepers.parts.keep(part);
+    }
+
+    fn begun(&self, key: &Key) -> Option<Part> {
+        self.keepers.parts.begun(key)
     }
 
     fn trace(&self) -> Option<&Arc<Trace>> {

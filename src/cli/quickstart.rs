@@ -15,7 +15,7 @@ use gristmill_io::roles::Roles;
 use gristmill_io::tiles::Io;
 use serde_json::{Value, json};
 
-use super::job::execute;
+use super::job::{Before, execute};
 use super::options::{MachineOptions, OutputOptions, ReadingOptions, StreamingOptions, TrainingOptions};
 use super::{Session, predict, summary};
 use crate::error::{Error, Result};
@@ -181,7 +181,7 @@ impl Tour<'_> {
         let output = self.at("run");
         let job =
             Job { dataset, plan, output: &output, force: false, config, keeping: Keeping::default(), trace: None };
-        let (trained, measured) = execute(&job, Start::Cold, 0, self.session)?
+        let (trained, measured) = execute(&job, Start::Cold, Before::default(), self.session)?
             .ok_or_else(|| Error::usage("quickstart is for one process"))?;
         let lines = write::table(&trained, &measured, &job).text(3);
         self.step(3, "train logistic regression", &lines)?;

@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use gristmill_io::dataset::Dataset;
 
-use super::job::{run_job, shared};
+use super::job::{Before, run_job, shared};
 use super::options::{CheckpointOptions, MachineOptions, OutputOptions, RankOptions, StreamingOptions, TraceOptions};
 use super::session::{Ranks, Session};
+use crate::engine::part::Part;
 use crate::error::{Error, Result};
 use crate::ranks;
 use crate::run::checkpoint::{self, Interruption};
 use crate::run::folder::{CONFIG_FILE, SUMMARY_FILE};
+use crate::run::parts;
 use crate::run::write::Job;
 use crate::train::Start;
 
@@ -62,7 +64,8 @@ fn resume(arguments: &Arguments, session: &Session) -> Result<()> {
     let config = interruption.config;
     let trace = arguments.trace.trace.as_deref();
     let job = Job { dataset: &dataset, plan, output: &arguments.run, force: true, config, keeping, trace };
-    run_job(&job, Start::Resume(Box::new(interruption.checkpoint)), number, session)
+    let before = Before { number, parts: kept_parts(&arguments.run, session)? };
+    run_job(&job, Start::Resume(Box::new(interruption.checkpoint)), before, session)
 }
 
 /// The newest whole checkpoint and its number, as rank 0 finds them, on every rank.
@@ -81,6 +84,20 @@ fn found(run: &Path, session: &Session) -> Result<(u64, Interruption)> {
     comm.broadcast(&mut bytes, 0)?;
     let found: Option<(u64, Interruption)> = serde_json::from_slice(&bytes).map_err(unreadable)?;
     found.ok_or_else(|| Error::usage("rank 0 found no checkpoint"))
+}
+
+/// What was done of the pass under way, as rank 0 finds it, on every rank.
+fn kept_parts(run: &Path, session: &Session) -> Result<Vec<Part>> {
+    let comm = &*session.ranks;
+    let found = if comm.rank() == 0 { parts::read(run) } else { Ok(Default::default()) };
+    let (found, notes) = ranks::agree_with_first(comm, found)?;
+    notes.iter().for_each(|note| session.report.note(note));
+    for part in &found {
+        session
+            .report
+            .note(&format!("{} grains of a pass were summed before: they are not read again", part.grains.len()));
+    }
+    parts::shared(comm, found)
 }
 
 fn newest(run: &Path, session: &Session) -> Result<(u64, Interruption)> {

@@ -23,6 +23,8 @@ pub struct Session {
     pub cancel: Cancel,
     /// The request for a checkpoint, set by SIGUSR1.
     pub asked: Arc<AtomicBool>,
+    /// The same for what is done of the pass under way.
+    pub asked_part: Arc<AtomicBool>,
     /// Who runs the command together.
     pub ranks: Ranks,
     /// How long a rank may be silent in a pass; none: for ever.
@@ -54,6 +56,7 @@ impl Session {
             report,
             cancel,
             asked: Arc::default(),
+            asked_part: Arc::default(),
             ranks: Arc::new(Solo),
             rank_timeout: None,
             allreduce: Algorithm::Auto,
@@ -71,8 +74,10 @@ impl Session {
             allreduce: options.allreduce.unwrap_or_default(),
             ..Session::new(output)?
         };
-        signal_hook::flag::register(signal_hook::consts::SIGUSR1, Arc::clone(&session.asked))
-            .map_err(|error| gristmill_io::Error::io("signals", "cannot be handled", error))?;
+        for asked in [&session.asked, &session.asked_part] {
+            signal_hook::flag::register(signal_hook::consts::SIGUSR1, Arc::clone(asked))
+                .map_err(|error| gristmill_io::Error::io("signals", "cannot be handled", error))?;
+        }
         session.ranks = Arc::clone(ranks);
         if ranks.rank() != 0 {
             session.report = Report::silent();

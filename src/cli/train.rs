@@ -6,7 +6,7 @@ use clap::{ArgMatches, Args, CommandFactory};
 use gristmill_io::dataset::Dataset;
 use gristmill_io::durable;
 
-use super::job::{run_job, shared};
+use super::job::{Before, run_job, shared};
 use super::options::{
     CheckpointOptions, IngestingOptions, MachineOptions, OutputOptions, RankOptions, ReadingOptions, StreamingOptions,
     TraceOptions, TrainingOptions, check_settled,
@@ -100,7 +100,7 @@ fn train(arguments: &Arguments, matches: &ArgMatches, session: &Session) -> Resu
         keeping,
         trace: arguments.trace.trace.as_deref(),
     };
-    run_job(&job, start, 0, session)
+    run_job(&job, start, Before::default(), session)
 }
 
 /// The coefficients of another run as a start.

@@ -11,6 +11,7 @@
 //! | [`setup`] | what does every pass need to know? |
 //! | [`weights`] | what must be known of labels and weights first? |
 //! | [`pass`], [`tile`], [`rows`], [`group`] | how is a pass over many points made on all cores? |
+//! | [`part`] | how is a pass gone on with that was ended early? |
 //! | [`reduce`] | how are the sums of workers and ranks added? |
 //! | [`domain`] | which labels does a model take? |
 //! | [`derive`](mod@derive) | how do the sums of a pass become loss, gradient and Hessian? |
@@ -34,6 +35,7 @@ pub mod held_out;
 pub mod iterate;
 pub mod judge;
 pub mod names;
+pub mod part;
 pub mod pass;
 pub mod reduce;
 pub mod rows;
@@ -51,6 +53,8 @@ pub mod weights;
 mod fold_reference_tests;
 #[cfg(test)]
 mod loss_tests;
+#[cfg(test)]
+mod part_tests;
 #[cfg(test)]
 mod path_tests;
 #[cfg(test)]

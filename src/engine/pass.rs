@@ -16,6 +16,7 @@ use gristmill_kernels::ops::gram::{GramLayout, Shape};
 use gristmill_kernels::tile::Grain;
 use gristmill_kernels::{Kernels, LossSums, Real};
 
+use super::part::{Gatherer, Key, Part};
 use super::reduce::{Reduced, reduce};
 use super::setup::Setup;
 use super::sheet::{LEVEL_MAX, Sheet};
@@ -146,12 +147,38 @@ impl<R: Real + Default> Passes<R> {
         let (grains_every, tiles_every) = parts(setup, order.sample);
         let job = Job::new(setup, order, &sheet, (self.kernels, self.wide), order.tile_rows(setup));
         self.workers.iter_mut().for_each(|worker| job.prepare(worker));
+        let watch = setup.company.watch;
+        let key = Key::of(setup, order, sheet.count());
+        let begun = key.as_ref().and_then(|key| watch.begun(key));
+        self.begin(begun.as_ref());
+        let gatherer = Gatherer::new(key, watch, self.workers.len());
         let began = Instant::now();
-        let scanned = scan(setup, &mut self.workers, grains_every, |worker, number, grain| {
-            job.grain(worker, number, grain, tiles_every)
-        });
+        let visit = |worker: &mut Worker<R>, number: usize, grain: &Grain<'_>| {
+            job.grain(worker, number, grain, tiles_every)?;
+            gatherer.done(&mut worker.done, &worker.cells, number);
+            Ok(())
+        };
+        let scanned = match &begun {
+            Some(part) => scan_rest(setup, &mut self.workers, &part.grains, visit),
+            None => scan(setup, &mut self.workers, grains_every, visit),
+        };
+        if matches!(scanned, Err(Error::Data(gristmill_io::Error::Interrupted))) {
+            gatherer.left(self.workers.iter_mut().map(|worker| (&mut worker.done, worker.cells.as_slice())));
+        }
         let (reduced, sum) = reduce(setup, began, scanned, self.workers.iter_mut().map(|worker| &mut worker.cells))?;
         Ok((sheet.found(sum)?, reduced))
+    }
+
+    /// Begins with what an earlier process found of this pass; one rank has the sum, and it alone counts the grains in it.
+    fn begin(&mut self, part: Option<&Part>) {
+        let part = part.filter(|part| !part.sum.is_empty());
+        for (number, worker) in self.workers.iter_mut().enumerate() {
+            let own = part.filter(|part| number == 0 && part.sum.len() == worker.cells.len());
+            worker.done.begin(own);
+            if let Some(own) = own {
+                worker.cells.copy_from_slice(&own.sum);
+            }
+        }
     }
 
     fn gram_layout(&mut self, setup: &Setup<'_>, order: &Order<'_>) -> Result<Option<GramLayout>> {
@@ -188,6 +215,19 @@ pub fn scan<W: Send>(
     let company = setup.company;
     let pick = if grains_every == 1 { Pick::All } else { Pick::Every { step: grains_every, offset: 0 } };
     setup.stream.scan(workers, pick, company.cancel, &Told(company.watch), visit)
+}
+
+/// Visits the grains of this rank that are not among `done`, which are in rising order.
+fn scan_rest<W: Send>(
+    setup: &Setup<'_>,
+    workers: &mut [W],
+    done: &[u32],
+    visit: impl Fn(&mut W, usize, &Grain<'_>) -> Result<()> + Sync,
+) -> Result<ScanReport> {
+    let company = setup.company;
+    let rest: Vec<usize> =
+        setup.own_grains.clone().filter(|number| done.binary_search(&(*number as u32)).is_err()).collect();
+    setup.stream.scan(workers, Pick::List(&rest), company.cancel, &Told(company.watch), visit)
 }
 
 struct Told<'a>(&'a dyn TrainWatch);

@@ -1,6 +1,8 @@
 //! What every pass of a training needs to know, settled once: which rows this rank reads, in tiles of how many rows, and
 //! between which bounds everything lies.
 
+use std::ops::Range;
+
 use gristmill_io::dataset::Dataset;
 use gristmill_io::manifest::{Kind, Layout, Role, Split};
 use gristmill_io::memory;
@@ -19,6 +21,7 @@ use crate::metrics::Task;
 use crate::metrics::deviance::saturated;
 use crate::models::{Model, Shape};
 use crate::plan::TrainPlan;
+use crate::ranks;
 use crate::train::Company;
 
 /// Feature bytes of a tile, about: it stays in the L2 cache from margins to gradient.
@@ -59,6 +62,8 @@ pub struct Setup<'a> {
     pub grain_rows: usize,
     /// Grains of all ranks.
     pub grains: usize,
+    /// Those of this rank.
+    pub own_grains: Range<usize>,
     /// Workers.
     pub threads: usize,
     /// Memory that streams may take.
@@ -93,7 +98,8 @@ impl<'a> Setup<'a> {
         let (budget_bytes, together) = shares(dataset, plan, threads);
         let (rank, size) = (company.comm.rank(), company.comm.size());
         let mut options = StreamOptions::new(Split::Train);
-        options.grains = Some(grains * rank / size..grains * (rank + 1) / size);
+        let own_grains = ranks::own_grains(dataset.grains(Split::Train), rank, size);
+        options.grains = Some(own_grains.clone());
         options.threads = threads;
         options.budget_bytes = budget_bytes;
         options.io = plan.io;
@@ -121,6 +127,7 @@ impl<'a> Setup<'a> {
             target,
             grain_rows,
             grains,
+            own_grains,
             threads,
             budget_bytes,
             together,

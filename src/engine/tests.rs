@@ -73,7 +73,7 @@ pub(crate) fn bits(trained: &Trained) -> Vec<u64> {
     numbers.map(|x| x.to_bits()).collect()
 }
 
-const PLANS: [(&str, &str); 17] = [
+pub(crate) const PLANS: [(&str, &str); 17] = [
     ("real", r#"{"model": "linear", "l2": 0.1, "threads": 1}"#),
     ("real", r#"{"model": "linear", "l1": [0.1, 0.01], "l2": 0.01, "threads": 1}"#),
     ("real", r#"{"model": "linear", "l2": 0.1, "solver": "lbfgs", "standardize": false, "threads": 1}"#),

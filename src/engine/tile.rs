@@ -19,6 +19,7 @@ use gristmill_kernels::{Aligned, Kernels, LossSums, Real, Residuals};
 
 use super::cells::Cells;
 use super::group::{Blocks, Group};
+use super::part::Done;
 use super::pass::{Order, Want};
 use super::rows::{LeftOut, Rows};
 use super::setup::Setup;
@@ -31,6 +32,8 @@ use crate::error::{Error, Result};
 pub struct Worker<R> {
     /// Its flat sum.
     pub cells: Vec<i64>,
+    /// The grains in it.
+    pub done: Done,
     rows: Rows<R>,
     /// Margins, then residuals, of a group: point after point.
     z: Aligned<R>,

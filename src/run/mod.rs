@@ -19,6 +19,7 @@ pub mod folder;
 pub mod held_out;
 pub mod model;
 pub mod names;
+pub mod parts;
 pub mod saver;
 pub mod speed;
 pub mod weights;

@@ -9,6 +9,7 @@ mod formats;
 mod generate;
 mod harness;
 mod interrupted;
+mod killed;
 mod losses;
 mod outputs;
 mod paths;
