@@ -74,6 +74,11 @@ pub fn long_dataset(folder: &Path) {
     write(folder, "data", "class", 60_000, 960);
 }
 
+/// A dataset whose passes take ten times as long.
+pub fn longer_dataset(folder: &Path) {
+    write(folder, "data", "class", 600_000, 4_032);
+}
+
 /// Four columns and a weight; the label is a class or a number.
 fn write(folder: &Path, name: &str, label: &str, rows: u64, grain_rows: usize) {
     let column = |number: u64| (0..rows).map(|row| samples::number(row, number) as f32).collect();
