@@ -25,14 +25,16 @@ use crate::train::TrainWatch;
 pub struct Key(String);
 
 impl Key {
-    /// Of a pass over all rows; a sample is over so soon that no part of it is kept.
-    pub fn of(setup: &Setup<'_>, order: &Order<'_>, cells: usize) -> Option<Key> {
+    /// Of a pass over all rows; a sample is over so soon that no part of it is kept. Cells and level decide the scales of
+    /// the sum.
+    pub fn of(setup: &Setup<'_>, order: &Order<'_>, cells: usize, level: usize) -> Option<Key> {
         if !order.sample.is_all() {
             return None;
         }
         let mut bytes = setup.dataset.manifest().fingerprint.clone().into_bytes();
         let mut add = |number: u64| bytes.extend_from_slice(&number.to_le_bytes());
         add(cells as u64);
+        add(level as u64);
         add(u64::from(order.exact));
         for point in order.points {
             add(point.want as u64);

@@ -148,7 +148,7 @@ impl<R: Real + Default> Passes<R> {
         let job = Job::new(setup, order, &sheet, (self.kernels, self.wide), order.tile_rows(setup));
         self.workers.iter_mut().for_each(|worker| job.prepare(worker));
         let watch = setup.company.watch;
-        let key = Key::of(setup, order, sheet.count());
+        let key = Key::of(setup, order, sheet.count(), level);
         let begun = key.as_ref().and_then(|key| watch.begun(key));
         self.begin(begun.as_ref());
         let gatherer = Gatherer::new(key, watch, self.workers.len());
