@@ -265,11 +265,11 @@ pub fn ranks_of(launcher: u32) -> Vec<u32> {
 fn a_killed_run_goes_on_to_the_same_bits() {
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path();
-    long_dataset(folder);
+    longer_dataset(folder);
     ok(folder, &format!("{LONG} whole"));
     let whole = models(folder, "whole");
     let mut killed = 0;
-    for (turn, at) in [1, 2, 5, 9, 17].into_iter().enumerate() {
+    for (turn, at) in [1, 2, 3, 5, 8].into_iter().enumerate() {
         let run = format!("run{turn}");
         let mut child = start(command(folder).args(format!("{LONG} {run}").split_whitespace()));
         wait_for(&folder.join(&run), at, &mut child);
@@ -293,14 +293,14 @@ fn a_killed_run_goes_on_to_the_same_bits() {
 fn killed_ranks_go_on_on_other_ranks() {
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path();
-    long_dataset(folder);
+    longer_dataset(folder);
     if ranks(folder, 2, "").is_none() {
         return;
     }
     ok(folder, &format!("{LONG} whole"));
     let whole = models(folder, "whole");
     let mut killed = 0;
-    for (turn, (from, to, at)) in [(2, 3, 1), (3, 1, 4), (2, 4, 9), (4, 2, 14)].into_iter().enumerate() {
+    for (turn, (from, to, at)) in [(2, 3, 1), (3, 1, 3), (2, 4, 5), (4, 2, 8)].into_iter().enumerate() {
         let run = format!("run{turn}");
         let mut child = start(&mut ranks(folder, from, &format!("{LONG} {run}")).expect("found before"));
         wait_for(&folder.join(&run), at, &mut child);
