@@ -17,7 +17,7 @@
 //! | [`forecast`] | how fast would it be on a larger machine? |
 //! | [`report`] | what is printed, and how? |
 //! | [`cli`] | what was typed? |
-//! | [`bench`] | how fast is every part on this machine? |
+//! | [`bench`](mod@bench) | how fast is every part on this machine? |
 //! | [`error`] | what went wrong, and which exit code is it? |
 #![forbid(unsafe_code)]
 
