@@ -257,8 +257,12 @@ fn descendants(of: u32) -> Vec<u32> {
 
 /// The ranks among them.
 pub fn ranks_of(launcher: u32) -> Vec<u32> {
-    let name = |process: &u32| std::fs::read_to_string(format!("/proc/{process}/comm")).unwrap_or_default();
-    descendants(launcher).into_iter().filter(|process| name(process).trim() == "gristmill").collect()
+    // Those that were killed and that the launcher has not looked at yet do not count.
+    let is_rank = |process: &u32| {
+        let about = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+        about.contains("(gristmill)") && !about.contains("(gristmill) Z")
+    };
+    descendants(launcher).into_iter().filter(is_rank).collect()
 }
 
 #[test]
