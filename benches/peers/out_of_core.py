@@ -44,7 +44,7 @@ def peer_sgd(args):
     from sklearn.linear_model import SGDClassifier
     model = SGDClassifier(loss="log_loss", alpha=L2)
     start = time.perf_counter()
-    for batch in pq.ParquetFile(args.data).iter_batches(1 << 16):
+    for batch in pq.ParquetFile(args.data, pre_buffer=False).iter_batches(1 << 16):
         X = np.column_stack([batch[n].to_numpy() for n in columns()])
         model.partial_fit(X, batch["label"].to_numpy(), classes=[0, 1])
     seconds = time.perf_counter() - start
