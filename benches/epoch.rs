@@ -1,17 +1,24 @@
-//! A whole pass of training, from grain to solver: loss and gradient of logistic regression, and the matrix of least squares.
+//! A whole pass of training, from grain to solver: loss and gradient of logistic regression, and the matrix of least squares;
+//! and what the law of the same bits costs, on dense columns and on codes.
 //!
 //! `cargo bench --bench epoch` checks that all threads find what one thread finds, to the bit, prints rows and bytes a second and
 //! the share of the memory bandwidth, and then hands passes to criterion. `-- --test` runs each once on little data.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput};
-use gristmill::bench::stream::Scratch;
+use gristmill::bench::grains::{Grains, Rows};
+use gristmill::bench::median;
+use gristmill::bench::stream::{Scratch, epoch};
 use gristmill::machine::memory::MemoryRuler;
 use gristmill::plan::{TrainPlan, TrainRequest};
 use gristmill::train::{Company, Ended, PassReport, Start, Trained, Unwatched, train};
 use gristmill_io::Dataset;
+use gristmill_io::tiles::Io;
 use gristmill_io::watch::Cancel;
+use gristmill_kernels::fixed::FixedScale;
+use gristmill_kernels::tile::{Block, Codes};
+use gristmill_kernels::{Kernels, Loss, Residuals, Tier};
 use mpi_launch::Solo;
 
 fn fit(dataset: &Dataset, plan: &TrainPlan) -> Trained {
@@ -26,6 +33,91 @@ fn fit(dataset: &Dataset, plan: &TrainPlan) -> Trained {
 fn passes(trained: &Trained) -> Vec<&PassReport> {
     let whole: Vec<&PassReport> = trained.history.iter().filter(|pass| pass.share == 1.0).collect();
     if whole.len() > 1 { whole[1..].to_vec() } else { whole }
+}
+
+/// Passes in turn with and without it, of which the medians count.
+const TURNS: usize = 15;
+
+/// On: passes of a training, whose sums do not depend on their order. Off: the same kernels over the same stream, every worker
+/// adding plain `f64`, so that the last bits depend on who took which grain.
+fn law_on_dense_columns(scratch: &Scratch, plan: &TrainPlan, threads: usize) -> f64 {
+    let stream = scratch.stream(Io::Mmap, u64::MAX, threads).expect("a stream");
+    let off = || epoch(&stream, threads, &Cancel::new()).expect("a pass").0.seconds;
+    let on = || median(passes(&fit(&scratch.dataset, plan)).iter().map(|pass| pass.seconds).collect());
+    // The first of each maps the data.
+    (on(), off());
+    median((0..TURNS).map(|_| on() / median((0..5).map(|_| off()).collect())).collect())
+}
+
+/// Rows of a tile of codes.
+const TILE_ROWS: usize = 640;
+
+/// A pass of loss and gradient over categorical columns, by one thread.
+struct CodesPass {
+    data: Grains,
+    levels: usize,
+    weights: Vec<f32>,
+    labels: Vec<f32>,
+    integers: Vec<i64>,
+    reals: Vec<f32>,
+}
+
+impl CodesPass {
+    fn new(levels: usize, bytes: usize) -> CodesPass {
+        let data = Grains::new(Rows::Codes(levels), 26, bytes);
+        let parameters = levels * data.columns;
+        CodesPass {
+            levels,
+            weights: (0..parameters).map(|j| (j as f32 * 0.7).sin() * 1e-3).collect(),
+            labels: (0..data.rows).map(|row| f32::from(u8::from(row % 3 == 0))).collect(),
+            integers: vec![0; parameters],
+            reals: vec![0.0; parameters],
+            data,
+        }
+    }
+
+    /// With the law: residuals in fixed point, added as integers; without: added as `f32`. Seconds.
+    fn make(&mut self, law: bool) -> f64 {
+        let kernels = Kernels::<f32>::new(Tier::best());
+        let (mut z, mut quantised) = ([0.0; TILE_ROWS], [0; TILE_ROWS]);
+        let began = Instant::now();
+        for grain in 0..self.data.grains {
+            let blocks = self.data.blocks(grain);
+            for start in (0..self.data.rows).step_by(TILE_ROWS) {
+                let rows = start..self.data.rows.min(start + TILE_ROWS);
+                let (z, quantised) = (&mut z[..rows.len()], &mut quantised[..rows.len()]);
+                z.fill(0.0);
+                for (block, weights) in blocks.iter().zip(self.weights.chunks(self.levels)) {
+                    kernels.margins(block, rows.clone(), weights, z);
+                }
+                kernels.loss(Loss::Logistic, z, &self.labels[rows.clone()], None, None);
+                let mut residuals = Residuals::new(z, quantised);
+                let sums = self.integers.chunks_mut(self.levels).zip(self.reals.chunks_mut(self.levels));
+                for (block, (integers, reals)) in blocks.iter().zip(sums) {
+                    let Block::Codes { codes: Codes::U32(codes), .. } = block else { continue };
+                    if law {
+                        let scale = FixedScale::new(40, 1.0);
+                        kernels.scatter(block, rows.clone(), &mut residuals, scale, integers).expect("in range");
+                    } else {
+                        codes[rows.clone()]
+                            .iter()
+                            .zip(residuals.real())
+                            .for_each(|(&code, r)| reals[code as usize] += r);
+                    }
+                }
+            }
+        }
+        began.elapsed().as_secs_f64()
+    }
+
+    /// Time with the law over time without; both find the same sums.
+    fn law(&mut self) -> f64 {
+        (self.make(true), self.make(false));
+        let pairs = || self.integers.iter().map(|&sum| sum as f64 / 40_f64.exp2()).zip(&self.reals);
+        let size = self.reals.iter().map(|sum| f64::from(sum.abs())).fold(1.0, f64::max);
+        assert!(pairs().all(|(a, &b)| (a - f64::from(b)).abs() < 1e-3 * size), "integers and reals differ");
+        median((0..TURNS).map(|_| self.make(true) / self.make(false)).collect())
+    }
 }
 
 fn main() {
@@ -74,5 +166,14 @@ fn main() {
         });
     }
     group.finish();
+    let request = r#"{"model": "logistic", "l2": 0.001, "solver": "lbfgs", "tolerance": 1e-9}"#;
+    let plan = serde_json::from_str::<TrainRequest>(request).expect("a request").resolve().expect("a plan");
+    let bytes = if test { 1 << 20 } else { 64 << 20 };
+    println!(
+        "the law of the same bits, time with it over time without: 28 dense columns {:.3}; 26 categorical columns of 2^10 levels {:.3}, of 2^16 {:.3}",
+        law_on_dense_columns(&scratch, &plan, threads),
+        CodesPass::new(1 << 10, bytes).law(),
+        CodesPass::new(1 << 16, bytes).law(),
+    );
     criterion.final_summary();
 }

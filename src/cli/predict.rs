@@ -18,6 +18,8 @@ use crate::predict::run::{Settings, added, on_dataset, on_source};
 use crate::ranks;
 use crate::report::number;
 use crate::run::Model;
+use crate::run::folder::{CONFIG_FILE, PASSES_FILE};
+use crate::run::model::METADATA_FILE;
 
 /// Arguments of `predict`.
 #[derive(Debug, Args)]
@@ -161,10 +163,20 @@ impl Input {
 
 /// The dataset that a lone argument names, where it does.
 pub fn dataset_of(sources: &[String]) -> Result<Option<Dataset>> {
-    match sources {
-        [one] if Path::new(one).join(MANIFEST).is_file() => Ok(Some(Dataset::open(Path::new(one))?)),
-        _ => Ok(None),
+    let [one] = sources else { return Ok(None) };
+    let folder = Path::new(one);
+    if folder.join(MANIFEST).is_file() {
+        return Ok(Some(Dataset::open(folder)?));
     }
+    if folder.join(CONFIG_FILE).is_file()
+        && (folder.join(METADATA_FILE).is_file() || folder.join(PASSES_FILE).is_file())
+    {
+        return Err(Error::usage(format!(
+            "{one} is the folder of a training, not a dataset: name a dataset or source files here. `gristmill inspect {one}` \
+             shows a finished training, `gristmill resume {one}` goes on with one that was interrupted"
+        )));
+    }
+    Ok(None)
 }
 
 /// The splits that are meant.

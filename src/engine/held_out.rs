@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use gristmill_kernels::tile::Grain;
-use gristmill_kernels::{Kernels, Real};
+use gristmill_kernels::{Aligned, Kernels, Real};
 
 use super::exact;
 use super::folds::Folds;
@@ -39,7 +39,7 @@ pub struct Verdict {
 pub struct Worker<R> {
     /// Its flat sum: the head, then for each model an exact sum for each of its sums.
     pub cells: Vec<i64>,
-    z: Vec<R>,
+    z: Aligned<R>,
     margin: Vec<f64>,
     tile: Tile,
     /// Of a grain, model after model.
@@ -106,7 +106,7 @@ impl<'a, R: Real + Default> Judge<'a, R> {
         Worker {
             cells: vec![0; HEAD + sums * exact::CELLS],
             sums: vec![0.0; sums],
-            z: vec![R::default(); self.setup.tile_rows * Group::most(&self.groups)],
+            z: Aligned::zeros(self.setup.tile_rows * Group::most(&self.groups)),
             ..Worker::default()
         }
     }

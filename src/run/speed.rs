@@ -198,12 +198,19 @@ impl Measured {
     }
 }
 
-/// Peak multiply-adds a second of the tier and type that the training used.
+/// Peak multiply-adds a second of the tier and type that the training used for most of its own.
 fn multiply_adds(trained: &Trained, threads: usize) -> Option<f64> {
     let tier = gristmill_kernels::Tier::from_name(&trained.tier)?;
-    let operations =
-        if trained.arithmetic == "f64" { fma::peak::<f64>(tier, threads) } else { fma::peak::<f32>(tier, threads) };
+    let wide = trained.arithmetic == "f64" || closed_form(trained);
+    let operations = if wide { fma::peak::<f64>(tier, threads) } else { fma::peak::<f32>(tier, threads) };
     (operations > 0.0).then_some(operations / 2.0)
+}
+
+/// True when most multiply-adds were those of a closed form, whose products are `f64` whatever the data are.
+fn closed_form(trained: &Trained) -> bool {
+    let is_gram = |pass: &&PassReport| pass.first.collected == "gram";
+    let all: f64 = passes(trained).map(|pass| pass.multiply_adds).sum();
+    passes(trained).filter(is_gram).map(|pass| pass.multiply_adds).sum::<f64>() > all / 2.0
 }
 
 /// What the disk gives, where the training waited for it.

@@ -59,6 +59,18 @@ fn labels_that_are_none() {
 }
 
 #[test]
+fn a_run_where_a_dataset_belongs() {
+    let folder = here();
+    write(folder.path(), "a.csv", "a,y\n1,0.5\n2,1.5\n3,2\n");
+    ok(folder.path(), "train a.csv --label y --model linear -o run -q");
+    for words in ["train run --label y --model linear -o other", "evaluate run run", "predict run run -o p.csv"] {
+        let message = fails(folder.path(), words, 2);
+        assert!(message.contains("run is the folder of a training") && message.contains("resume run"), "{message}");
+    }
+    assert!(!folder.path().join("other").exists() && !folder.path().join("p.csv").exists());
+}
+
+#[test]
 fn libsvm_with_bad_indices() {
     let folder = here();
     let cases: &[(&str, &str)] = &[
