@@ -24,6 +24,7 @@ use crate::predict::ordered::in_order;
 use crate::predict::score::Scorer;
 use crate::ranks;
 use crate::run::Model;
+use crate::sharing;
 
 /// Around an evaluation.
 pub struct Settings<'a> {
@@ -53,7 +54,9 @@ pub fn on_dataset(
     splits: &[Split],
     settings: &Settings<'_>,
 ) -> Result<Option<Evaluation>> {
-    together(judge_dataset(model, dataset, splits, settings), settings)
+    let own = splits.iter().map(|&split| Ok((split, sharing::own_grains(settings.comm, dataset, split)?)));
+    let own = own.collect::<Result<Vec<_>>>()?;
+    together(judge_dataset(model, dataset, own, settings), settings)
 }
 
 /// The figures of what all ranks found.
@@ -63,8 +66,13 @@ fn together(own: Result<Scoreboard>, settings: &Settings<'_>) -> Result<Option<E
     gathered.map(|board| Ok(board.finish()?)).transpose()
 }
 
-fn judge_dataset(model: &Model, dataset: &Dataset, splits: &[Split], settings: &Settings<'_>) -> Result<Scoreboard> {
-    let (rank, size) = (settings.comm.rank(), settings.comm.size());
+/// Judges this rank's grains of each split.
+fn judge_dataset(
+    model: &Model,
+    dataset: &Dataset,
+    own: Vec<(Split, Vec<usize>)>,
+    settings: &Settings<'_>,
+) -> Result<Scoreboard> {
     let columns = &dataset.manifest().columns;
     check_same(model, dataset)?;
     let label = columns
@@ -75,17 +83,17 @@ fn judge_dataset(model: &Model, dataset: &Dataset, splits: &[Split], settings: &
     let weight = columns.iter().find(|column| column.role == Role::Weight);
     let board = Scoreboard::new(model.metadata.task(), settings.memory_bytes as usize / 2, settings.scratch);
     let mut first = 0;
-    for &split in splits {
+    for (split, own_grains) in own {
         let grains = dataset.grains(split).len();
         let stream = dataset.stream(StreamOptions {
-            grains: Some(ranks::own_grains(dataset.grains(split), rank, size)),
+            grains: Some(own_grains),
             budget_bytes: settings.memory_bytes / 2,
             threads: settings.threads,
             io: settings.io,
             ..StreamOptions::new(split)
         })?;
         let judge = Judge { scorer: Scorer::new(model, stream.layout())?, truth: &truth, weight, board: &board };
-        let bytes = stream.grains().iter().map(|grain| grain.bytes).sum();
+        let bytes = stream.grains().map(|grain| grain.bytes).sum();
         settings.progress.begin("evaluate", Some(bytes));
         let mut workers: Vec<Buffers> = (0..settings.threads).map(|_| Buffers::default()).collect();
         stream.scan(&mut workers, Pick::All, settings.cancel, settings.progress, |buffers, number, grain| {

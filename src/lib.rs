@@ -10,6 +10,7 @@
 //! | [`machine`] | what can this machine do? |
 //! | [`metrics`] | how good is a model? |
 //! | [`ranks`] | how do several ranks act as one program? |
+//! | [`sharing`] | which rank reads which grains? |
 //! | [`run`] | what does a training leave behind? |
 //! | [`evaluate`] | how good is it on rows that it has not seen? |
 //! | [`predict`] | what does a model say of new rows? |
@@ -36,6 +37,7 @@ pub mod predict;
 pub mod ranks;
 pub mod report;
 pub mod run;
+pub mod sharing;
 pub mod supervise;
 pub mod train;
 

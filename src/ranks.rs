@@ -5,9 +5,7 @@
 //! time for that: the rank that fails says so and ends all ([`fail`]).
 
 use std::collections::HashMap;
-use std::ops::Range;
 
-use gristmill_io::dataset::GrainEntry;
 use gristmill_io::memory;
 use mpi_launch::Communicator;
 use serde::{Deserialize, Serialize};
@@ -132,26 +130,6 @@ pub fn threads_of(rank: usize, places: &[Place]) -> usize {
     share.min(quota).max(1)
 }
 
-/// The grains of a rank: contiguous, so that it reads files in order, and as many bytes as those of any other, to half a
-/// grain on each side. A cut lies where the bytes before it are nearest to their even share.
-pub fn own_grains(grains: &[GrainEntry], rank: usize, ranks: usize) -> Range<usize> {
-    let total: u64 = grains.iter().map(|grain| grain.bytes).sum();
-    let cut = |rank: usize| {
-        if rank == ranks {
-            return grains.len();
-        }
-        let share = u128::from(total) * rank as u128 / ranks as u128;
-        let mut before = 0_u128;
-        // The first grain whose middle lies beyond the share.
-        let beyond = grains.iter().position(|grain| {
-            before += u128::from(grain.bytes);
-            before - u128::from(grain.bytes) / 2 > share
-        });
-        if rank == 0 { 0 } else { beyond.unwrap_or(grains.len()) }
-    };
-    cut(rank)..cut(rank + 1)
-}
-
 /// The places of all ranks, in rank order.
 ///
 /// # Errors
@@ -201,6 +179,8 @@ pub fn placed(comm: &dyn Communicator, plan: &TrainPlan) -> Result<TrainPlan> {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::Range;
+
     use super::*;
     use mpi_launch::threads;
 
@@ -223,31 +203,6 @@ mod tests {
         assert_eq!(threads_of(0, &limited), 2);
         let unknown = [place("a", 0..0, 6), place("a", 0..0, 6)];
         assert_eq!(threads_of(0, &unknown), 3);
-    }
-
-    #[test]
-    fn grains_are_shared_out_by_bytes() {
-        let entry = |(number, &bytes): (usize, &u64)| GrainEntry {
-            number,
-            first_row: 0,
-            rows: 1,
-            bytes,
-            shard: 0,
-            batch: number,
-        };
-        let cases: [&[u64]; 5] = [&[], &[5], &[10; 7], &[100, 1, 1, 1, 1, 100], &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]];
-        for bytes in cases {
-            let grains: Vec<GrainEntry> = bytes.iter().enumerate().map(entry).collect();
-            let (total, most) = (bytes.iter().sum::<u64>(), bytes.iter().copied().max().unwrap_or(0));
-            for ranks in 1..6 {
-                let all: Vec<_> = (0..ranks).map(|rank| own_grains(&grains, rank, ranks)).collect();
-                assert!(all.iter().cloned().flatten().eq(0..grains.len()), "{bytes:?}: {all:?}");
-                for own in all {
-                    let own: u64 = bytes[own].iter().sum();
-                    assert!(own <= total / ranks as u64 + most + 1, "{bytes:?} on {ranks}: {own}");
-                }
-            }
-        }
     }
 
     fn outcomes(ranks: usize, failing: &[usize]) -> Vec<Result<()>> {

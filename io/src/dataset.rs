@@ -1,11 +1,14 @@
 //! A dataset folder, opened: manifest and every shard's footer are checked, nothing else is read yet.
+//!
+//! A dataset may be spread over nodes: each has the manifest, the tables and some of the shards ([`Dataset::open_local`]).
+//! Grains are numbered alike everywhere, for the manifest says how many each shard has.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::dictionary::Dictionary;
 use crate::error::{Error, Place, Result};
-use crate::manifest::{Column, FORMAT_VERSION, Kind, Layout, Manifest, Role, Split};
+use crate::manifest::{Column, FORMAT_VERSION, Kind, Layout, Manifest, Role, ShardEntry, Split};
 use crate::shard::{self, Shard};
 use crate::statistics::Statistics;
 
@@ -18,6 +21,7 @@ pub struct Dataset {
     folder: PathBuf,
     manifest: Manifest,
     shards: Vec<Shard>,
+    is_local: bool,
     train: Vec<GrainEntry>,
     test: Vec<GrainEntry>,
 }
@@ -31,7 +35,7 @@ pub struct GrainEntry {
     pub first_row: u64,
     /// Number of its rows.
     pub rows: usize,
-    /// Bytes of its body in the file, all columns.
+    /// Bytes of its body in the file, all columns; of a grain on another node, its even share of the shard.
     pub bytes: u64,
     /// Number of its shard in the manifest.
     pub shard: usize,
@@ -45,20 +49,48 @@ impl Dataset {
     /// # Errors
     /// [`Error::Data`] when manifest or shards are not what they should be, [`Error::Io`] when a file is missing.
     pub fn open(folder: impl AsRef<Path>) -> Result<Dataset> {
-        let folder = folder.as_ref().to_path_buf();
+        Dataset::opened(folder.as_ref(), false)
+    }
+
+    /// Open what this node has of the dataset in `folder`: shards whose files are not there lie on other nodes.
+    ///
+    /// # Errors
+    /// As [`Dataset::open`], but for missing shards.
+    pub fn open_local(folder: impl AsRef<Path>) -> Result<Dataset> {
+        Dataset::opened(folder.as_ref(), true)
+    }
+
+    fn opened(folder: &Path, is_local: bool) -> Result<Dataset> {
+        let folder = folder.to_path_buf();
         let manifest = read_manifest(&folder)?;
         let columns: Arc<[Column]> = manifest.columns.clone().into();
         let schema = Arc::new(shard::schema(&columns));
-        let shards =
-            manifest.shards.iter().map(|entry| Shard::open(&folder, entry, &columns, &schema, manifest.grain_rows));
-        let shards = shards.collect::<Result<Vec<Shard>>>()?;
-        for file in manifest.files() {
+        let open = |entry: &ShardEntry| match Shard::open(&folder, entry, &columns, &schema, manifest.grain_rows) {
+            Err(Error::Io { source, .. }) if is_local && source.kind() == std::io::ErrorKind::NotFound => {
+                Ok(Shard::elsewhere(&folder, entry, &columns, &schema, manifest.grain_rows))
+            }
+            opened => opened,
+        };
+        let shards = manifest.shards.iter().map(open).collect::<Result<Vec<Shard>>>()?;
+        // Of shards the lengths are known to be right by now.
+        for file in manifest.files().skip(shards.len()) {
             let path = folder.join(&file.file);
             let found = std::fs::metadata(&path).map_err(|e| Error::io(&path, "cannot open", e))?;
             shard::reader::check_length(&path, found.len(), file.bytes)?;
         }
         let (train, test) = (grains(&manifest, &shards, Split::Train), grains(&manifest, &shards, Split::Test));
-        Ok(Dataset { folder, manifest, shards, train, test })
+        Ok(Dataset { folder, manifest, shards, is_local, train, test })
+    }
+
+    /// True when it was opened by [`Dataset::open_local`]: some of its shards may lie on other nodes.
+    pub fn is_local(&self) -> bool {
+        self.is_local
+    }
+
+    /// The numbers of the grains of a split that this node has, in rising order.
+    pub fn grains_here(&self, split: Split) -> Vec<usize> {
+        let here = self.grains(split).iter().filter(|grain| self.shards[grain.shard].is_here());
+        here.map(|grain| grain.number).collect()
     }
 
     /// Its folder.
@@ -126,14 +158,15 @@ fn grains(manifest: &Manifest, shards: &[Shard], split: Split) -> Vec<GrainEntry
     let of_split = manifest.shards.iter().zip(shards).enumerate().filter(|(_, (entry, _))| entry.split == split);
     let mut grains = Vec::new();
     let mut first_row = 0;
-    for (number, (_, shard)) in of_split {
-        for (batch, place) in shard.batches().iter().enumerate() {
+    for (number, (entry, shard)) in of_split {
+        for batch in 0..entry.grains {
             let rows = shard.grain_rows(batch).1;
+            let place = shard.batches().get(batch);
             grains.push(GrainEntry {
                 number: grains.len(),
                 first_row,
                 rows,
-                bytes: place.body_bytes,
+                bytes: place.map_or(entry.file.bytes / entry.grains as u64, |place| place.body_bytes),
                 shard: number,
                 batch,
             });

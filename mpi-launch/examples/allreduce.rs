@@ -14,6 +14,9 @@ use mpi_launch::{Algorithm, CommError, Communicator, Group, Settings};
 /// Ways compared; the first is the one to beat.
 const WAYS: [Algorithm; 3] = [Algorithm::Mpi, Algorithm::Ring, Algorithm::Tree];
 
+/// The slowest way takes about so long a round.
+const ROUND_SECONDS: f64 = 0.1;
+
 fn main() -> Result<(), CommError> {
     let number = |place: usize, default: usize| {
         std::env::args().nth(place).and_then(|text| text.parse().ok()).unwrap_or(default)
@@ -46,12 +49,19 @@ fn main() -> Result<(), CommError> {
 fn compare(group: &Group<World>, settings: Settings, bytes: usize) -> Result<[f64; 3], CommError> {
     let length = bytes / 8;
     let mut values = vec![0_i64; length];
+    let mut slowest = 0.0_f64;
     for algorithm in WAYS {
         group.set(Settings { algorithm, ..settings });
         check(group, &mut values)?;
+        values.fill(0);
+        let start = Instant::now();
+        group.all_reduce_vec(&mut values)?;
+        slowest = slowest.max(start.elapsed().as_secs_f64());
     }
-    values.fill(0);
-    let (rounds, calls) = if bytes < 1 << 20 { (21, 50) } else { (7, ((16 << 20) / bytes).max(1)) };
+    let slowest = slowest_of_all(group, slowest)?;
+    let (rounds, most) = if bytes < 1 << 20 { (21, 50) } else { (7, ((16 << 20) / bytes).max(1)) };
+    // Ranks that outnumber the cores, or a slow network, take milliseconds a call: then few calls say enough.
+    let calls = ((ROUND_SECONDS / slowest) as usize).clamp(1, most);
     let mut seconds = [const { Vec::new() }; 3];
     for _round in 0..rounds {
         for (algorithm, seconds) in WAYS.into_iter().zip(&mut seconds) {
@@ -61,16 +71,20 @@ fn compare(group: &Group<World>, settings: Settings, bytes: usize) -> Result<[f6
             for _call in 0..calls {
                 group.all_reduce_vec(&mut values)?;
             }
-            let own = start.elapsed().as_secs_f64() / calls as f64;
-            let all = group.all_gather(&own.to_le_bytes())?;
-            let read = |bytes: &Vec<u8>| bytes.first_chunk().map_or(f64::NAN, |bytes| f64::from_le_bytes(*bytes));
-            seconds.push(all.iter().map(read).fold(0.0, f64::max));
+            seconds.push(slowest_of_all(group, start.elapsed().as_secs_f64() / calls as f64)?);
         }
     }
     Ok(seconds.map(|mut seconds| {
         seconds.sort_by(f64::total_cmp);
         seconds[seconds.len() / 2]
     }))
+}
+
+/// The greatest over ranks, on all of them.
+fn slowest_of_all(group: &Group<World>, own: f64) -> Result<f64, CommError> {
+    let all = group.all_gather(&own.to_le_bytes())?;
+    let read = |bytes: &Vec<u8>| bytes.first_chunk().map_or(f64::NAN, |bytes| f64::from_le_bytes(*bytes));
+    Ok(all.iter().map(read).fold(0.0, f64::max))
 }
 
 /// One sum whose answer is known: rank r adds r + 1 times the index.

@@ -8,8 +8,9 @@ use gristmill_io::manifest::Split;
 use gristmill_io::source::Source;
 use serde_json::json;
 
-use super::options::{MachineOptions, OutputOptions, ReadingOptions, StreamingOptions};
-use super::predict::{dataset_of, open_source, splits};
+use super::job::local;
+use super::options::{LocalOptions, MachineOptions, OutputOptions, ReadingOptions, StreamingOptions};
+use super::predict::{dataset_of, local_folder, open_source, splits};
 use super::session::{Ranks, Session};
 use super::summary;
 use crate::error::{Error, Result};
@@ -39,6 +40,8 @@ pub struct Arguments {
     #[command(flatten)]
     streaming: StreamingOptions,
     #[command(flatten)]
+    local: LocalOptions,
+    #[command(flatten)]
     output: OutputOptions,
 }
 
@@ -57,10 +60,11 @@ enum Input {
     Source(Box<dyn Source>),
 }
 
-/// Model, rows, and what these are called; found by every rank.
-fn open(arguments: &Arguments) -> Result<(Model, Input, String)> {
+/// Model, rows (of `local`, where shards lie on many nodes), and what these are called; found by every rank.
+fn open(arguments: &Arguments, local: Option<Dataset>) -> Result<(Model, Input, String)> {
     let model = Model::read(&arguments.run)?;
-    let Some(dataset) = dataset_of(&arguments.source)? else {
+    let dataset = if arguments.local.local_shards { local } else { dataset_of(&arguments.source)? };
+    let Some(dataset) = dataset else {
         if arguments.split.is_some() {
             return Err(Error::usage("--split: a source has no splits; only datasets have"));
         }
@@ -75,7 +79,11 @@ fn open(arguments: &Arguments) -> Result<(Model, Input, String)> {
 
 fn evaluate(arguments: &Arguments, session: &Session) -> Result<()> {
     let comm = &*session.ranks;
-    let (model, input, on) = ranks::agree(comm, open(arguments))?;
+    let here = match arguments.local.local_shards {
+        true => Some(local(session, || Ok(()), local_folder(&arguments.source)?)?),
+        false => None,
+    };
+    let (model, input, on) = ranks::agree(comm, open(arguments, here))?;
     let share = session.share(&arguments.machine)?;
     let watcher = session.report.watcher();
     let scratch = std::env::temp_dir();

@@ -251,6 +251,20 @@ impl TrainWatch for Watch<'_> {
     }
 }
 
+/// The dataset of which every rank opens what its node has, the same one everywhere.
+///
+/// # Errors
+/// When a rank has no such dataset, or another.
+pub fn local(session: &Session, check: impl FnOnce() -> Result<()>, folder: &Path) -> Result<Dataset> {
+    let comm = &*session.ranks;
+    ranks::agree_with_first(comm, if comm.rank() == 0 { check() } else { Ok(()) })?;
+    let dataset = ranks::agree(comm, Dataset::open_local(folder).map_err(Error::from))?;
+    let own = dataset.manifest().fingerprint.clone();
+    let first = comm.all_gather(own.as_bytes())?.swap_remove(0);
+    ranks::agree(comm, same(&dataset, &String::from_utf8_lossy(&first)))?;
+    Ok(dataset)
+}
+
 /// The dataset that rank 0 finds or makes, opened on every rank, and the same one everywhere.
 ///
 /// # Errors
@@ -281,13 +295,19 @@ fn open_as_told(bytes: &[u8]) -> Result<Dataset> {
     let told: Option<(PathBuf, String)> = serde_json::from_slice(bytes).unwrap_or_default();
     let (folder, fingerprint) = told.ok_or_else(|| Error::usage("rank 0 names its dataset in no known way"))?;
     let dataset = Dataset::open(&folder)?;
-    let found = &dataset.manifest().fingerprint;
-    if *found != fingerprint {
-        return Err(Error::usage(format!(
-            "{} has fingerprint {found} here and {fingerprint} on rank 0: all ranks must see the same files. Use a shared \
-             file system, or copies of one dataset",
-            folder.display()
-        )));
-    }
+    same(&dataset, &fingerprint)?;
     Ok(dataset)
+}
+
+/// Refuses a dataset that is not rank 0's.
+fn same(dataset: &Dataset, fingerprint: &str) -> Result<()> {
+    let found = &dataset.manifest().fingerprint;
+    if found == fingerprint {
+        return Ok(());
+    }
+    Err(Error::usage(format!(
+        "{} has fingerprint {found} here and {fingerprint} on rank 0: all ranks must see the same files. Use a shared \
+         file system, or copies of one dataset",
+        dataset.folder().display()
+    )))
 }

@@ -179,6 +179,19 @@ pub fn dataset_of(sources: &[String]) -> Result<Option<Dataset>> {
     Ok(None)
 }
 
+/// The folder that `--local-shards` speaks of.
+///
+/// # Errors
+/// [`Error::Usage`] when the arguments name no dataset.
+pub fn local_folder(sources: &[String]) -> Result<&Path> {
+    match sources {
+        [one] if one != "-" => Ok(Path::new(one)),
+        _ => Err(Error::usage(
+            "--local-shards: one dataset folder was expected. Run 'gristmill ingest' on the sources first",
+        )),
+    }
+}
+
 /// The splits that are meant.
 pub fn splits(name: Option<&str>, dataset: &Dataset) -> Result<Vec<Split>> {
     let has_test = dataset.rows(Split::Test) > 0;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use gristmill_io::dataset::Dataset;
 
-use super::job::{Before, run_job, shared};
+use super::job::{Before, local, run_job, shared};
 use super::options::{CheckpointOptions, MachineOptions, OutputOptions, RankOptions, StreamingOptions, TraceOptions};
 use super::session::{Ranks, Session};
 use crate::engine::part::Part;
@@ -22,6 +22,9 @@ use crate::train::Start;
 pub struct Arguments {
     /// The run that was interrupted
     run: PathBuf,
+    /// Folder of the dataset, where it is not any more where it was
+    #[arg(long, value_name = "FOLDER")]
+    dataset: Option<PathBuf>,
     #[command(flatten)]
     machine: MachineOptions,
     #[command(flatten)]
@@ -49,14 +52,20 @@ fn resume(arguments: &Arguments, session: &Session) -> Result<()> {
     let keeping = arguments.checkpoints.keeping()?;
     arguments.machine.threads()?;
     let (number, interruption) = found(&arguments.run, session)?;
-    let dataset = shared(session, || {
-        Dataset::open(&interruption.dataset).map_err(|error| {
-            Error::usage(format!(
-                "the dataset of {} cannot be opened any more: {error}. Put it back where it was",
-                arguments.run.display()
-            ))
-        })
-    })?;
+    let folder = arguments.dataset.as_ref().unwrap_or(&interruption.dataset);
+    let dataset = if arguments.ranks.local.local_shards {
+        local(session, || Ok(()), folder)?
+    } else {
+        shared(session, || {
+            Dataset::open(folder).map_err(|error| {
+                Error::usage(format!(
+                    "the dataset of {} cannot be opened any more: {error}. Put it back where it was, or say with --dataset where \
+                     it is",
+                    arguments.run.display()
+                ))
+            })
+        })?
+    };
     let mut plan = interruption.checkpoint.plan.clone();
     plan.threads = arguments.machine.threads.unwrap_or(plan.threads);
     plan.memory = arguments.machine.memory.or(plan.memory);

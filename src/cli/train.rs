@@ -6,12 +6,12 @@ use clap::{ArgMatches, Args, CommandFactory};
 use gristmill_io::dataset::Dataset;
 use gristmill_io::durable;
 
-use super::job::{Before, run_job, shared};
+use super::job::{Before, local, run_job, shared};
 use super::options::{
     CheckpointOptions, IngestingOptions, MachineOptions, OutputOptions, RankOptions, ReadingOptions, StreamingOptions,
     TraceOptions, TrainingOptions, check_settled,
 };
-use super::predict::dataset_of;
+use super::predict::{dataset_of, local_folder};
 use super::session::Ranks;
 use super::{Session, cache, config};
 use crate::error::{Error, Result};
@@ -75,15 +75,7 @@ fn train(arguments: &Arguments, matches: &ArgMatches, session: &Session) -> Resu
             "no data given. Name a dataset, or files, folders, patterns, or - for standard input",
         ));
     }
-    let dataset = shared(session, || {
-        durable::check_output(output, arguments.force)?;
-        if let Some(dataset) = dataset_of(&arguments.source)? {
-            check_settled(matches.subcommand().map_or(matches, |(_, own)| own), &dataset)?;
-            return Ok(dataset);
-        }
-        let options = arguments.ingesting.options(&arguments.reading, &arguments.machine, arguments.seed, false)?;
-        cache::ingested(&arguments.source, &options, output, session)
-    })?;
+    let dataset = dataset(arguments, matches, output, session)?;
     let start = arguments.training.warm_start.as_deref().map_or(Ok(Start::Cold), |run| warm(run, &dataset));
     let start = ranks::agree(&*session.ranks, start)?;
     let command = super::Cli::command();
@@ -101,6 +93,26 @@ fn train(arguments: &Arguments, matches: &ArgMatches, session: &Session) -> Resu
         trace: arguments.trace.trace.as_deref(),
     };
     run_job(&job, start, Before::default(), session)
+}
+
+/// The dataset to train on, made of the sources where there is none.
+fn dataset(arguments: &Arguments, matches: &ArgMatches, output: &Path, session: &Session) -> Result<Dataset> {
+    let settled = |dataset: &Dataset| check_settled(matches.subcommand().map_or(matches, |(_, own)| own), dataset);
+    if arguments.ranks.local.local_shards {
+        let folder = local_folder(&arguments.source)?;
+        let dataset = local(session, || Ok(durable::check_output(output, arguments.force)?), folder)?;
+        settled(&dataset)?;
+        return Ok(dataset);
+    }
+    shared(session, || {
+        durable::check_output(output, arguments.force)?;
+        if let Some(dataset) = dataset_of(&arguments.source)? {
+            settled(&dataset)?;
+            return Ok(dataset);
+        }
+        let options = arguments.ingesting.options(&arguments.reading, &arguments.machine, arguments.seed, false)?;
+        cache::ingested(&arguments.source, &options, output, session)
+    })
 }
 
 /// The coefficients of another run as a start.

@@ -35,7 +35,7 @@ struct Search {
     first: Option<(usize, usize, f64)>,
 }
 
-/// The error for the first training row whose label the model does not take.
+/// The error for the first training row, of those on this node, whose label the model does not take.
 ///
 /// # Errors
 /// When the labels cannot be read.
@@ -43,6 +43,7 @@ pub fn complaint(dataset: &Dataset, column: &Column, units: (f64, f64), model: &
     let mut options = StreamOptions::new(Split::Train);
     options.columns = Some(Vec::new());
     options.weight = false;
+    options.grains = Some(dataset.grains_here(Split::Train));
     options.threads = 1;
     options.budget_bytes = BUDGET_BYTES;
     let stream = dataset.stream(options)?;
@@ -60,7 +61,7 @@ pub fn complaint(dataset: &Dataset, column: &Column, units: (f64, f64), model: &
         Ok::<(), Error>(())
     })?;
     let place = |(grain, row, label): (usize, usize, f64)| format!("{label} in training grain {grain}, row {row}");
-    let found = searches[0].first.map_or_else(|| "another number".to_string(), place);
+    let found = searches[0].first.map_or_else(|| "another number in a row of another node".to_string(), place);
     Ok(Error::training(format!(
         "{}: the label '{}' is {found}; model '{}' takes {}. Leave such rows out before ingest, or use --model linear or huber",
         dataset.folder().display(),

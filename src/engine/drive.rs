@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use gristmill_io::Error as IoError;
 use gristmill_io::dataset::Dataset;
+use gristmill_io::manifest::Split;
 use gristmill_io::trace::Lane;
 use gristmill_kernels::Real;
 
@@ -25,6 +26,7 @@ use crate::models::Moments;
 use crate::optim::{Limits, Outcome, Penalty, Sample};
 use crate::plan::{SolverName, Strengths, TrainPlan};
 use crate::ranks;
+use crate::sharing;
 use crate::train::{Checkpoint, Company, Ended, PassReport, PointReport, Start};
 
 /// Version of [`Checkpoint`].
@@ -41,7 +43,8 @@ pub fn train(dataset: &Dataset, plan: &TrainPlan, start: Start, company: &Compan
     if let Start::Resume(checkpoint) = &start {
         check_dataset(dataset, checkpoint)?;
     }
-    let mut setup = ranks::agree(company.comm, Setup::new(dataset, plan, company))?;
+    let own_grains = sharing::own_grains(company.comm, dataset, Split::Train)?;
+    let mut setup = ranks::agree(company.comm, Setup::new(dataset, plan, company, own_grains))?;
     let known = weights::known(&setup)?;
     setup.weight_max = known.weight_max;
     answer::check_known(&setup, &known)?;

@@ -226,7 +226,7 @@ fn scan_rest<W: Send>(
 ) -> Result<ScanReport> {
     let company = setup.company;
     let rest: Vec<usize> =
-        setup.own_grains.clone().filter(|number| done.binary_search(&(*number as u32)).is_err()).collect();
+        setup.own_grains.iter().copied().filter(|number| done.binary_search(&(*number as u32)).is_err()).collect();
     setup.stream.scan(workers, Pick::List(&rest), company.cancel, &Told(company.watch), visit)
 }
 

@@ -1,8 +1,6 @@
 //! What every pass of a training needs to know, settled once: which rows this rank reads, in tiles of how many rows, and
 //! between which bounds everything lies.
 
-use std::ops::Range;
-
 use gristmill_io::dataset::Dataset;
 use gristmill_io::manifest::{Kind, Layout, Role, Split};
 use gristmill_io::memory;
@@ -21,7 +19,6 @@ use crate::metrics::Task;
 use crate::metrics::deviance::saturated;
 use crate::models::{Model, Shape};
 use crate::plan::TrainPlan;
-use crate::ranks;
 use crate::train::Company;
 
 /// Feature bytes of a tile, about: it stays in the L2 cache from margins to gradient.
@@ -63,7 +60,7 @@ pub struct Setup<'a> {
     /// Grains of all ranks.
     pub grains: usize,
     /// Those of this rank.
-    pub own_grains: Range<usize>,
+    pub own_grains: Vec<usize>,
     /// Workers.
     pub threads: usize,
     /// Memory that streams may take.
@@ -75,11 +72,16 @@ pub struct Setup<'a> {
 }
 
 impl<'a> Setup<'a> {
-    /// Opens the streams and reads the statistics.
+    /// Opens the stream of this rank's grains and reads the statistics.
     ///
     /// # Errors
     /// When data and plan do not fit, or the statistics cannot be read.
-    pub fn new(dataset: &'a Dataset, plan: &TrainPlan, company: &'a Company<'a>) -> Result<Setup<'a>> {
+    pub fn new(
+        dataset: &'a Dataset,
+        plan: &TrainPlan,
+        company: &'a Company<'a>,
+        own_grains: Vec<usize>,
+    ) -> Result<Setup<'a>> {
         let model = plan.model();
         let statistics = dataset.statistics()?;
         let target = Target::new(dataset, &statistics, &*model, &plan.class_weight)?;
@@ -96,9 +98,7 @@ impl<'a> Setup<'a> {
             threads => threads,
         };
         let (budget_bytes, together) = shares(dataset, plan, threads);
-        let (rank, size) = (company.comm.rank(), company.comm.size());
         let mut options = StreamOptions::new(Split::Train);
-        let own_grains = ranks::own_grains(dataset.grains(Split::Train), rank, size);
         options.grains = Some(own_grains.clone());
         options.threads = threads;
         options.budget_bytes = budget_bytes;

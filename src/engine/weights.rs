@@ -65,7 +65,7 @@ pub fn known(setup: &Setup<'_>) -> Result<Known> {
     }
     let mut options = StreamOptions::new(Split::Train);
     options.columns = Some(Vec::new());
-    options.grains = Some(setup.stream.range());
+    options.grains = Some(setup.own_grains.clone());
     options.threads = setup.threads;
     options.budget_bytes = setup.budget_bytes;
     let stream = setup.dataset.stream(options)?;

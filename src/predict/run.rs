@@ -243,7 +243,7 @@ pub fn on_dataset<W: Write + Send>(
         let stream = ranks::agree(settings.comm, stream.map_err(Error::from))?;
         let scorer = ranks::agree(settings.comm, Scorer::new(model, stream.layout()))?;
         let grains = Grains { model, stream, scorer, schema: &schema, settings };
-        settings.progress.begin("predict", Some(grains.stream.grains().iter().map(|grain| grain.bytes).sum()));
+        settings.progress.begin("predict", Some(grains.stream.grains().map(|grain| grain.bytes).sum()));
         rows += match (settings.comm.size(), &mut writer) {
             (1, Some(writer)) => grains.alone(writer)?,
             (_, writer) => grains.together(writer.as_mut())?,

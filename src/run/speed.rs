@@ -219,7 +219,8 @@ fn disk_rate(time: &Time, dataset: &Dataset) -> Option<f64> {
     if wall < DISK_SECONDS_MIN || time.waiting_seconds < WAITING_SHARE_MIN * wall {
         return None;
     }
-    let files: Vec<_> = dataset.shards().iter().map(|shard| shard.path().to_path_buf()).collect();
+    let files: Vec<_> =
+        dataset.shards().iter().filter(|shard| shard.is_here()).map(|shard| shard.path().to_path_buf()).collect();
     disk::read_rate(&files)
 }
 

@@ -10,6 +10,7 @@ mod generate;
 mod harness;
 mod interrupted;
 mod killed;
+mod local_shards;
 mod losses;
 mod outputs;
 mod paths;

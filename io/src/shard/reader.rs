@@ -1,5 +1,7 @@
 //! A shard of a dataset, opened: its footer is checked, its grains are read one at a time and only where asked.
 //!
+//! Of a dataset that is spread over nodes, some shards lie elsewhere: such a shard has a name and no content.
+//!
 //! No file stays open: maps outlive their descriptor, and a dataset may have more shards than a process has descriptors.
 
 use std::fs::File;
@@ -23,7 +25,8 @@ pub struct Shard {
     path: PathBuf,
     schema: SchemaRef,
     columns: Arc<[Column]>,
-    identity: Identity,
+    /// None: the file lies on another node.
+    identity: Option<Identity>,
     rows: u64,
     grain_rows: usize,
     batches: Vec<BatchPlace>,
@@ -55,13 +58,38 @@ impl Shard {
             path,
             schema: Arc::clone(schema),
             columns: Arc::clone(columns),
-            identity,
+            identity: Some(identity),
             rows: entry.rows,
             grain_rows,
             batches: footer.batches,
             map: OnceLock::new(),
         };
         Ok(shard)
+    }
+
+    /// The shard `entry` of the dataset in `folder`, whose file lies on another node. Reading from it is an error.
+    pub fn elsewhere(
+        folder: &Path,
+        entry: &ShardEntry,
+        columns: &Arc<[Column]>,
+        schema: &SchemaRef,
+        grain_rows: usize,
+    ) -> Shard {
+        Shard {
+            path: folder.join(&entry.file.file),
+            schema: Arc::clone(schema),
+            columns: Arc::clone(columns),
+            identity: None,
+            rows: entry.rows,
+            grain_rows,
+            batches: Vec::new(),
+            map: OnceLock::new(),
+        }
+    }
+
+    /// False when its file lies on another node.
+    pub fn is_here(&self) -> bool {
+        self.identity.is_some()
     }
 
     /// Its file.
@@ -83,9 +111,12 @@ impl Shard {
     /// An error unless the file is as it was when it was opened.
     ///
     /// # Errors
-    /// [`Error::Data`] when it changed, [`Error::Io`] when it vanished.
+    /// [`Error::Data`] when it changed, [`Error::Io`] when it vanished, [`Error::Usage`] when it lies on another node.
     pub fn check_unchanged(&self) -> Result<()> {
-        self.identity.check(&self.path)
+        match &self.identity {
+            Some(identity) => identity.check(&self.path),
+            None => Err(Error::Usage(format!("{} is not on this node", self.path.display()))),
+        }
     }
 
     /// Where a grain lies in the file.
@@ -136,11 +167,11 @@ impl Shard {
         if let Some(map) = self.map.get() {
             return Ok(map);
         }
-        let file = open(&self.path)?;
         self.check_unchanged()?;
+        let file = open(&self.path)?;
         let map = Arc::new(Map::new(&self.path, &file)?);
         // The ranges of footer and messages were checked against this length.
-        check_length(&self.path, map.len() as u64, self.identity.bytes)?;
+        check_length(&self.path, map.len() as u64, self.identity.as_ref().map_or(0, |identity| identity.bytes))?;
         Ok(self.map.get_or_init(|| map))
     }
 

@@ -76,14 +76,14 @@ fn spread(bytes: &[u64], total: u64, room: u64) -> (Vec<bool>, u64) {
 
 /// Memory that the wanted columns of each grain take in a map: their bytes, whole pages at the ends of each run of
 /// neighbouring columns, and the views of them. For sparse columns an upper bound: all that the others leave of the body.
-pub fn mapped_bytes(columns: &[Column], wanted: &[usize], grains: &[GrainEntry]) -> Vec<u64> {
+pub fn mapped_bytes(columns: &[Column], wanted: &[usize], grains: &[&GrainEntry]) -> Vec<u64> {
     let mut is_wanted = vec![false; columns.len()];
     for &column in wanted {
         is_wanted[column] = true;
     }
     let runs = (0..columns.len()).filter(|&i| is_wanted[i] && (i == 0 || !is_wanted[i - 1])).count() as u64;
     let any_sparse = wanted.iter().any(|&column| matches!(columns[column].kind, Kind::Sparse { .. }));
-    let of_grain = |grain: &GrainEntry| {
+    let of_grain = |&grain: &&GrainEntry| {
         let size = |i: usize| row_bytes(&columns[i].kind).saturating_mul(grain.rows as u64).next_multiple_of(64);
         let dense: u64 = (0..columns.len()).map(size).sum();
         let mut bytes: u64 = wanted.iter().map(|&i| size(i)).sum();

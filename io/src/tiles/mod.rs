@@ -19,7 +19,6 @@ pub mod options;
 pub mod scan;
 pub mod view;
 
-use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use budget::Residency;
@@ -40,7 +39,8 @@ pub struct TileStream<'d> {
     dataset: &'d Dataset,
     shape: Shape,
     grains: &'d [GrainEntry],
-    range: Range<usize>,
+    /// Numbers of the stream's grains, in rising order.
+    numbers: Vec<usize>,
     residency: Residency,
     /// Memory that each grain takes if it stays, in the order of the stream.
     stay_bytes: Vec<u64>,
@@ -64,18 +64,20 @@ impl Dataset {
     #[allow(clippy::needless_pass_by_value)]
     pub fn stream(&self, options: StreamOptions) -> Result<TileStream<'_>> {
         let grains = self.grains(options.split);
-        let range = options.grains.clone().unwrap_or(0..grains.len());
-        if range.start > range.end || range.end > grains.len() {
-            let message = format!("grains {} to {} were asked for, there are {}", range.start, range.end, grains.len());
-            return Err(Error::Usage(message));
+        let numbers = options.grains.clone().unwrap_or_else(|| (0..grains.len()).collect());
+        if let Some(beyond) = numbers.last().filter(|last| **last >= grains.len()) {
+            return Err(Error::Usage(format!("grain {beyond} was asked for, there are {}", grains.len())));
+        }
+        if !numbers.is_sorted_by(|one, next| one < next) {
+            return Err(Error::Usage("the grains asked for are not in rising order".to_string()));
         }
         let shape = Shape::of(self.manifest(), &options)?;
-        let chosen = &grains[range.clone()];
-        let mapped_bytes = budget::mapped_bytes(&self.manifest().columns, &shape.columns, chosen);
+        let chosen: Vec<&GrainEntry> = numbers.iter().map(|&number| &grains[number]).collect();
+        let mapped_bytes = budget::mapped_bytes(&self.manifest().columns, &shape.columns, &chosen);
         let budget = options.budget_bytes;
         let fits = mapped_bytes.iter().sum::<u64>() <= budget;
-        let has_direct = self.has_direct(options.io, fits, chosen)?;
-        let blocks = if has_direct { Some(self.block_bytes(chosen, &shape, &mapped_bytes)?) } else { None };
+        let has_direct = self.has_direct(options.io, fits, &chosen)?;
+        let blocks = if has_direct { Some(self.block_bytes(&chosen, &shape, &mapped_bytes)?) } else { None };
         // What stays is mapped, unless maps are not wanted at all.
         let staying = blocks.as_ref().filter(|_| options.io == Io::Direct);
         let stay_bytes = staying.unwrap_or(&mapped_bytes).clone();
@@ -84,12 +86,12 @@ impl Dataset {
         let moving_bytes = block_bytes.unwrap_or_else(|| most(&mapped_bytes));
         let residency = Residency::of(&stay_bytes, moving_bytes, budget, options.threads)?;
         let way = way(options.io, has_direct, &residency, budget);
-        let views = range.clone().map(|_| OnceLock::new()).collect();
+        let views = numbers.iter().map(|_| OnceLock::new()).collect();
         Ok(TileStream {
             dataset: self,
             shape,
             grains,
-            range,
+            numbers,
             residency,
             stay_bytes,
             block_bytes,
@@ -101,7 +103,7 @@ impl Dataset {
     }
 
     /// Whether to read by direct I/O what does not stay, or (`Io::Direct`) everything.
-    fn has_direct(&self, io: Io, fits: bool, grains: &[GrainEntry]) -> Result<bool> {
+    fn has_direct(&self, io: Io, fits: bool, grains: &[&GrainEntry]) -> Result<bool> {
         let Some(first) = grains.first().filter(|_| io == Io::Direct || (io == Io::Auto && !fits)) else {
             return Ok(false);
         };
@@ -116,9 +118,9 @@ impl Dataset {
     }
 
     /// Memory that a read buffer for each grain takes, whole pages.
-    fn block_bytes(&self, grains: &[GrainEntry], shape: &Shape, mapped_bytes: &[u64]) -> Result<Vec<u64>> {
+    fn block_bytes(&self, grains: &[&GrainEntry], shape: &Shape, mapped_bytes: &[u64]) -> Result<Vec<u64>> {
         let page = crate::mmap::PAGE as u64;
-        let of = |(entry, &bytes): (&GrainEntry, &u64)| {
+        let of = |(&entry, &bytes): (&&GrainEntry, &u64)| {
             Ok(load::block_bytes(&self.shards()[entry.shard], entry, shape, bytes)?.next_multiple_of(page))
         };
         grains.iter().zip(mapped_bytes).map(of).collect()
@@ -169,14 +171,14 @@ impl TileStream<'_> {
         &self.shape.layout
     }
 
-    /// The numbers of the stream's grains.
-    pub fn range(&self) -> Range<usize> {
-        self.range.clone()
+    /// The numbers of the stream's grains, in rising order.
+    pub fn numbers(&self) -> &[usize] {
+        &self.numbers
     }
 
     /// The grains of the stream.
-    pub fn grains(&self) -> &[GrainEntry] {
-        &self.grains[self.range.clone()]
+    pub fn grains(&self) -> impl ExactSizeIterator<Item = &GrainEntry> {
+        self.numbers.iter().map(|&number| &self.grains[number])
     }
 
     /// How its memory is divided.

@@ -1,6 +1,5 @@
 //! What a stream reads and what a scan picks and reports.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -20,8 +19,8 @@ pub struct StreamOptions {
     pub label: bool,
     /// Read the weight too, where there is one.
     pub weight: bool,
-    /// Grains to read (a rank's share); none: all of the split.
-    pub grains: Option<Range<usize>>,
+    /// Numbers of the grains to read (a rank's share), in rising order; none: all of the split.
+    pub grains: Option<Vec<usize>>,
     /// Memory that maps and read buffers may take.
     pub budget_bytes: u64,
     /// Workers that scans will have at most; read-ahead is sized for them.

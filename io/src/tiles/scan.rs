@@ -88,27 +88,41 @@ impl TileStream<'_> {
         Ok(report)
     }
 
-    fn pick(&self, pick: Pick<'_>) -> Result<Vec<usize>> {
+    fn pick(&self, pick: Pick<'_>) -> Result<Vec<Picked>> {
+        let all = self.numbers.iter().enumerate().map(|(index, &number)| Picked { number, index });
         match pick {
-            Pick::All => Ok(self.range().collect()),
+            Pick::All => Ok(all.collect()),
             Pick::Every { step: 0, .. } => Err(Error::Usage("a step of 0 grains is not possible".to_string())),
-            Pick::Every { step, offset } => Ok(self.range().filter(|number| number % step == offset % step).collect()),
-            Pick::List(numbers) => match numbers.iter().find(|number| !self.range().contains(number)) {
-                Some(number) => Err(Error::Usage(format!("grain {number} is not in the stream"))),
-                None => Ok(numbers.to_vec()),
-            },
+            Pick::Every { step, offset } => Ok(all.filter(|grain| grain.number % step == offset % step).collect()),
+            Pick::List(numbers) => {
+                let find = |&number: &usize| {
+                    let index = self.numbers.binary_search(&number);
+                    let index = index.map_err(|_| Error::Usage(format!("grain {number} is not in the stream")))?;
+                    Ok(Picked { number, index })
+                };
+                numbers.iter().map(find).collect()
+            }
         }
     }
+}
+
+/// A grain of a pass.
+#[derive(Clone, Copy)]
+struct Picked {
+    /// Its number in the split.
+    number: usize,
+    /// Its place in the stream.
+    index: usize,
 }
 
 /// What the threads of one pass share.
 struct Pass<'s> {
     stream: &'s TileStream<'s>,
-    picked: &'s [usize],
+    picked: &'s [Picked],
     /// For each picked grain its place in the queue of those to read, or [`AT_HAND`].
     items: Vec<u32>,
     /// The grains to read.
-    to_read: Vec<usize>,
+    to_read: Vec<Picked>,
     feed: Feed,
     next: AtomicUsize,
     stop: AtomicBool,
@@ -122,19 +136,19 @@ const AT_HAND: u32 = u32::MAX;
 impl<'s> Pass<'s> {
     fn new(
         stream: &'s TileStream<'s>,
-        picked: &'s [usize],
+        picked: &'s [Picked],
         cancel: &'s Cancel,
         progress: &'s dyn Progress,
     ) -> Pass<'s> {
         let (mut items, mut to_read, mut bytes) = (Vec::with_capacity(picked.len()), Vec::new(), Vec::new());
-        for &number in picked {
-            let index = number - stream.range.start;
+        for &grain in picked {
+            let index = grain.index;
             if stream.views[index].get().is_some() {
                 items.push(AT_HAND);
                 continue;
             }
             items.push(to_read.len() as u32);
-            to_read.push(number);
+            to_read.push(grain);
             let stays = stream.residency.resident[index];
             let moving = stream.block_bytes.filter(|_| !stays);
             bytes.push(moving.unwrap_or(stream.stay_bytes[index]));
@@ -162,7 +176,7 @@ impl<'s> Pass<'s> {
         self.feed.read(&self.stop, |item| {
             let start = Instant::now();
             let loaded = reader.load(self.to_read[item]);
-            lane.span("load", start, Some(self.to_read[item] as u64));
+            lane.span("load", start, Some(self.to_read[item].number as u64));
             seconds += start.elapsed().as_secs_f64();
             loaded
         });
@@ -186,22 +200,22 @@ impl<'s> Pass<'s> {
         while !self.stop.load(Ordering::Relaxed) {
             self.cancel.check()?;
             let position = self.next.fetch_add(1, Ordering::Relaxed);
-            let (Some(&number), Some(&item)) = (self.picked.get(position), self.items.get(position)) else { break };
-            let at_hand = self.stream.views[number - self.stream.range.start].get().filter(|_| item == AT_HAND);
+            let (Some(&grain), Some(&item)) = (self.picked.get(position), self.items.get(position)) else { break };
+            let at_hand = self.stream.views[grain.index].get().filter(|_| item == AT_HAND);
             let bytes = match at_hand {
                 Some(view) => {
-                    self.visit(&mut desk, state, number, view, visit)?;
+                    self.visit(&mut desk, state, grain.number, view, visit)?;
                     view.bytes
                 }
                 None => {
-                    let Some(bytes) = self.visit_read(&mut desk, state, number, item as usize, visit)? else {
+                    let Some(bytes) = self.visit_read(&mut desk, state, grain, item as usize, visit)? else {
                         continue;
                     };
                     desk.report.read_bytes += bytes;
                     bytes
                 }
             };
-            let rows = self.stream.grains[number].rows as u64;
+            let rows = self.stream.grains[grain.number].rows as u64;
             desk.report.grains += 1;
             desk.report.rows += rows;
             desk.report.bytes += bytes;
@@ -240,7 +254,7 @@ impl<'s> Pass<'s> {
         &self,
         desk: &mut Desk<'_>,
         state: &mut S,
-        number: usize,
+        Picked { number, index }: Picked,
         item: usize,
         visit: &V,
     ) -> Result<Option<u64>, E>
@@ -255,7 +269,7 @@ impl<'s> Pass<'s> {
         desk.lane.span("wait", wait, Some(number as u64));
         let Some(loaded) = loaded else { return Ok(None) };
         let loaded = loaded?;
-        let (entry, index) = (&stream.grains[number], number - stream.range.start);
+        let entry = &stream.grains[number];
         let viewing = Instant::now();
         let view = loaded.view(stream.shard(entry), entry, &stream.shape);
         stream.shard(entry).check_pages()?;
@@ -292,11 +306,10 @@ struct Reader<'s> {
 }
 
 impl Reader<'_> {
-    fn load(&mut self, number: usize) -> Result<Loaded> {
+    fn load(&mut self, Picked { number, index }: Picked) -> Result<Loaded> {
         let stream = self.stream;
         let entry = &stream.grains[number];
         let shard = stream.shard(entry);
-        let index = number - stream.range.start;
         let stays = stream.residency.resident[index];
         let Some(block_bytes) = stream.block_bytes.filter(|_| !stays || stream.way.resident == Io::Direct) else {
             return Loaded::mapped(shard, entry, &stream.shape);

@@ -13,7 +13,7 @@ pub use checkpoints::CheckpointOptions;
 pub use ingesting::IngestingOptions;
 pub use machine::MachineOptions;
 pub use output::OutputOptions;
-pub use ranks::RankOptions;
+pub use ranks::{LocalOptions, RankOptions};
 pub use reading::ReadingOptions;
 pub use streaming::{StreamingOptions, TraceOptions};
 pub use training::TrainingOptions;

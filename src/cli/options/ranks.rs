@@ -7,7 +7,7 @@ use mpi_launch::Algorithm;
 
 use crate::run::checkpoint;
 
-/// `--allreduce` and `--rank-timeout`.
+/// `--allreduce`, `--rank-timeout` and `--local-shards`.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Ranks")]
 pub struct RankOptions {
@@ -17,6 +17,17 @@ pub struct RankOptions {
     /// End all ranks when one is silent for so long (30s, 10m): longer than any rank may be ahead in a pass [default: never]
     #[arg(long, value_name = "TIME", value_parser = rank_timeout)]
     pub rank_timeout: Option<Duration>,
+    #[command(flatten)]
+    pub local: LocalOptions,
+}
+
+/// `--local-shards`.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Ranks")]
+pub struct LocalOptions {
+    /// Each node holds its own shards beside the manifest: every rank reads what its node has. Never changes the result
+    #[arg(long)]
+    pub local_shards: bool,
 }
 
 fn algorithm(text: &str) -> Result<Algorithm, String> {
