@@ -9,6 +9,9 @@ use rustix::process::Signal;
 use crate::harness::{error_line, fails, ok, outcome};
 use crate::ranks::{LONG, dataset, end, is_complete, long_dataset, models, ranks, signal, start, wait_for};
 
+/// Whether a rank has a shard, by their numbers.
+type Has = fn(usize, usize) -> bool;
+
 /// For each rank a folder `node<rank>/data` with the manifest, the tables, and the shards of the training rows that `has` says.
 fn spread(folder: &Path, number: usize, has: impl Fn(usize, usize) -> bool) {
     let whole = folder.join("data");
@@ -56,7 +59,7 @@ fn shards_on_many_nodes_make_the_same_model() {
     ok(folder, &format!("train data {flags} -o alone"));
     let judged = ok(folder, "evaluate alone data --split train --json -q");
     // All on one of three; the rest on others; some on several.
-    let spreads: [(usize, fn(usize, usize) -> bool); 3] = [
+    let spreads: [(usize, Has); 3] = [
         (2, |rank, shard| shard % 2 == rank),
         (3, |rank, shard| rank == shard / 2 || shard == 5),
         (2, |rank, _| rank == 1),
