@@ -30,6 +30,8 @@ use crate::sharing;
 pub struct Settings<'a> {
     /// Worker threads.
     pub threads: usize,
+    /// Of top-k accuracy, instead of the default.
+    pub top_k: Option<usize>,
     /// Bytes that maps and sorted scores may take.
     pub memory_bytes: u64,
     /// How grains of a dataset get into memory.
@@ -81,7 +83,8 @@ fn judge_dataset(
         .ok_or_else(|| Error::usage(format!("{}: has no label column to compare with", dataset.folder().display())))?;
     let truth = Truth::of(model, label, || Ok(dataset.dictionary(position(columns, &label.name))?.levels))?;
     let weight = columns.iter().find(|column| column.role == Role::Weight);
-    let board = Scoreboard::new(model.metadata.task(), settings.memory_bytes as usize / 2, settings.scratch);
+    let board =
+        Scoreboard::new(model.metadata.task(), settings.top_k, settings.memory_bytes as usize / 2, settings.scratch);
     let mut first = 0;
     for (split, own_grains) in own {
         let grains = dataset.grains(split).len();
@@ -123,7 +126,8 @@ fn judge_source(model: &Model, source: &dyn Source, settings: &Settings<'_>) -> 
         Ok(encoder::dictionaries(model)?.swap_remove(position(columns, &label.name)).unwrap_or_default())
     })?;
     let weight = columns.iter().find(|column| column.role == Role::Weight);
-    let board = Scoreboard::new(model.metadata.task(), settings.memory_bytes as usize / 2, settings.scratch);
+    let board =
+        Scoreboard::new(model.metadata.task(), settings.top_k, settings.memory_bytes as usize / 2, settings.scratch);
     let judge = Judge { scorer: Scorer::new(model, &layout)?, truth: &truth, weight, board: &board };
     let (rank, size) = (settings.comm.rank() as u64, settings.comm.size() as u64);
     settings.progress.begin("evaluate", source.bytes().map(|bytes| bytes / size));
@@ -225,9 +229,9 @@ pub struct Truth {
     model: Box<dyn models::Model>,
     offset: f64,
     scale: f64,
-    /// Classifiers: the stored value of class 0 and of class 1.
-    classes: Option<[f64; 2]>,
-    names: Option<[String; 2]>,
+    /// Classifiers: the stored value of each class.
+    classes: Option<Vec<f64>>,
+    names: Option<Vec<String>>,
     centre: f64,
 }
 
@@ -250,12 +254,12 @@ impl Truth {
                 let levels = levels()?;
                 let code =
                     |name: &String| levels.iter().position(|level| level == name).map_or(f64::NAN, |at| at as f64);
-                Some([code(&names[0]), code(&names[1])])
+                Some(names.iter().map(code).collect())
             }
             (Some(names), _) => {
                 let parse =
                     |name: &String| name.parse().map_err(|_| unfit("holds numbers, but the model's classes are names"));
-                Some([parse(&names[0])?, parse(&names[1])?])
+                Some(names.iter().map(parse).collect::<Result<_>>()?)
             }
         };
         Ok(Truth {
@@ -271,7 +275,7 @@ impl Truth {
     /// Labels as numbers, or as 0 and 1.
     fn labels(&self, stored: &Values<'_>, labels: &mut Vec<f64>, at: &dyn Fn(usize) -> String) -> Result<()> {
         numbers(stored, self.offset, self.scale, labels)?;
-        let (Some([no, yes]), Some(names)) = (self.classes, &self.names) else {
+        let (Some(classes), Some(names)) = (&self.classes, &self.names) else {
             let task = self.model.task();
             return match labels.iter().position(|label| !domain::allows(task, *label)) {
                 Some(row) => Err(Error::training(format!(
@@ -285,18 +289,14 @@ impl Truth {
             };
         };
         for (row, label) in labels.iter_mut().enumerate() {
-            *label = match *label {
-                value if value == no => 0.0,
-                value if value == yes => 1.0,
-                value => {
-                    return Err(Error::training(format!(
-                        "{}: the label is {value}, which is neither '{}' nor '{}', the classes of the model",
-                        at(row + 1),
-                        names[0],
-                        names[1]
-                    )));
-                }
-            };
+            let class = classes.iter().position(|class| class == label).ok_or_else(|| {
+                Error::training(format!(
+                    "{}: the label is {label}, which is none of the classes of the model: '{}'",
+                    at(row + 1),
+                    names.join("', '")
+                ))
+            })?;
+            *label = class as f64;
         }
         Ok(())
     }

@@ -32,6 +32,8 @@ pub struct TrainRequest {
     pub huber_delta: Option<f64>,
     /// The power of the mean that the variance of a Tweedie distribution grows with.
     pub tweedie_power: Option<f64>,
+    /// How a model of two classes tells several apart.
+    pub multiclass: Option<Several>,
     /// Strengths of the l1 penalty; several make a path.
     pub l1: Option<OneOrMany>,
     /// Strengths of the l2 penalty; several make a path.
@@ -70,6 +72,14 @@ pub enum OneOrMany {
     One(f64),
     /// A path of strengths.
     Many(Vec<f64>),
+}
+
+/// How a model of two classes tells several apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Several {
+    /// One against all others: a model a class; the class with the greatest margin is predicted.
+    Ovr,
 }
 
 /// Weights of classes, multiplied with the weights of their rows.
@@ -136,6 +146,9 @@ pub struct TrainPlan {
     /// The power of the mean that the variance of a Tweedie distribution grows with, 1 to 2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tweedie_power: Option<f64>,
+    /// How a model of two classes tells several apart; none: there are two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub multiclass: Option<Several>,
     /// l1 strengths, finite and not negative, at least one.
     pub l1: Vec<f64>,
     /// l2 strengths, finite and not negative, at least one.
@@ -225,6 +238,7 @@ impl TrainRequest {
             model: self.model.or(below.model),
             huber_delta: self.huber_delta.or(below.huber_delta),
             tweedie_power: self.tweedie_power.or(below.tweedie_power),
+            multiclass: self.multiclass.or(below.multiclass),
             l1: self.l1.or(below.l1),
             l2: self.l2.or(below.l2),
             standardize: self.standardize.or(below.standardize),
@@ -255,6 +269,7 @@ impl TrainRequest {
             model,
             huber_delta: own("huber-delta", "huber", model, self.huber_delta, positive)?,
             tweedie_power: own("tweedie-power", "tweedie", model, self.tweedie_power, power)?,
+            multiclass: several(model, self.multiclass)?,
             l1: strengths("l1", self.l1)?,
             l2: strengths("l2", self.l2)?,
             standardize: self.standardize.unwrap_or(true),
@@ -276,6 +291,19 @@ impl TrainRequest {
         check_class_weight(&plan)?;
         check_solver(&plan)?;
         Ok(plan)
+    }
+}
+
+fn several(model: ModelName, given: Option<Several>) -> Result<Option<Several>> {
+    let built = model.model();
+    match given {
+        Some(_) if built.is_joint() => Err(Error::usage(format!(
+            "multiclass is set, but model '{model}' tells several classes apart by itself. Leave it out"
+        ))),
+        Some(_) if !built.is_classifier() => Err(Error::usage(format!(
+            "multiclass is set, but model '{model}' has no classes. Leave it out, or train a classifier"
+        ))),
+        given => Ok(given),
     }
 }
 
@@ -374,6 +402,10 @@ fn check_solver(plan: &TrainPlan) -> Result<()> {
         SolverName::Cholesky | SolverName::CoordinateDescent if !model.is_quadratic() => {
             refuse("needs a squared loss", if plan.any_l1() { "proximal-newton" } else { "newton" })
         }
+        SolverName::Newton | SolverName::ProximalNewton if model.is_joint() => refuse(
+            "needs a Hessian of all classes at once, which is too large",
+            if plan.any_l1() { "owlqn" } else { "lbfgs" },
+        ),
         SolverName::Cholesky if plan.any_l1() => refuse("cannot have an l1 penalty", "coordinate-descent"),
         SolverName::Newton if plan.any_l1() => refuse("cannot have an l1 penalty", "proximal-newton"),
         SolverName::Lbfgs if plan.any_l1() => refuse("cannot have an l1 penalty", "owlqn"),

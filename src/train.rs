@@ -19,12 +19,12 @@ pub enum Start {
     /// At the best intercept and no slope.
     #[default]
     Cold,
-    /// At a given point in stored space: one weight a parameter of the layout, and the intercept.
+    /// At a given point in stored space: one weight a parameter of the layout, and the intercept, of each margin.
     From {
-        /// Weights on stored values.
+        /// Weights on stored values; of several margins one after the other.
         weights: Vec<f64>,
-        /// Intercept on stored values.
-        intercept: f64,
+        /// Intercept on stored values of each margin.
+        intercepts: Vec<f64>,
     },
     /// Where an interrupted training of the same plan and data stopped; the result has the same bits as if it had not.
     Resume(Box<Checkpoint>),
@@ -73,8 +73,8 @@ pub struct Trained {
     pub models: Vec<Fitted>,
     /// Names of the parameters, in layout order: `column`, `column=level`, `column[element]`.
     pub names: Vec<String>,
-    /// The classes that stand for 0 and 1, for classifiers.
-    pub classes: Option<[String; 2]>,
+    /// The classes by number from 0, for classifiers.
+    pub classes: Option<Vec<String>>,
     /// How the configurations did on held-out rows, where folds were asked for.
     pub validation: Option<Validation>,
     /// All passes in order.
@@ -111,14 +111,14 @@ pub struct Trained {
 pub struct Fitted {
     /// Its penalty.
     pub strengths: Strengths,
-    /// Weight of each parameter on stored values.
+    /// Weight of each parameter on stored values; of several margins a row (one a class) one after the other.
     pub weights: Vec<f64>,
-    /// Intercept on stored values: margin = intercept + sum of weight * stored value.
-    pub intercept: f64,
-    /// Coefficient of each parameter in the units of the source columns.
+    /// Intercept of each margin on stored values: margin = intercept + sum of weight * stored value.
+    pub intercepts: Vec<f64>,
+    /// Coefficient of each parameter in the units of the source columns; margin after margin.
     pub coefficients: Vec<f64>,
-    /// Intercept that goes with `coefficients`.
-    pub real_intercept: f64,
+    /// Intercepts that go with `coefficients`.
+    pub real_intercepts: Vec<f64>,
     /// Objective at the fitted point, penalty included.
     pub objective: f64,
     /// Weighted mean loss at the fitted point, without the penalty.
@@ -183,6 +183,9 @@ pub struct PointReport {
     /// The fold whose rows were left out; none: all rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_out: Option<u16>,
+    /// The class that is told from all others; none: all are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub against: Option<u16>,
     /// What was collected: "gradient", "hessian", "gram", "figures".
     pub collected: String,
     /// Objective at the point (of the sample, where `share` < 1).

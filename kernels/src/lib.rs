@@ -29,5 +29,6 @@ pub use isa::Real;
 pub use losses::{Link, Loss};
 pub use ops::gram::{GramLayout, GramRows, GramScales, GramScratch, GramSums, OutOfRange, Place};
 pub use ops::loss::LossSums;
+pub use ops::softmax::{Softmax, SoftmaxSums};
 pub use table::{Kernels, Residuals};
 pub use tier::{Tier, TierError};

@@ -1,4 +1,4 @@
-//! exp, log1p on [0, 1], sigmoid and softplus by polynomial, the same operations on every tier.
+//! exp, log1p, sigmoid and softplus by polynomial, the same operations on every tier.
 //!
 //! `exp(x)`: `x = n log 2 + r` with integer `n` and `|r| <= log(2) / 2` (Cody and Waite, 1980), then
 //! `1 + r + r^2 q(r)`, times `2^n`. `log1p(u) = u p(u - 1/2)`. The polynomials interpolate at Chebyshev points
@@ -9,7 +9,7 @@
 //! | function  | f32  | f64  | where                                                                |
 //! |-----------|------|------|----------------------------------------------------------------------|
 //! | `exp`     | 1.1  | 1.1  | results of at least 2^-125 / 2^-1021; lesser ones are 0              |
-//! | `log1p`   | 2    | 2    | 0 <= u <= 1                                                          |
+//! | `log1p`   | 2    | 2    | 0 <= u < 2^16 - 1                                                    |
 //! | `sigmoid` | 3    | 3    | everywhere but where `exp` gives 0                                   |
 //! | `softplus`| 3    | 3    | everywhere but where `exp` gives 0                                   |
 //!
@@ -136,7 +136,7 @@ pub fn exp<T: Isa, R: Real, const N: usize>(tier: T, x: Group<T, R, N>) -> Group
 
 /// `e^x` for `x` up to where the result overflows.
 #[inline(always)]
-fn exp_below_overflow<T: Isa, R: Real, const N: usize>(tier: T, x: Group<T, R, N>) -> Group<T, R, N> {
+pub fn exp_below_overflow<T: Isa, R: Real, const N: usize>(tier: T, x: Group<T, R, N>) -> Group<T, R, N> {
     let constant = |value: R| Group::splat(tier, value);
     let shifted = x.fma(constant(R::LOG2_E), constant(R::ROUNDER));
     let n = shifted - constant(R::ROUNDER);
@@ -154,6 +154,23 @@ fn exp_below_overflow<T: Isa, R: Real, const N: usize>(tier: T, x: Group<T, R, N
 pub fn log1p_unit<T: Isa, R: Real, const N: usize>(tier: T, u: Group<T, R, N>) -> Group<T, R, N> {
     let centred = u - Group::splat(tier, R::from_f64(0.5));
     u * polynomial(tier, R::LOG1P, centred)
+}
+
+/// `log(1 + u)` for `0 <= u < 2^16 - 1`: above 1 the powers of two are taken out of `1 + u`, 8, 4, 2 and 1 at a time.
+#[inline(always)]
+pub fn log1p<T: Isa, R: Real, const N: usize>(tier: T, u: Group<T, R, N>) -> Group<T, R, N> {
+    let constant = |value: f64| Group::splat(tier, R::from_f64(value));
+    let (zero, one) = (Group::zero(tier), constant(1.0));
+    let (mut fraction, mut exponent) = (one + u, zero);
+    for power in [8, 4, 2, 1] {
+        let least = f64::from(1 << power);
+        let small = fraction.less(constant(least));
+        fraction = Group::select(small, fraction, fraction * constant(1.0 / least));
+        exponent = Group::select(small, exponent, exponent + constant(f64::from(power)));
+    }
+    let is_unit = exponent.less(one);
+    let logarithm = log1p_unit(tier, Group::select(is_unit, u, fraction - one));
+    exponent.fma(constant(std::f64::consts::LN_2), logarithm)
 }
 
 /// What sigmoid, softplus and their derivatives share, so that a loss computes it once.

@@ -9,6 +9,7 @@ use crate::isa::{Real, Token};
 use crate::losses::{Link, Loss, LossFunction, LossVisitor};
 use crate::ops::gram::{self, GramLayout, GramRows, GramScales, GramScratch, GramSums, OutOfRange};
 use crate::ops::loss::{LossSums, Losses};
+use crate::ops::softmax::{Softmax, SoftmaxSums};
 use crate::ops::{codes, convert, gradient, margins, several, sparse, vectors};
 use crate::table::Residuals;
 use crate::tile::{Block, Codes, Columns, Values};
@@ -24,6 +25,7 @@ pub struct Operations<R: 'static> {
     pub scatter: Scatter<R>,
     pub gram: Gram<R>,
     pub loss: fn(Token, Loss, LossRows<'_, R>) -> LossSums,
+    pub softmax: fn(Token, Softmax<'_, R>) -> SoftmaxSums,
     pub convert: fn(Token, &Values<'_>, Range<usize>, &mut [R]),
     pub link: fn(Token, Link, &mut [R]),
 }
@@ -56,6 +58,7 @@ impl<R: Real> Operations<R> {
             scatter: scatter::<R>,
             gram: gram::gram::<R>,
             loss: loss::<R>,
+            softmax: softmax::<R>,
             convert: convert::<R>,
             link: link::<R>,
         }
@@ -193,6 +196,10 @@ fn loss<R: Real>(token: Token, loss: Loss, rows: LossRows<'_, R>) -> LossSums {
         }
     }
     loss.visit(Visitor(token, rows))
+}
+
+fn softmax<R: Real>(token: Token, rows: Softmax<'_, R>) -> SoftmaxSums {
+    token.enter(rows)
 }
 
 fn convert<R: Real>(token: Token, values: &Values<'_>, rows: Range<usize>, out: &mut [R]) {

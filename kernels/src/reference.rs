@@ -4,6 +4,7 @@
 
 use crate::losses::{Link, Loss, LossFunction, LossVisitor, Terms};
 use crate::ops::loss::LossSums;
+use crate::ops::softmax::SoftmaxSums;
 use crate::tile::{Block, Codes, Columns, Grain, Values};
 use std::ops::Range;
 
@@ -85,6 +86,26 @@ pub fn loss(
         if let Some(curvature) = &mut curvature {
             curvature[i] = weight * row.curvature;
             sums.curvature += curvature[i];
+        }
+    }
+    sums
+}
+
+/// Margins of all classes, class after class, become weighted residuals; see [`crate::Kernels::softmax`].
+pub fn softmax(z: &mut [f64], y: &[f64], weight: Option<&[f64]>, residuals: &mut [f64]) -> SoftmaxSums {
+    let (rows, classes) = (y.len(), residuals.len());
+    let mut sums = SoftmaxSums::default();
+    for (i, &own) in y.iter().enumerate() {
+        let weight = weight.map_or(1.0, |weight| weight[i]);
+        let margins: Vec<f64> = (0..classes).map(|k| z[k * rows + i]).collect();
+        let most = margins.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let total: f64 = margins.iter().map(|margin| (margin - most).exp()).sum();
+        sums.loss += weight * (total.ln() + most - margins[own as usize]);
+        sums.weight += weight;
+        for (k, margin) in margins.iter().enumerate() {
+            let target = if k == own as usize { 1.0 } else { 0.0 };
+            z[k * rows + i] = weight * ((margin - most).exp() / total - target);
+            residuals[k] += z[k * rows + i];
         }
     }
     sums

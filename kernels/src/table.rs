@@ -11,6 +11,7 @@ use crate::operations::LossRows;
 use crate::ops::codes;
 use crate::ops::gram::{GramLayout, GramRows, GramScales, GramScratch, GramSums, OutOfRange};
 use crate::ops::loss::LossSums;
+use crate::ops::softmax::{Softmax, SoftmaxSums};
 use crate::tier::Tier;
 use crate::tile::{Block, Values};
 use std::marker::PhantomData;
@@ -137,6 +138,13 @@ impl<R: Real> Kernels<R> {
     ) -> LossSums {
         debug_assert_eq!(y.len(), z.len(), "one target a row");
         (R::operations().loss)(self.token, loss, LossRows { z, y, weight, curvature })
+    }
+
+    /// Replaces the margins of all classes, class after class, by the residuals of softmax with cross-entropy; see
+    /// [`Softmax`].
+    pub fn softmax(&self, rows: Softmax<'_, R>) -> SoftmaxSums {
+        debug_assert_eq!(rows.z.len(), rows.y.len() * rows.residuals.len(), "a margin a class and row");
+        (R::operations().softmax)(self.token, rows)
     }
 
     /// `out[i] = values[rows.start + i]`, rounded to nearest.

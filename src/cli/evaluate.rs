@@ -30,6 +30,9 @@ pub struct Arguments {
     /// Rows of a dataset: train, test or all [default: test, when there are any]
     #[arg(long, value_name = "SPLIT")]
     split: Option<String>,
+    /// Of several classes: count rows whose class is among the N with the greatest margins [default: 5, of more than 5]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    top_k: Option<u64>,
     /// Write the result into the run, as evaluation.json
     #[arg(long)]
     save: bool,
@@ -89,6 +92,7 @@ fn evaluate(arguments: &Arguments, session: &Session) -> Result<()> {
     let scratch = std::env::temp_dir();
     let settings = Settings {
         threads: share.threads,
+        top_k: arguments.top_k.map(|k| k as usize),
         memory_bytes: share.memory,
         io: arguments.streaming.io.unwrap_or_default(),
         scratch: &scratch,
@@ -107,5 +111,6 @@ fn evaluate(arguments: &Arguments, session: &Session) -> Result<()> {
         folder::write_json(&arguments.run.join(EVALUATION_FILE), &value)?;
     }
     session.report.json(&value)?;
-    session.report.text(&format!("{}\n{}", session.report.bold(&on), summary::evaluation(&evaluation)))
+    let classes = model.metadata.classes.as_deref().unwrap_or_default();
+    session.report.text(&format!("{}\n{}", session.report.bold(&on), summary::evaluation(&evaluation, classes)))
 }

@@ -191,6 +191,7 @@ impl Tour<'_> {
     fn evaluate(&self, model: &Model, dataset: &Dataset) -> Result<Evaluation> {
         let watcher = self.session.report.watcher();
         let settings = evaluate::Settings {
+            top_k: None,
             threads: self.arguments.machine.threads()?,
             memory_bytes: self.arguments.machine.memory_bytes(),
             io: Io::Auto,

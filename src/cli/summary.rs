@@ -23,9 +23,22 @@ pub fn figures(evaluation: &Evaluation, indent: usize) -> String {
     table.text(indent)
 }
 
-/// The figures, and the calibration table of a classifier.
-pub fn evaluation(evaluation: &Evaluation) -> String {
+/// Most classes whose confusion matrix is shown.
+const CLASSES_MAX: usize = 12;
+
+/// The figures, and the confusion matrix or the calibration table of a classifier; `classes` are its classes.
+pub fn evaluation(evaluation: &Evaluation, classes: &[String]) -> String {
     let figures = figures(evaluation, 2);
+    if !evaluation.confusion.is_empty() && classes.len() <= CLASSES_MAX {
+        let heads = classes.iter().map(|class| format!(">as {class}"));
+        let heads: Vec<String> = std::iter::once("true class".into()).chain(heads).collect();
+        let mut table = Table::with_head(&heads.iter().map(String::as_str).collect::<Vec<_>>());
+        for (class, weights) in classes.iter().zip(&evaluation.confusion) {
+            let weights = weights.iter().map(|weight| number::plain(*weight, 8));
+            table.line(std::iter::once(class.clone()).chain(weights).collect::<Vec<_>>());
+        }
+        return format!("{figures}\n\n  predicted\n{}", table.text(2));
+    }
     if evaluation.calibration.is_empty() {
         return figures;
     }

@@ -119,5 +119,5 @@ fn dataset(arguments: &Arguments, matches: &ArgMatches, output: &Path, session: 
 fn warm(run: &Path, dataset: &Dataset) -> Result<Start> {
     let model = Model::read(run)?;
     crate::evaluate::check_same(&model, dataset)?;
-    Ok(Start::From { weights: model.weights.weights, intercept: model.weights.intercept })
+    Ok(Start::From { weights: model.weights.weights, intercepts: model.weights.intercepts })
 }

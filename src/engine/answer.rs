@@ -63,6 +63,15 @@ fn check_totals(setup: &Setup<'_>, totals: &Totals, rows: &str, what_to_do: &str
             setup.model.name()
         )));
     }
+    if setup.margins_of_row() > 1 {
+        let names = setup.target.classes.iter().flat_map(|classes| &classes.names);
+        if let Some((name, _)) = names.zip(&totals.classes).find(|(_, weight)| **weight <= 0.0) {
+            return Err(Error::training(format!(
+                "no weight of {rows} lies on rows of class '{name}': it cannot be learnt. {what_to_do}, or leave its rows out"
+            )));
+        }
+        return Ok(());
+    }
     if setup.model.is_classifier() && !(totals.label > 0.0 && totals.label < totals.weight) {
         return Err(Error::training(format!(
             "all weight of {rows} lies on the rows of one class: there is nothing to tell apart. {what_to_do}"
@@ -218,26 +227,39 @@ pub struct Clock {
     pub checkpointing_seconds: f64,
 }
 
-/// A model in real units of the label, from where its solver ended.
-pub fn fitted(setup: &Setup<'_>, task: &Task, outcome: &Outcome, solver: &str, round: impl Fn(f64) -> f64) -> Fitted {
-    let stored = setup.space.to_stored(&outcome.point, round);
+/// A model in real units of the label, from where its solver ended; of classes that are each told from all others, from where the
+/// solvers of all of them did: objective and loss are the sums of theirs. None while some are on their way.
+pub fn fitted(setup: &Setup<'_>, tasks: &[&Task], solver: &str, round: impl Fn(f64) -> f64) -> Option<Fitted> {
+    let outcomes: Vec<&Outcome> = tasks.iter().map(|task| task.outcome()).collect::<Option<_>>()?;
+    let worst = outcomes.iter().find(|outcome| !outcome.converged).or(outcomes.first())?;
     let (offset, scale) = setup.target.units;
-    let weights: Vec<f64> = stored.weights.iter().map(|w| w * scale).collect();
-    let stored = Stored { weights, intercept: offset + scale * stored.intercept };
-    let (coefficients, real_intercept) = setup.space.to_real(&stored);
     let unit = setup.target.loss_unit();
-    Fitted {
-        strengths: task.strengths,
-        coefficients,
-        real_intercept,
-        objective: outcome.objective * unit,
-        loss: outcome.loss * unit,
-        gradient_norm: outcome.gradient_norm * scale.abs(),
-        passes: task.passes,
-        converged: outcome.converged,
-        reason: outcome.reason.clone(),
+    let sum = |part: fn(&Outcome) -> f64| outcomes.iter().map(|outcome| part(outcome)).sum::<f64>();
+    let mut fitted = Fitted {
+        strengths: tasks.first()?.strengths,
+        coefficients: Vec::new(),
+        real_intercepts: Vec::new(),
+        objective: sum(|outcome| outcome.objective) * unit,
+        loss: sum(|outcome| outcome.loss) * unit,
+        gradient_norm: match outcomes[..] {
+            [only] => only.gradient_norm,
+            _ => sum(|outcome| outcome.gradient_norm * outcome.gradient_norm).sqrt(),
+        } * scale.abs(),
+        passes: tasks.iter().map(|task| task.passes).max().unwrap_or(0),
+        converged: worst.converged,
+        reason: worst.reason.clone(),
         solver: solver.into(),
-        weights: stored.weights,
-        intercept: stored.intercept,
+        weights: Vec::new(),
+        intercepts: Vec::new(),
+    };
+    for stored in outcomes.iter().flat_map(|outcome| setup.to_stored(&outcome.point, &round)) {
+        let weights: Vec<f64> = stored.weights.iter().map(|w| w * scale).collect();
+        let stored = Stored { weights, intercept: offset + scale * stored.intercept };
+        let (coefficients, real_intercept) = setup.space.to_real(&stored);
+        fitted.coefficients.extend(coefficients);
+        fitted.real_intercepts.push(real_intercept);
+        fitted.weights.extend(stored.weights);
+        fitted.intercepts.push(stored.intercept);
     }
+    Some(fitted)
 }

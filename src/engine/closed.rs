@@ -55,7 +55,7 @@ impl<R: Real + Default> Training<'_, R> {
     /// One pass, and every configuration of its subsets from it.
     fn closed_pass(&mut self, subsets: &[Option<u16>], tasks: &[Vec<usize>]) -> Result<Next> {
         let zero = Stored { weights: vec![0.0; self.setup.space.mean.len()], intercept: 0.0 };
-        let point = |&left_out: &Option<u16>| Point { at: zero.clone(), want: Want::Gram, left_out };
+        let point = |&left_out: &Option<u16>| Point { at: zero.clone(), want: Want::Gram, left_out, against: None };
         let points: Vec<Point> = subsets.iter().map(point).collect();
         self.stand();
         let Some((found, reduced)) = self.pass(&points, Sample::ALL)? else { return Ok(Next::Stop) };
@@ -82,6 +82,7 @@ impl<R: Real + Default> Training<'_, R> {
         let report = PointReport {
             configuration: 0,
             left_out,
+            against: None,
             collected: "gram".into(),
             objective: objective * self.setup.target.loss_unit(),
             gradient_norm: gradient_norm * self.setup.target.units.1.abs(),
@@ -93,7 +94,7 @@ impl<R: Real + Default> Training<'_, R> {
 
     /// The minima of one quadratic under the penalties of some tasks.
     fn solve(&self, quadratic: &Quadratic, tasks: &[usize], left_out: Option<u16>) -> Vec<Outcome> {
-        let limits = self.limits(left_out);
+        let limits = self.limits(left_out, None);
         let penalties: Vec<Penalty> = tasks.iter().map(|&task| self.penalty(self.tasks[task].strengths)).collect();
         tasks::side_by_side(self.setup.threads, penalties, |penalty| match penalty.has_l1() {
             true => descend(quadratic, &penalty, &limits),

@@ -14,21 +14,22 @@ use crate::error::{Error, Result};
 use crate::optim::Evaluation;
 use crate::optim::dense::Matrix;
 
-/// Loss and derivatives of a pass at a point.
+/// Loss and derivatives of a pass at the points of the margins that make one loss; a Hessian is that of a single margin.
 ///
 /// # Errors
 /// [`Error::Training`] when the rows weigh nothing.
-pub fn evaluation(space: &Space, found: &Found) -> Result<Evaluation> {
-    if found.beyond {
+pub fn evaluation(space: &Space, found: &[Found]) -> Result<Evaluation> {
+    let matrix = found.first().and_then(|found| found.matrix.as_ref());
+    if found.iter().any(|found| found.beyond) {
         // The largest number there is, and not infinity: it goes into checkpoints, which are JSON.
-        let n = space.coordinates();
-        let hessian = found.matrix.as_ref().map(|_| Matrix::zero(n));
-        return Ok(Evaluation { loss: f64::MAX, gradient: vec![0.0; n], hessian });
+        let n = found.len() * space.coordinates();
+        return Ok(Evaluation { loss: f64::MAX, gradient: vec![0.0; n], hessian: matrix.map(|_| Matrix::zero(n)) });
     }
-    let weight = total(found.loss.weight)?;
-    let gradient = gradient(space, &found.gradient, found.loss.residual, weight);
-    let hessian = found.matrix.as_ref().map(|matrix| hessian(space, matrix, space.mean.len() + 1, weight));
-    Ok(Evaluation { loss: found.loss.loss / weight, gradient, hessian })
+    let weight = total(found.first().map_or(0.0, |found| found.loss.weight))?;
+    let slopes = found.iter().flat_map(|found| gradient(space, &found.gradient, found.loss.residual, weight));
+    let loss: f64 = found.iter().map(|found| found.loss.loss).sum();
+    let hessian = matrix.map(|matrix| hessian(space, matrix, space.mean.len() + 1, weight));
+    Ok(Evaluation { loss: loss / weight, gradient: slopes.collect(), hessian })
 }
 
 /// The squared loss at 0 from a Gram matrix with the target.

@@ -22,7 +22,6 @@ use super::space::Stored;
 use super::tasks::{self, Stand, Task};
 use super::weights::{self, Known};
 use crate::error::{Error, Result};
-use crate::models::Moments;
 use crate::optim::{Limits, Outcome, Penalty, Sample};
 use crate::plan::{SolverName, Strengths, TrainPlan};
 use crate::ranks;
@@ -48,7 +47,8 @@ pub fn train(dataset: &Dataset, plan: &TrainPlan, start: Start, company: &Compan
     let known = weights::known(&setup)?;
     setup.weight_max = known.weight_max;
     answer::check_known(&setup, &known)?;
-    setup.centre = setup.model.margin(known.all.label / known.all.weight);
+    setup.centre =
+        if setup.margins_of_row() > 1 { 0.0 } else { setup.model.margin(known.all.label / known.all.weight) };
     lane(&setup).span("open", began, None);
     let clock = Clock { began, opening_seconds: began.elapsed().as_secs_f64(), checkpointing_seconds: 0.0 };
     if setup.is_wide() {
@@ -109,7 +109,7 @@ impl<'a, R: Real + Default> Training<'a, R> {
             exact: setup.model.is_quadratic() || off_centre,
             answer: Answer::new(setup),
             clock,
-            tasks: tasks::of(plan),
+            tasks: tasks::of(plan, setup.against),
             from: None,
             setup,
             plan,
@@ -124,12 +124,11 @@ impl<'a, R: Real + Default> Training<'a, R> {
         }
         let Some(validation) = self.judge()? else { return Ok(self.interrupted()) };
         let mut models = Vec::new();
-        for task in self.tasks.iter().filter(|task| task.left_out.is_none()) {
-            if let Some(outcome) = task.outcome() {
-                self.answer.warn(self.setup, outcome);
-                let solver = self.solver(task.strengths).name();
-                models.push(answer::fitted(self.setup, task, outcome, solver, self.rounding(task)));
-            }
+        let whole: Vec<&Task> = self.tasks.iter().filter(|task| task.left_out.is_none()).collect();
+        for tasks in whole.chunks(self.setup.against.max(1)) {
+            tasks.iter().filter_map(|task| task.outcome()).for_each(|outcome| self.answer.warn(self.setup, outcome));
+            let solver = self.solver(tasks[0].strengths).name();
+            models.extend(answer::fitted(self.setup, tasks, solver, self.rounding(tasks[0])));
         }
         self.answer.warn_of_folds(validation.as_ref());
         let arithmetic = if size_of::<R>() == 4 { "f32" } else { "f64" };
@@ -141,19 +140,23 @@ impl<'a, R: Real + Default> Training<'a, R> {
     fn begin(&mut self, start: Start) -> Result<()> {
         match start {
             Start::Cold => {}
-            Start::From { weights, intercept } => {
-                let want = self.setup.space.mean.len();
-                if weights.len() != want {
+            Start::From { weights, intercepts } => {
+                let (margins, parameters) = (self.setup.margins_of_row(), self.setup.space.mean.len());
+                if intercepts.len() != margins || weights.len() != margins * parameters {
                     return Err(Error::usage(format!(
-                        "the model to start from has {} parameters, this dataset has {want}. Start from a model of the same \
-                         columns, or leave --warm-start out",
-                        weights.len()
+                        "the model to start from has {} parameters for {} margins, this training has {parameters} for \
+                         {margins}. Start from a model of the same columns and classes, or leave --warm-start out",
+                        weights.len() / intercepts.len().max(1),
+                        intercepts.len(),
                     )));
                 }
                 let (offset, scale) = self.setup.target.units;
-                let weights = weights.iter().map(|w| w / scale).collect();
-                let stored = Stored { weights, intercept: (intercept - offset) / scale };
-                self.from = Some(self.setup.space.from_stored(&stored));
+                let stored = |(margin, intercept): (usize, &f64)| {
+                    let own = &weights[margin * parameters..(margin + 1) * parameters];
+                    let weights = own.iter().map(|w| w / scale).collect();
+                    self.setup.space.from_stored(&Stored { weights, intercept: (intercept - offset) / scale })
+                };
+                self.from = Some(intercepts.iter().enumerate().flat_map(stored).collect());
             }
             Start::Resume(checkpoint) => {
                 self.check(&checkpoint)?;
@@ -175,8 +178,9 @@ impl<'a, R: Real + Default> Training<'a, R> {
             return refuse(format!("its configuration is another: {}. Resume with the same one", differing.join(", ")));
         }
         let same = |(ours, theirs): (&Task, &Task)| {
-            let points = theirs.outcome().is_none_or(|outcome| outcome.point.len() == self.setup.space.coordinates());
-            points && (ours.configuration, ours.left_out) == (theirs.configuration, theirs.left_out)
+            let points = theirs.outcome().is_none_or(|outcome| outcome.point.len() == self.setup.coordinates());
+            let what = |task: &Task| (task.configuration, task.left_out, task.against);
+            points && what(ours) == what(theirs)
         };
         if checkpoint.tasks.len() != self.tasks.len() || !self.tasks.iter().zip(&checkpoint.tasks).all(same) {
             return refuse("it holds other models than its configuration says".into());
@@ -197,21 +201,17 @@ impl<'a, R: Real + Default> Training<'a, R> {
     }
 
     pub(super) fn penalty(&self, strengths: Strengths) -> Penalty {
-        self.setup.space.penalty(self.setup.target.strengths(strengths))
+        self.setup.space.penalty(self.setup.target.strengths(strengths)).repeated(self.setup.joint)
     }
 
-    /// When to stop, of all rows or of those outside a fold.
-    pub(super) fn limits(&self, left_out: Option<u16>) -> Limits {
-        let totals = self.known.of(left_out);
+    /// When to stop, of all rows or of those outside a fold, and of all classes or of one against all others.
+    pub(super) fn limits(&self, left_out: Option<u16>, against: Option<u16>) -> Limits {
+        let moments = self.known.of(left_out).moments(against);
         Limits {
             tolerance: self.plan.tolerance,
             passes_max: self.plan.max_passes,
             noise: if size_of::<R>() == 4 { 1e-7 } else { 1e-14 },
-            null_loss: self.setup.model.null_loss(&Moments {
-                mean: totals.label / totals.weight,
-                square: totals.square / totals.weight,
-                saturated: totals.saturated / totals.weight,
-            }),
+            null_loss: self.setup.model.null_loss(&moments),
             open: self.setup.model.is_open(),
         }
     }

@@ -8,7 +8,8 @@ use gristmill_kernels::{Kernels, Real};
 
 use super::space::Stored;
 
-/// Most points of a group: as many as have their sums in registers at once.
+/// Most points of a group, but for the margins of one loss, which stay together: as many as have their sums in registers at
+/// once.
 const POINTS_MAX: usize = 8;
 
 /// Parameters of each block of a row.
@@ -36,10 +37,11 @@ pub struct Group<R> {
 }
 
 impl<R: Real> Group<R> {
-    /// Points in groups.
-    pub fn all(points: &[&Stored], blocks: &Blocks) -> Vec<Group<R>> {
-        let starts = (0..points.len()).step_by(POINTS_MAX);
-        starts.map(|start| Group::new(points, start..points.len().min(start + POINTS_MAX), blocks)).collect()
+    /// Points in groups; `joint` of them in turn make one loss.
+    pub fn all(points: &[&Stored], blocks: &Blocks, joint: usize) -> Vec<Group<R>> {
+        let most = (POINTS_MAX / joint).max(1) * joint;
+        let starts = (0..points.len()).step_by(most);
+        starts.map(|start| Group::new(points, start..points.len().min(start + most), blocks)).collect()
     }
 
     fn new(points: &[&Stored], numbers: Range<usize>, blocks: &Blocks) -> Group<R> {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use gristmill_kernels::tile::Grain;
-use gristmill_kernels::{Aligned, Kernels, Real};
+use gristmill_kernels::{Aligned, Kernels, Real, Softmax, SoftmaxSums};
 
 use super::exact;
 use super::folds::Folds;
@@ -20,8 +20,8 @@ const OWN: usize = 2;
 
 /// A model and the fold that it is judged on.
 pub struct Judged {
-    /// The model.
-    pub at: Stored,
+    /// The weights of each margin of a row.
+    pub at: Vec<Stored>,
     /// The fold.
     pub fold: u16,
 }
@@ -40,6 +40,7 @@ pub struct Worker<R> {
     /// Its flat sum: the head, then for each model an exact sum for each of its sums.
     pub cells: Vec<i64>,
     z: Aligned<R>,
+    /// Margins of the rows of a fold, one after the other, and then residuals.
     margin: Vec<f64>,
     tile: Tile,
     /// Of a grain, model after model.
@@ -84,13 +85,13 @@ impl<'a, R: Real + Default> Judge<'a, R> {
     /// For models; `centre` is near the mean of the labels in their own units.
     pub fn new(setup: &'a Setup<'a>, folds: Folds, judged: &'a [Judged], centre: f64) -> Judge<'a, R> {
         let blocks = Blocks::of(setup.stream.layout());
-        let points: Vec<&Stored> = judged.iter().map(|judged| &judged.at).collect();
-        let task = setup.model.task();
+        let points: Vec<&Stored> = judged.iter().flat_map(|judged| &judged.at).collect();
+        let task = setup.task();
         Judge {
-            groups: Group::all(&points, &blocks),
+            groups: Group::all(&points, &blocks, setup.margins_of_row()),
             kernels: Kernels::new(setup.tier),
             wide: Kernels::new(setup.tier),
-            sums: OWN + task.metrics().iter().map(|metric| metric.sums()).sum::<usize>(),
+            sums: OWN + task.metrics(None).iter().map(|metric| metric.sums()).sum::<usize>(),
             setup,
             folds,
             judged,
@@ -123,11 +124,14 @@ impl<'a, R: Real + Default> Judge<'a, R> {
             for group in &self.groups {
                 let z = &mut worker.z[..group.points.len() * rows.len()];
                 group.margins(&self.kernels, &self.blocks, grain, &rows, z);
-                for (place, model) in group.points.clone().enumerate() {
-                    let z = &worker.z[place * rows.len()..(place + 1) * rows.len()];
+                let margins = self.setup.margins_of_row();
+                for (place, point) in group.points.clone().enumerate().step_by(margins) {
+                    let model = point / margins;
+                    let z = worker.z[place * rows.len()..(place + margins) * rows.len()].chunks_exact(rows.len());
                     let fold = worker.tile.rows(self.judged[model].fold);
+                    let order = &worker.tile.order[fold.clone()];
                     worker.margin.clear();
-                    worker.margin.extend(worker.tile.order[fold.clone()].iter().map(|&row| z[row].to_f64()));
+                    z.for_each(|z| worker.margin.extend(order.iter().map(|&row| z[row].to_f64())));
                     let sums = &mut worker.sums[model * self.sums..(model + 1) * self.sums];
                     self.add(&mut worker.margin, &worker.tile, fold, sums);
                 }
@@ -150,21 +154,43 @@ impl<'a, R: Real + Default> Judge<'a, R> {
         let in_units = match self.task {
             Task::Regression => Some((real(margin), real(&tile.label[fold.clone()]))),
             Task::Deviance(_) => Some((means(), y.to_vec())),
-            Task::Binary | Task::Margin => None,
+            Task::Binary | Task::Margin | Task::Multiclass(_) => None,
         };
         let (prediction, label) =
             in_units.as_ref().map_or((&*margin, y), |(z, label)| (z.as_slice(), label.as_slice()));
         let weight = self.setup.weighted.then_some(&tile.weight[fold]);
         let rows = Rows { prediction, label, weight, centre: self.centre };
-        for metric in self.task.metrics() {
+        for metric in self.task.metrics(None) {
             let (part, others) = rest.split_at_mut(metric.sums());
             metric.add(&rows, part);
             rest = others;
         }
-        let found = self.wide.loss(self.setup.model.loss(), margin, y, Some(class_weight), None);
+        let found = self.loss(margin, y, class_weight);
         let least: f64 = y.iter().zip(class_weight).map(|(y, weight)| weight * self.setup.saturated(*y)).sum();
         own[0] += found.loss - least;
         own[1] += found.weight;
+    }
+
+    /// Losses and weights of rows; margins become residuals.
+    fn loss(&self, margins: &mut [f64], y: &[f64], weight: &[f64]) -> SoftmaxSums {
+        if y.is_empty() {
+            return SoftmaxSums::default();
+        }
+        if self.setup.model.is_joint() {
+            let mut residuals = vec![0.0; self.setup.joint];
+            let rows = Softmax { z: margins, y, weight: Some(weight), residuals: &mut residuals };
+            return self.wide.softmax(rows);
+        }
+        let against = |class: usize| y.iter().map(move |y| f64::from(*y == class as f64)).collect::<Vec<f64>>();
+        let mut sums = SoftmaxSums::default();
+        for (class, z) in margins.chunks_exact_mut(y.len()).enumerate() {
+            let against = (self.setup.against > 0).then(|| against(class));
+            let y = against.as_deref().unwrap_or(y);
+            let found = self.wide.loss(self.setup.model.loss(), z, y, Some(weight), None);
+            sums.loss += found.loss;
+            sums.weight = found.weight;
+        }
+        sums
     }
 
     /// What the sums of all ranks say.
@@ -186,7 +212,7 @@ impl<'a, R: Real + Default> Judge<'a, R> {
             )));
         }
         let mut figures = Vec::new();
-        for metric in self.task.metrics() {
+        for metric in self.task.metrics(None) {
             let (part, others) = rest.split_at(metric.sums());
             figures.extend(metric.figures(part));
             rest = others;

@@ -35,7 +35,7 @@ impl<R: Real + Default> Training<'_, R> {
             self.stand();
             let asked: Vec<usize> =
                 (0..self.tasks.len()).filter(|&number| self.tasks[number].sample() == Some(sample)).collect();
-            let points: Vec<Point> = asked.iter().filter_map(|&number| self.point(&self.tasks[number])).collect();
+            let points: Vec<Point> = asked.iter().flat_map(|&number| self.points(&self.tasks[number])).collect();
             let Some((found, reduced)) = self.pass(&points, sample)? else { return Ok(Next::Stop) };
             let solving = Instant::now();
             let reports = self.absorb(&asked, found)?;
@@ -69,51 +69,55 @@ impl<R: Real + Default> Training<'_, R> {
         let problem = Problem {
             penalty: self.penalty(task.strengths),
             intercept: self.plan.intercept,
-            metric: self.setup.space.metric(),
-            limits: self.limits(task.left_out),
+            metric: self.setup.space.metric().repeat(self.setup.joint),
+            limits: self.limits(task.left_out, task.against),
         };
         // A row that no sample holds may have a mean beyond all numbers at the minimum of the sample.
         let schedule = match self.setup.deviance() {
             Some(_) => Schedule::whole(),
-            None => Schedule::new(totals.rows, self.setup.space.mean.len()),
+            None => Schedule::new(totals.rows, self.setup.joint * self.setup.space.mean.len()),
         };
-        let start = self.from.clone().unwrap_or_else(|| {
-            // At the best intercept and no slope.
-            let mut point = vec![0.0; self.setup.space.coordinates()];
-            if self.plan.intercept
-                && let Some(last) = point.last_mut()
-            {
-                *last = self.setup.model.margin(totals.label / totals.weight);
+        let n = self.setup.space.coordinates();
+        let start = match (&self.from, task.against) {
+            (Some(from), None) => from.clone(),
+            (Some(from), Some(class)) => from[usize::from(class) * n..][..n].to_vec(),
+            (None, _) => {
+                // At the best intercepts and no slopes.
+                let mut point = vec![0.0; self.setup.coordinates()];
+                let starts = self.setup.model.start(&totals.moments(task.against));
+                for (margin, start) in point.chunks_exact_mut(n).zip(starts).filter(|_| self.plan.intercept) {
+                    margin[n - 1] = start;
+                }
+                point
             }
-            point
-        });
+        };
         Machine::new(solver, problem, start, schedule)
             .ok_or_else(|| Error::usage(format!("solver '{}' makes no steps", solver.name())))
     }
 
-    fn point(&self, task: &Task) -> Option<Point> {
-        let Stand::Running(machine) = &task.stand else { return None };
+    /// Where a solver wants to be told of the loss: a point for each margin.
+    fn points(&self, task: &Task) -> Vec<Point> {
+        let Stand::Running(machine) = &task.stand else { return Vec::new() };
         let request = machine.request();
         let want = if request.collect == Collect::Hessian { Want::Hessian } else { Want::Gradient };
-        Some(Point {
-            at: self.setup.space.to_stored(request.point, self.rounding(task)),
-            want,
-            left_out: task.left_out,
-        })
+        let (left_out, against) = (task.left_out, task.against);
+        let stored = self.setup.to_stored(request.point, self.rounding(task)).into_iter();
+        stored.map(|at| Point { at, want, left_out, against }).collect()
     }
 
     /// Every solver that asked takes in what was found at its point.
     fn absorb(&mut self, asked: &[usize], found: Vec<Found>) -> Result<Vec<PointReport>> {
-        let (setup, known, n) = (self.setup, &self.known, self.setup.space.coordinates());
+        let (setup, known, n) = (self.setup, &self.known, self.setup.coordinates());
         let penalties: Vec<Penalty> = asked.iter().map(|&number| self.penalty(self.tasks[number].strengths)).collect();
         let tasks = self.tasks.iter_mut().enumerate().filter(|(number, _)| asked.binary_search(number).is_ok());
         let matrices = found.iter().filter(|found| found.matrix.is_some()).count();
         let threads = if matrices * n * n * n + found.len() * n < SERIAL_MAX { 1 } else { setup.threads };
-        let items: Vec<_> = tasks.map(|(_, task)| task).zip(found).zip(penalties).collect();
+        let joint: Vec<&[Found]> = found.chunks(setup.joint).collect();
+        let items: Vec<_> = tasks.map(|(_, task)| task).zip(joint).zip(penalties).collect();
         let absorbed = tasks::side_by_side(threads, items, |((task, found), penalty)| {
             let Stand::Running(machine) = &mut task.stand else { return Ok(None) };
-            let mut evaluation = derive::evaluation(&setup.space, &found)?;
-            if !found.beyond {
+            let mut evaluation = derive::evaluation(&setup.space, found)?;
+            if !found.iter().any(|found| found.beyond) {
                 let totals = known.of(task.left_out);
                 evaluation.loss -= totals.saturated / totals.weight;
             }
@@ -123,6 +127,7 @@ impl<R: Real + Default> Training<'_, R> {
             let report = PointReport {
                 configuration: task.configuration,
                 left_out: task.left_out,
+                against: task.against,
                 collected: collected.into(),
                 objective: objective * setup.target.loss_unit(),
                 gradient_norm: gradient_norm * setup.target.units.1.abs(),

@@ -28,12 +28,16 @@ impl<R: Real + Default> Training<'_, R> {
     pub(super) fn judge(&mut self) -> Result<Option<Option<Validation>>> {
         let Some(folds) = self.setup.folds else { return Ok(Some(None)) };
         let left_out: Vec<usize> = (0..self.tasks.len()).filter(|&task| self.tasks[task].left_out.is_some()).collect();
+        // The tasks of a model: one, or one a class that is told from all others.
+        let left_out: Vec<&[usize]> = left_out.chunks(self.setup.against.max(1)).collect();
         let mut verdicts = Vec::with_capacity(left_out.len());
         for tasks in left_out.chunks(self.setup.together) {
-            let judged = |&task: &usize| {
-                let task = &self.tasks[task];
-                let point = &task.outcome()?.point;
-                Some(Judged { at: self.setup.space.to_stored(point, self.rounding(task)), fold: task.left_out? })
+            let judged = |&model: &&[usize]| {
+                let mut at = Vec::new();
+                for task in model.iter().map(|&task| &self.tasks[task]) {
+                    at.extend(self.setup.to_stored(&task.outcome()?.point, self.rounding(task)));
+                }
+                Some(Judged { at, fold: self.tasks[*model.first()?].left_out? })
             };
             let judged: Vec<Judged> = tasks.iter().filter_map(judged).collect();
             self.stand();
@@ -45,7 +49,7 @@ impl<R: Real + Default> Training<'_, R> {
         Ok(Some(Some(self.validation(folds, &left_out, verdicts))))
     }
 
-    fn judge_pass(&mut self, folds: Folds, judged: &[Judged], tasks: &[usize]) -> Result<Vec<Verdict>> {
+    fn judge_pass(&mut self, folds: Folds, judged: &[Judged], models: &[&[usize]]) -> Result<Vec<Verdict>> {
         let totals = &self.known.all;
         let centre = self.setup.target.units.0 + self.setup.target.units.1 * totals.label / totals.weight;
         let judge = Judge::<R>::new(self.setup, folds, judged, centre);
@@ -55,25 +59,26 @@ impl<R: Real + Default> Training<'_, R> {
         let sums = workers.iter_mut().map(|worker| &mut worker.cells);
         let (reduced, sum) = reduce(self.setup, began, scanned, sums)?;
         let verdicts = judge.verdicts(sum)?;
-        let report = |(verdict, &task): (&Verdict, &usize)| PointReport {
-            configuration: self.tasks[task].configuration,
-            left_out: self.tasks[task].left_out,
+        let report = |(verdict, model): (&Verdict, &&[usize])| PointReport {
+            configuration: self.tasks[model[0]].configuration,
+            left_out: self.tasks[model[0]].left_out,
+            against: None,
             collected: "figures".into(),
             objective: verdict.loss,
             gradient_norm: 0.0,
         };
-        let reports = verdicts.iter().zip(tasks).map(report).collect();
-        let multiply_adds = judged.len() as f64 * self.setup.multiply_adds().0;
+        let reports = verdicts.iter().zip(models).map(report).collect();
+        let multiply_adds = (judged.len() * self.setup.margins_of_row()) as f64 * self.setup.multiply_adds().0;
         self.tell(reports, multiply_adds, Sample::ALL, &reduced);
         Ok(verdicts)
     }
 
-    fn validation(&self, folds: Folds, left_out: &[usize], verdicts: Vec<Verdict>) -> Validation {
+    fn validation(&self, folds: Folds, left_out: &[&[usize]], verdicts: Vec<Verdict>) -> Validation {
         let mut all = left_out.iter().zip(verdicts);
         let configurations = self.plan.path().into_iter().map(|strengths| {
-            let own: Vec<(&usize, Verdict)> = all.by_ref().take(folds.count() as usize).collect();
-            let converged = |task: usize| self.tasks[task].outcome().is_some_and(|outcome| outcome.converged);
-            let unconverged = own.iter().filter(|(task, _)| !converged(**task)).count();
+            let own: Vec<(&&[usize], Verdict)> = all.by_ref().take(folds.count() as usize).collect();
+            let converged = |task: &usize| self.tasks[*task].outcome().is_some_and(|outcome| outcome.converged);
+            let unconverged = own.iter().filter(|(model, _)| !model.iter().all(converged)).count();
             let losses = own.iter().map(|(_, verdict)| verdict.loss).collect();
             let figures: Vec<Vec<Figure>> = own.into_iter().map(|(_, verdict)| verdict.figures).collect();
             HeldOut::new(strengths, losses, &figures, unconverged)

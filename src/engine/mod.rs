@@ -60,4 +60,6 @@ mod path_tests;
 #[cfg(test)]
 mod reference_tests;
 #[cfg(test)]
+mod several_tests;
+#[cfg(test)]
 pub(crate) mod tests;

@@ -39,6 +39,7 @@ impl Key {
         for point in order.points {
             add(point.want as u64);
             add(point.left_out.map_or(u64::MAX, u64::from));
+            add(point.against.map_or(u64::MAX, u64::from));
             add(point.at.intercept.to_bits());
             point.at.weights.iter().for_each(|weight| add(weight.to_bits()));
         }

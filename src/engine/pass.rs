@@ -56,7 +56,7 @@ impl Want {
     }
 }
 
-/// A point of a pass.
+/// A point of a pass: the weights of one margin of a row. Points of margins that make one loss stand together.
 #[derive(Clone, Debug)]
 pub struct Point {
     /// Where.
@@ -65,6 +65,8 @@ pub struct Point {
     pub want: Want,
     /// The fold whose rows do not count; none: all rows count.
     pub left_out: Option<u16>,
+    /// The class that is 1 to the loss, all others 0; none: the loss takes targets as they are.
+    pub against: Option<u16>,
 }
 
 /// What a pass found at a point, as sums over rows.

@@ -167,7 +167,7 @@ fn folds_are_trained_on_the_other_rows_and_judged_on_their_own() {
             for &row in &own {
                 let x = plain.x[row].map(f64::from);
                 let (z, y, w) = (
-                    dot(&x, &fitted.coefficients) + fitted.real_intercept,
+                    dot(&x, &fitted.coefficients) + fitted.real_intercepts[0],
                     f64::from(label[row]),
                     f64::from(plain.weight[row]),
                 );

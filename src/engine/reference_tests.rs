@@ -152,7 +152,7 @@ fn objectives_are_those_of_scikit_learn() {
                         );
                         let trained = fit(&dataset, &text).expect("trains");
                         let fitted = &trained.models[0];
-                        let ours = objective(&plain, case, &fitted.coefficients, fitted.real_intercept);
+                        let ours = objective(&plain, case, &fitted.coefficients, fitted.real_intercepts[0]);
                         let (off, told) = (ours / case.objective - 1.0, fitted.objective / case.objective - 1.0);
                         checked += 1;
                         let noisy = dtype == DType::F32 && matches!(*solver, "lbfgs" | "owlqn");
@@ -189,7 +189,7 @@ fn least_squares(columns: &[Vec<f64>], y: &[f64]) -> Trained {
 
 fn check_certified(trained: &Trained, intercept: f64, certified: &[f64]) {
     let fitted = &trained.models[0];
-    let found = [fitted.real_intercept].into_iter().chain(fitted.coefficients.iter().copied());
+    let found = [fitted.real_intercepts[0]].into_iter().chain(fitted.coefficients.iter().copied());
     for (found, want) in found.zip([intercept].iter().chain(certified)) {
         assert!((found / want - 1.0).abs() < 1e-6, "{found} is not {want} to six digits: {fitted:?}");
     }
@@ -303,7 +303,7 @@ fn the_guide_example_is_that_of_spark() {
     ];
     let theirs = objective(&plain, &case, &spark, 0.1598936844239736);
     let fitted = &trained.models[0];
-    let ours = objective(&plain, &case, &fitted.coefficients, fitted.real_intercept);
+    let ours = objective(&plain, &case, &fitted.coefficients, fitted.real_intercepts[0]);
     assert!((ours / theirs - 1.0).abs() < 1e-6 && (fitted.objective / theirs - 1.0).abs() < 1e-6, "{ours} {theirs}");
     assert!(ours <= theirs, "Spark stops before the minimum, a closed form does not: {ours} {theirs}");
     assert_eq!((fitted.coefficients[0], fitted.coefficients[6]), (0.0, 0.0));

@@ -14,6 +14,8 @@ use super::target;
 pub struct Rows<R> {
     y: Vec<R>,
     weight: Vec<R>,
+    /// 1 for rows of a class, 0 for all others.
+    against: Vec<R>,
     /// The fold of each row.
     fold: Vec<u16>,
     /// For each fold that is left out, one after the other, the weights of the other rows.
@@ -55,6 +57,7 @@ impl<R: Real + Default> Rows<R> {
     pub fn prepare(&mut self, rows: usize, left_out: &LeftOut) {
         self.y.resize(rows, R::default());
         self.weight.resize(rows, R::default());
+        self.against.resize(rows, R::default());
         let (folds, outside) = if left_out.is_empty() { (0, 0) } else { (rows, rows * left_out.folds.len()) };
         self.fold.resize(folds, 0);
         self.outside.resize(outside, R::default());
@@ -89,6 +92,19 @@ impl<R: Real + Default> Rows<R> {
     /// Targets.
     pub fn y(&self) -> &[R] {
         &self.y[..self.rows]
+    }
+
+    /// Makes the targets of a point that tells a class from all others.
+    pub fn turn_against(&mut self, class: Option<u16>) {
+        let Some(class) = class.map(|class| R::from_f64(f64::from(class))) else { return };
+        for (to, y) in self.against.iter_mut().zip(&self.y[..self.rows]) {
+            *to = if *y == class { R::ONE } else { R::default() };
+        }
+    }
+
+    /// Targets of the point that they were last made for.
+    pub fn against(&self) -> &[R] {
+        &self.against[..self.rows]
     }
 
     /// Weights as a point counts them; none: 1 each.

@@ -11,9 +11,9 @@ use gristmill_kernels::dtype::DType;
 use gristmill_kernels::ops::gram::Shape as GramShape;
 
 use super::folds::Folds;
-use super::space::Space;
+use super::space::{Space, Stored};
 use super::sum::TERMS_MAX;
-use super::target::Target;
+use super::target::{Classes, Target};
 use crate::error::{Error, Result};
 use crate::metrics::Task;
 use crate::metrics::deviance::saturated;
@@ -45,6 +45,10 @@ pub struct Setup<'a> {
     pub space: Space,
     /// Labels and weights.
     pub target: Target,
+    /// Margins of a row that make one loss together: the classes of a joint model, else 1.
+    pub joint: usize,
+    /// Classes that are each learnt against all others by a model of their own; 0: there is one model.
+    pub against: usize,
     /// The folds of a cross-validation, where there is one.
     pub folds: Option<Folds>,
     /// True when rows have a weight column.
@@ -84,9 +88,13 @@ impl<'a> Setup<'a> {
     ) -> Result<Setup<'a>> {
         let model = plan.model();
         let statistics = dataset.statistics()?;
-        let target = Target::new(dataset, &statistics, &*model, &plan.class_weight)?;
+        let target = Target::new(dataset, &statistics, &*model, plan)?;
         // Labels are read as they are stored.
         let model = model.in_units(target.units.1.abs()).unwrap_or(model);
+        let classes = target.classes.as_ref().map_or(0, Classes::count);
+        let model = model.of_classes(classes).unwrap_or(model);
+        let joint = if model.is_joint() { classes } else { 1 };
+        let against = if plan.multiclass.is_some() { classes } else { 0 };
         let grains = dataset.grains(Split::Train).len();
         if grains > TERMS_MAX {
             return Err(Error::training(format!(
@@ -97,7 +105,7 @@ impl<'a> Setup<'a> {
             0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             threads => threads,
         };
-        let (budget_bytes, together) = shares(dataset, plan, threads);
+        let (budget_bytes, together) = shares(dataset, plan, threads, (joint, against.max(1)));
         let mut options = StreamOptions::new(Split::Train);
         options.grains = Some(own_grains.clone());
         options.threads = threads;
@@ -125,6 +133,8 @@ impl<'a> Setup<'a> {
             statistics,
             space,
             target,
+            joint,
+            against,
             grain_rows,
             grains,
             own_grains,
@@ -132,6 +142,26 @@ impl<'a> Setup<'a> {
             budget_bytes,
             together,
         })
+    }
+
+    /// Margins that a row has in all.
+    pub fn margins_of_row(&self) -> usize {
+        self.joint.max(self.against)
+    }
+
+    /// What is predicted: of classes that are learnt one against all others, one of these.
+    pub fn task(&self) -> Task {
+        self.model.task().against(self.against)
+    }
+
+    /// Number of coordinates of a solver.
+    pub fn coordinates(&self) -> usize {
+        self.joint * self.space.coordinates()
+    }
+
+    /// A solver's point in stored space, margin after margin.
+    pub fn to_stored(&self, point: &[f64], round: impl Fn(f64) -> f64) -> Vec<Stored> {
+        point.chunks_exact(self.space.coordinates().max(1)).map(|own| self.space.to_stored(own, &round)).collect()
     }
 
     /// True when rows do not all weigh 1.
@@ -209,15 +239,18 @@ impl<'a> Setup<'a> {
 
 /// What the memory limit leaves for data once the process itself and the sums and solvers of the models that are trained side
 /// by side have their share; and how many of them there can be: together they take at most half of the limit.
-fn shares(dataset: &Dataset, plan: &TrainPlan, threads: usize) -> (u64, usize) {
+/// A model has `joint` times the parameters of a row, and there are `against` for each of the plan's tasks.
+fn shares(dataset: &Dataset, plan: &TrainPlan, threads: usize, (joint, against): (usize, usize)) -> (u64, usize) {
     let limit = plan.memory.unwrap_or_else(|| memory::Limits::now().default_bytes());
     let limit = limit.saturating_sub(PROCESS_BYTES);
     let parameters = Layout::of(&dataset.manifest().columns, |_| true).parameters as u64;
     let matrix = if parameters <= GRAM_PARAMETERS_MAX { parameters * parameters } else { 0 };
     // A worker: two limbs and an f64 a gradient cell, and for half a matrix as well. A solver and its copy in the next
     // checkpoint: two dozen vectors and one matrix each, and two matrices on their way from the sum to the solver.
+    let matrix = if joint == 1 { matrix } else { 0 };
+    let parameters = joint as u64 * parameters;
     let one = threads as u64 * (24 * parameters + 12 * matrix) + 400 * parameters + 32 * matrix;
-    let together = (limit / 2 / one.max(1)).clamp(1, plan.tasks() as u64);
+    let together = (limit / 2 / one.max(1)).clamp(1, (against * plan.tasks()) as u64);
     (limit.saturating_sub(together * one), together as usize)
 }
 

@@ -45,8 +45,9 @@ impl Sheet {
     pub fn new(setup: &Setup<'_>, points: &[Point], level: usize, layout: Option<&GramLayout>) -> Result<Sheet> {
         let (mut cells, mut starts): (Vec<Cells>, Vec<usize>) = (Vec::new(), vec![HEAD]);
         let (mut grams, mut proven): (Vec<(f64, Arc<Gram>)>, Vec<bool>) = (Vec::new(), Vec::new());
-        for point in points {
-            let (bounds, is_proven) = bounds(setup, point, level);
+        for (number, point) in points.iter().enumerate() {
+            let first = number / setup.joint * setup.joint;
+            let (bounds, is_proven) = bounds(setup, &points[first..first + setup.joint], level);
             proven.push(is_proven);
             let known = cells.iter().rfind(|cells| cells.slopes.residual == bounds.residual);
             let slopes = match known {
@@ -101,13 +102,15 @@ impl Sheet {
     }
 }
 
-/// The bounds of a point's sums, and whether they are proven.
-fn bounds(setup: &Setup<'_>, point: &Point, level: usize) -> (Bounds, bool) {
-    let (low, high) = setup.space.margins(&point.at);
+/// The bounds of the sums of points that make one loss, and whether they are proven.
+fn bounds(setup: &Setup<'_>, points: &[Point], level: usize) -> (Bounds, bool) {
+    let margins = points.iter().map(|point| setup.space.margins(&point.at));
+    let (low, high) = margins.fold((f64::INFINITY, f64::NEG_INFINITY), |all, own| (all.0.min(own.0), all.1.max(own.1)));
     let reach = if setup.deviance().is_some() { REACHES[level] } else { f64::INFINITY };
     let (least, most) = (setup.centre - reach, setup.centre + reach);
     let row = setup.model.bounds(&Reach { label: setup.target.largest, low: low.max(least), high: high.min(most) });
-    let bend = if point.want == Want::Gram { 1.0 } else { row.curvature };
+    let is_gram = points.first().is_some_and(|point| point.want == Want::Gram);
+    let bend = if is_gram { 1.0 } else { row.curvature };
     let weight = setup.weight_max;
     let bounds = Bounds { loss: weight * row.loss, residual: weight * row.residual, bend: weight * bend };
     (bounds, least <= low && high <= most)

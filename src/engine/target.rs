@@ -7,7 +7,8 @@
 //! A mean that is positive has a logarithm for its margin, which no offset survives: such a model reads real labels, turned from
 //! stored ones row by row.
 //!
-//! A classifier reads 1 for the greater of two stored values and 0 for the lesser.
+//! A classifier reads the number of the class, from 0, in rising order of stored values: of two classes 0 and 1. Against all
+//! others, a class of several is 1 and they are 0.
 
 use gristmill_io::dataset::Dataset;
 use gristmill_io::manifest::{Column, Kind};
@@ -18,7 +19,7 @@ use super::domain;
 use crate::error::{Error, Result};
 use crate::metrics::Task;
 use crate::models::Model;
-use crate::plan::{ClassWeight, Strengths};
+use crate::plan::{ClassWeight, Strengths, TrainPlan};
 
 /// What labels and weights mean.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,17 +36,32 @@ pub struct Target {
     pub units: (f64, f64),
 }
 
-/// The two classes, for 0 and for 1.
+/// The classes, two or more, by number.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Classes {
     /// As the source names them.
-    pub names: [String; 2],
-    /// As they are stored.
-    pub stored: [f64; 2],
+    pub names: Vec<String>,
+    /// As they are stored, rising.
+    pub stored: Vec<f64>,
     /// Training rows of each.
-    pub rows: [u64; 2],
+    pub rows: Vec<u64>,
     /// Weight of each.
-    pub weight: [f64; 2],
+    pub weight: Vec<f64>,
+}
+
+impl Classes {
+    /// How many.
+    pub fn count(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Number of the class that is stored so.
+    fn number(&self, stored: f64) -> usize {
+        match self.stored[..] {
+            [_, greater] => usize::from(stored == greater),
+            _ => self.stored.partition_point(|known| *known < stored).min(self.stored.len() - 1),
+        }
+    }
 }
 
 impl Target {
@@ -53,7 +69,7 @@ impl Target {
     ///
     /// # Errors
     /// [`Error::Training`] when the labels do not fit the model; [`Error::Usage`] when a class weight names no class.
-    pub fn new(dataset: &Dataset, statistics: &Statistics, model: &dyn Model, weights: &ClassWeight) -> Result<Target> {
+    pub fn new(dataset: &Dataset, statistics: &Statistics, model: &dyn Model, plan: &TrainPlan) -> Result<Target> {
         let missing = || Error::usage("the dataset has no label. Name its column with --label when ingesting");
         let column = &dataset.manifest().columns[dataset.label().ok_or_else(missing)?];
         let label = statistics.label.as_ref().ok_or_else(missing)?;
@@ -61,8 +77,10 @@ impl Target {
             return Err(Error::training("the dataset has no training rows. Ingest more data, or hold out fewer rows"));
         }
         if model.is_classifier() {
-            let classes = classes(dataset, column, label, weights)?;
-            return Ok(Target { largest: 1.0, least: 0.0, real: None, classes: Some(classes), units: (0.0, 1.0) });
+            let several = model.is_joint() || plan.multiclass.is_some();
+            let classes = classes(dataset, column, label, several, &plan.class_weight)?;
+            let largest = (classes.count() - 1) as f64;
+            return Ok(Target { largest, least: 0.0, real: None, classes: Some(classes), units: (0.0, 1.0) });
         }
         let units = match column.kind {
             Kind::Numeric { offset, scale, .. } => (offset, scale),
@@ -70,7 +88,7 @@ impl Target {
                 let name = &column.name;
                 return Err(Error::training(format!(
                     "the label '{name}' is categorical, model '{}' needs a number. Use --model logistic for two classes, \
-                     or ingest the label as numeric",
+                     softmax for several, or ingest the label as numeric",
                     model.name()
                 )));
             }
@@ -105,12 +123,12 @@ impl Target {
 
     /// Largest factor that a class puts on a row's weight.
     pub fn largest_class_weight(&self) -> f64 {
-        self.classes.as_ref().map_or(1.0, |classes| classes.weight[0].max(classes.weight[1]))
+        self.classes.as_ref().map_or(1.0, |classes| classes.weight.iter().copied().fold(0.0, f64::max))
     }
 
     /// True when rows weigh differently by class.
     pub fn weighs_classes(&self) -> bool {
-        self.classes.as_ref().is_some_and(|classes| classes.weight != [1.0, 1.0])
+        self.classes.as_ref().is_some_and(|classes| classes.weight.iter().any(|weight| *weight != 1.0))
     }
 
     /// Turns stored labels into what the loss takes, and the weights of rows (1 each where the dataset has none: the
@@ -120,65 +138,71 @@ impl Target {
             y.iter_mut().for_each(|y| *y = R::from_f64(offset + scale * y.to_f64()));
         }
         let Some(classes) = &self.classes else { return };
-        let (greater, zero) = (R::from_f64(classes.stored[1]), R::from_f64(0.0));
+        y.iter_mut().for_each(|y| *y = R::from_f64(classes.number(y.to_f64()) as f64));
         if let Some(weight) = weight {
             for (w, y) in weight.iter_mut().zip(&*y) {
-                let factor = classes.weight[usize::from(*y == greater)];
-                *w = R::from_f64(w.to_f64() * factor);
+                *w = R::from_f64(w.to_f64() * classes.weight[y.to_f64() as usize]);
             }
-        }
-        for y in y.iter_mut() {
-            *y = if *y == greater { R::ONE } else { zero };
         }
     }
 }
 
-fn classes(dataset: &Dataset, column: &Column, label: &LabelStatistics, weights: &ClassWeight) -> Result<Classes> {
+fn classes(
+    dataset: &Dataset,
+    column: &Column,
+    label: &LabelStatistics,
+    several: bool,
+    weights: &ClassWeight,
+) -> Result<Classes> {
     let name = &column.name;
     let found: Vec<(f64, u64)> = match &label.distinct {
         Some(distinct) => distinct.iter().copied().filter(|(_, rows)| *rows > 0).collect(),
         None => {
             return Err(Error::training(format!(
-                "the label '{name}' has more than {} distinct values; a classifier of two classes needs two. \
+                "the label '{name}' has more than {} distinct values, too many for classes. \
                  Use --model linear for a number, or another label",
                 gristmill_io::statistics::DISTINCT_MAX
             )));
         }
     };
     let named = |value: f64| class_name(dataset, column, value);
-    let [(lesser, few), (greater, more)] = found[..] else {
+    if found.len() < 2 || (found.len() > 2 && !several) {
         let values: Vec<String> = found.iter().take(5).map(|(value, _)| named(*value)).collect::<Result<_>>()?;
         let hint = if found.len() < 2 {
             "there is nothing to tell apart. Check the label column, and filters before ingest"
         } else {
-            "Use --model linear for a number, or a label with two classes"
+            "Use --model softmax or --multiclass ovr for several classes, or --model linear for a number"
         };
         return Err(Error::training(format!(
-            "the label '{name}' has {} distinct value{} in the training rows ({}{}); two are needed: {hint}",
+            "the label '{name}' has {} distinct value{} in the training rows ({}{}); {} needed: {hint}",
             found.len(),
             if found.len() == 1 { "" } else { "s" },
             values.join(", "),
             if found.len() > 5 { ", ..." } else { "" },
+            if several { "at least two are" } else { "two are" },
         )));
-    };
-    let names = [named(lesser)?, named(greater)?];
-    let rows = [few, more];
-    let weight = class_weights(&names, rows, weights)?;
-    Ok(Classes { names, stored: [lesser, greater], rows, weight })
+    }
+    let names = found.iter().map(|(value, _)| named(*value)).collect::<Result<Vec<String>>>()?;
+    let (stored, rows): (Vec<f64>, Vec<u64>) = found.into_iter().unzip();
+    let weight = class_weights(&names, &rows, weights)?;
+    Ok(Classes { names, stored, rows, weight })
 }
 
-fn class_weights(names: &[String; 2], rows: [u64; 2], weights: &ClassWeight) -> Result<[f64; 2]> {
+fn class_weights(names: &[String], rows: &[u64], weights: &ClassWeight) -> Result<Vec<f64>> {
     match weights {
-        ClassWeight::None => Ok([1.0, 1.0]),
-        ClassWeight::Balanced => Ok(rows.map(|own| (rows[0] + rows[1]) as f64 / (2.0 * own as f64))),
+        ClassWeight::None => Ok(vec![1.0; names.len()]),
+        ClassWeight::Balanced => {
+            let all = rows.iter().sum::<u64>() as f64;
+            Ok(rows.iter().map(|own| all / (rows.len() as f64 * *own as f64)).collect())
+        }
         ClassWeight::Map(map) => {
             if let Some(unknown) = map.keys().find(|key| !names.contains(key)) {
                 return Err(Error::usage(format!(
-                    "class-weight names a class '{unknown}'; the classes are '{}' and '{}'",
-                    names[0], names[1]
+                    "class-weight names a class '{unknown}'; the classes are '{}'",
+                    names.join("', '")
                 )));
             }
-            Ok([0, 1].map(|class: usize| map.get(&names[class]).copied().unwrap_or(1.0)))
+            Ok(names.iter().map(|name| map.get(name).copied().unwrap_or(1.0)).collect())
         }
     }
 }

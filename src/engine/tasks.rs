@@ -17,6 +17,9 @@ pub struct Task {
     pub strengths: Strengths,
     /// The fold that it is trained without; none: on all rows.
     pub left_out: Option<u16>,
+    /// The class that it tells from all others; none: it tells all that there is to tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub against: Option<u16>,
     /// Passes over all rows that it took part in.
     pub passes: u32,
     /// How far it is.
@@ -35,11 +38,18 @@ pub enum Stand {
     Done(Box<Outcome>),
 }
 
-/// The tasks of a plan: configuration after configuration, on all rows first.
-pub fn of(plan: &TrainPlan) -> Vec<Task> {
+/// The tasks of a plan: configuration after configuration, on all rows first; each once for every class that is told from all
+/// others, of which there are `against`, 0 where one model tells them all.
+pub fn of(plan: &TrainPlan, against: usize) -> Vec<Task> {
     let subsets = || std::iter::once(None).chain((0..plan.folds).map(|fold| Some(fold as u16)));
+    let classes = if against == 0 { vec![None] } else { (0..against).map(|class| Some(class as u16)).collect() };
     let of_configuration = |(configuration, strengths)| {
-        subsets().map(move |left_out| Task { configuration, strengths, left_out, passes: 0, stand: Stand::Waiting })
+        let of_subset = |left_out| {
+            let task =
+                |&against| Task { configuration, strengths, left_out, against, passes: 0, stand: Stand::Waiting };
+            classes.iter().map(task).collect::<Vec<Task>>()
+        };
+        subsets().flat_map(of_subset).collect::<Vec<Task>>()
     };
     plan.path().into_iter().enumerate().flat_map(of_configuration).collect()
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! for each group     z_k = b_k; z_k += X_block w_k,block for every block
-//! of eight points    z_k -> residual_k (and h_k), G_k += X' h_k X, point after point
+//! of eight points    z_k -> residual_k (and h_k), G_k += X' h_k X, point after point; of a joint loss all z_k -> residual_k
 //!                    g_k,block += X_block' residual_k for every block
 //! ```
 //! A value that was loaded serves the whole group; margins and residuals of a group stay in the first-level cache. The tile
@@ -15,12 +15,12 @@ use std::ops::Range;
 
 use gristmill_kernels::ops::gram::{GramRows, GramScratch, GramSums};
 use gristmill_kernels::tile::Grain;
-use gristmill_kernels::{Aligned, Kernels, LossSums, Real, Residuals};
+use gristmill_kernels::{Aligned, Kernels, LossSums, Real, Residuals, Softmax};
 
 use super::cells::Cells;
 use super::group::{Blocks, Group};
 use super::part::Done;
-use super::pass::{Order, Want};
+use super::pass::{Order, Point, Want};
 use super::rows::{LeftOut, Rows};
 use super::setup::Setup;
 use super::sheet::Sheet;
@@ -44,6 +44,8 @@ pub struct Worker<R> {
     loss: Vec<LossSums>,
     /// Of each group: block after block, in a block point after point.
     gradient: Vec<f64>,
+    /// Sums of residuals of the margins of one loss.
+    residuals: Vec<f64>,
     /// Of each point that wants a matrix.
     gram: Vec<f64>,
     scratch: GramScratch<R>,
@@ -85,7 +87,7 @@ impl<'a, R: Real + Default> Job<'a, R> {
             Some(*end)
         }));
         Job {
-            groups: Group::all(&points, &blocks),
+            groups: Group::all(&points, &blocks, setup.joint),
             left_out: LeftOut::new(order.points.iter().map(|point| point.left_out)),
             dense: sheet.cells.first().map_or(0, |cells| cells.slopes.dense),
             setup,
@@ -110,6 +112,7 @@ impl<'a, R: Real + Default> Job<'a, R> {
         worker.wide_bend.resize(if self.order.exact { tile } else { 0 }, 0.0);
         worker.loss.resize(points, LossSums::default());
         worker.gradient.resize(points * self.dense, 0.0);
+        worker.residuals.resize(self.setup.joint, 0.0);
         worker.gram.resize(self.gram_starts[points], 0.0);
         worker.cells.clear();
         worker.cells.resize(self.sheet.count(), 0);
@@ -159,8 +162,12 @@ impl<'a, R: Real + Default> Job<'a, R> {
         for group in &self.groups {
             let z = &mut worker.z[..group.points.len() * rows.len()];
             group.margins(&self.kernels, &self.blocks, grain.1, rows, z);
-            for (place, point) in group.points.clone().enumerate() {
-                self.loss(worker, grain.1, rows, (place, point))?;
+            for (place, point) in group.points.clone().enumerate().step_by(self.setup.joint) {
+                if self.setup.model.is_joint() {
+                    self.joint_loss(worker, rows.len(), (place, point));
+                } else {
+                    self.loss(worker, grain.1, rows, (place, point))?;
+                }
             }
             self.gradient(worker, grain.1, rows, group);
             for (place, point) in group.points.clone().enumerate() {
@@ -179,12 +186,29 @@ impl<'a, R: Real + Default> Job<'a, R> {
         (place, point): (usize, usize),
     ) -> Result<()> {
         let n = rows.len();
-        let hessian = self.order.points[point].want == Want::Hessian;
+        let Point { want, against, .. } = self.order.points[point];
+        let hessian = want == Want::Hessian;
+        worker.rows.turn_against(against);
+        let y = if against.is_some() { worker.rows.against() } else { worker.rows.y() };
         let weight = worker.rows.weight(self.setup, &self.left_out, point);
         let bend = hessian.then_some(&mut worker.bend[..n]);
         let z = &mut worker.z[place * n..(place + 1) * n];
-        worker.loss[point] += self.kernels.loss(self.setup.model.loss(), z, worker.rows.y(), weight, bend);
+        worker.loss[point] += self.kernels.loss(self.setup.model.loss(), z, y, weight, bend);
         if hessian { self.matrix(worker, grain, rows, point, true) } else { Ok(()) }
+    }
+
+    /// Turns the margins of all classes, at as many points from `point` on, into residuals. The loss counts at the first.
+    fn joint_loss(&self, worker: &mut Worker<R>, n: usize, (place, point): (usize, usize)) {
+        let joint = self.setup.joint;
+        let weight = worker.rows.weight(self.setup, &self.left_out, point);
+        worker.residuals.fill(0.0);
+        let z = &mut worker.z[place * n..(place + joint) * n];
+        let rows = Softmax { z, y: worker.rows.y(), weight, residuals: &mut worker.residuals };
+        let found = self.kernels.softmax(rows);
+        for (class, &residual) in worker.residuals.iter().enumerate() {
+            let loss = if class == 0 { found.loss } else { 0.0 };
+            worker.loss[point + class] += LossSums { loss, residual, curvature: 0.0, weight: found.weight };
+        }
     }
 
     fn gradient(&self, worker: &mut Worker<R>, grain: &Grain<'_>, rows: &Range<usize>, group: &Group<R>) {

@@ -12,9 +12,10 @@ use super::setup::Setup;
 use super::sum::Scale;
 use super::target;
 use crate::error::{Error, Result};
+use crate::models::Moments;
 
 /// Weighted sums of the target.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Totals {
     /// Number of rows.
     pub rows: u64,
@@ -26,6 +27,28 @@ pub struct Totals {
     pub square: f64,
     /// Weighted sum of the least loss of a row: see [`crate::models::Moments::saturated`].
     pub saturated: f64,
+    /// Weight of each class, where there are several margins a row; else empty.
+    pub classes: Vec<f64>,
+}
+
+impl Totals {
+    /// What a model sees of them; of a class against all others.
+    pub fn moments(&self, against: Option<u16>) -> Moments {
+        let share = |part: f64| part / self.weight;
+        let shares: Vec<f64> = self.classes.iter().map(|class| share(*class)).collect();
+        match against {
+            Some(class) => {
+                let mean = shares[usize::from(class)];
+                Moments { mean, square: mean, saturated: 0.0, shares: Vec::new() }
+            }
+            None => Moments {
+                mean: share(self.label),
+                square: share(self.square),
+                saturated: share(self.saturated),
+                shares,
+            },
+        }
+    }
 }
 
 /// What is known of labels and weights.
@@ -40,7 +63,7 @@ pub struct Known {
 }
 
 /// What is known of a fold.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Fold {
     /// Its rows.
     pub inside: Totals,
@@ -92,10 +115,13 @@ fn weight_max(setup: &Setup<'_>, stream: &TileStream<'_>) -> Result<f64> {
     Ok(all.fold(0.0, f64::max))
 }
 
-/// Sums of a total.
+/// Sums of a total, before those of classes.
 const SUMS: usize = 4;
+
 /// Cells of one total: the rows, and two limbs for each sum.
-const CELLS: usize = 1 + 2 * SUMS;
+fn cells_of(scales: &[Scale]) -> usize {
+    1 + 2 * scales.len()
+}
 
 /// The totals of all rows, and of the rows outside each fold: those of the other folds, added as integers.
 fn folded(setup: &Setup<'_>, stream: &TileStream<'_>, weight_max: f64) -> Result<Known> {
@@ -106,8 +132,12 @@ fn folded(setup: &Setup<'_>, stream: &TileStream<'_>, weight_max: f64) -> Result
     // The least loss of a row is 0 for a label of 1 and falls towards both ends.
     let least = setup.saturated(setup.target.least).abs().max(setup.saturated(label).abs());
     let [rows, labels, squares, saturated] = [1.0, label, label * label, least].map(|most| Scale::new(bound * most));
-    let scales = [rows?, labels?, squares?, saturated?];
-    let mut workers = vec![Worker { cells: vec![0; (1 + folds) * CELLS], ..Worker::default() }; setup.threads];
+    let mut scales = vec![rows?, labels?, squares?, saturated?];
+    for _class in 0..setup.margins_of_row() {
+        scales.push(Scale::new(bound)?);
+    }
+    let length = cells_of(&scales);
+    let mut workers = vec![Worker { cells: vec![0; (1 + folds) * length], ..Worker::default() }; setup.threads];
     stream.scan(&mut workers, Pick::All, &Cancel::new(), &Silent, |worker, number, grain| {
         worker.read(&kernels, setup, grain);
         worker.fold.resize(if folds > 0 { grain.rows } else { 0 }, 0);
@@ -116,18 +146,20 @@ fn folded(setup: &Setup<'_>, stream: &TileStream<'_>, weight_max: f64) -> Result
         }
         worker.add(&scales, |y| setup.saturated(y))
     })?;
-    let mut sum = vec![0i64; (1 + folds) * CELLS];
+    let mut sum = vec![0i64; (1 + folds) * length];
     for worker in &workers {
         sum.iter_mut().zip(&worker.cells).for_each(|(sum, cell)| *sum += cell);
     }
     setup.company.comm.all_reduce_vec(&mut sum)?;
     let totals = |cells: &[i64]| {
-        let [weight, label, square, saturated] = [0, 1, 2, 3].map(|k: usize| scales[k].value(&cells[1 + 2 * k..]));
-        Totals { rows: cells[0].cast_unsigned(), weight, label, square, saturated }
+        let value = |k: usize| scales[k].value(&cells[1 + 2 * k..]);
+        let [weight, label, square, saturated] = [0, 1, 2, 3].map(value);
+        let classes = (SUMS..scales.len()).map(value).collect();
+        Totals { rows: cells[0].cast_unsigned(), weight, label, square, saturated, classes }
     };
-    let section = |total: usize| &sum[total * CELLS..(total + 1) * CELLS];
+    let section = |total: usize| &sum[total * length..(total + 1) * length];
     let of_fold = |fold: usize| {
-        let mut others = [0i64; CELLS];
+        let mut others = vec![0i64; length];
         for other in (0..folds).filter(|other| *other != fold) {
             others.iter_mut().zip(section(1 + other)).for_each(|(cell, own)| *cell += own);
         }
@@ -141,14 +173,19 @@ fn from_statistics(setup: &Setup<'_>) -> Known {
     let rows = label.rows as f64;
     let all = match &setup.target.classes {
         Some(classes) => {
-            let weights = [0, 1].map(|class: usize| classes.rows[class] as f64 * classes.weight[class]);
-            let weight = weights[0] + weights[1];
-            Totals { rows: label.rows, weight, label: weights[1], square: weights[1], saturated: 0.0 }
+            let weights: Vec<f64> =
+                classes.rows.iter().zip(&classes.weight).map(|(rows, weight)| *rows as f64 * weight).collect();
+            let power = |power: i32| -> f64 {
+                weights.iter().enumerate().map(|(class, weight)| (class as f64).powi(power) * weight).sum()
+            };
+            let (weight, sum, square) = (weights.iter().sum(), power(1), power(2));
+            let own = if setup.margins_of_row() > 1 { weights } else { Vec::new() };
+            Totals { rows: label.rows, weight, label: sum, square, saturated: 0.0, classes: own }
         }
         None => {
             let (mean, m2) = setup.target.moments(label);
             let square = m2 + rows * mean * mean;
-            Totals { rows: label.rows, weight: rows, label: rows * mean, square, saturated: 0.0 }
+            Totals { rows: label.rows, weight: rows, label: rows * mean, square, saturated: 0.0, classes: Vec::new() }
         }
     };
     Known { weight_max: setup.weight_max, all, folds: Vec::new() }
@@ -173,8 +210,9 @@ impl Worker {
     }
 
     /// Adds the rows of a grain to the totals of all and of their folds.
-    fn add(&mut self, scales: &[Scale; SUMS], saturated: impl Fn(f64) -> f64) -> Result<()> {
-        let mut totals = vec![(0, [0.0; SUMS]); self.cells.len() / CELLS];
+    fn add(&mut self, scales: &[Scale], saturated: impl Fn(f64) -> f64) -> Result<()> {
+        let length = cells_of(scales);
+        let mut totals = vec![(0, vec![0.0; scales.len()]); self.cells.len() / length];
         for (row, (w, y)) in self.weight.iter().zip(&self.label).enumerate() {
             let least = w * saturated(*y);
             let of_fold = self.fold.get(row).map(|fold| 1 + usize::from(*fold));
@@ -182,9 +220,12 @@ impl Worker {
                 let (rows, sums) = &mut totals[total];
                 *rows += 1;
                 sums.iter_mut().zip([*w, w * y, w * y * y, least]).for_each(|(sum, more)| *sum += more);
+                if let Some(class) = sums.get_mut(SUMS + *y as usize).filter(|_| scales.len() > SUMS) {
+                    *class += w;
+                }
             }
         }
-        for ((rows, sums), cells) in totals.into_iter().zip(self.cells.chunks_exact_mut(CELLS)) {
+        for ((rows, sums), cells) in totals.into_iter().zip(self.cells.chunks_exact_mut(length)) {
             let (count, limbs) = cells.split_at_mut(1);
             count[0] += rows;
             for ((scale, sum), cells) in scales.iter().zip(sums).zip(limbs.chunks_exact_mut(2)) {

@@ -14,25 +14,32 @@
 //! | [`deviance`] | `deviance`, `d2` | positive means |
 //! | [`log_loss`] | `log_loss` | probabilities |
 //! | [`hinge`] | `hinge_loss`, `squared_hinge_loss` | classes by margin |
-//! | [`confusion`] | `accuracy`, `precision`, `recall`, `f1` | both |
-//! | [`ranking`] | `auc`, `average_precision` | both |
+//! | [`confusion`] | `accuracy`, `precision`, `recall`, `f1` | two classes |
+//! | [`multiclass`] | `log_loss` | several classes |
+//! | [`class_table`] | `accuracy`, `macro_f1` and others, the confusion matrix | several classes |
+//! | [`top_k`] | `top_5_accuracy` | several classes |
+//! | [`ranking`] | `auc`, `average_precision` | two classes |
 //! | [`calibration`] | the calibration table | probabilities |
 //!
 //! A new metric is a file here and a line in [`Task::metrics`].
 
 pub mod calibration;
+pub mod class_table;
 pub mod confusion;
 pub mod deviance;
 pub mod hinge;
 pub mod log_loss;
 pub mod mae;
+pub mod multiclass;
 pub mod r2;
 pub mod ranking;
 pub mod rmse;
 mod scoreboard;
+pub mod top_k;
 
 use serde::{Deserialize, Serialize};
 
+pub use multiclass::{Multiclass, Odds};
 pub use scoreboard::{Evaluation, Scoreboard};
 
 /// What a model predicts, as far as metrics care.
@@ -47,14 +54,17 @@ pub enum Task {
     Binary,
     /// One of two classes, without.
     Margin,
+    /// One of several classes.
+    Multiclass(Multiclass),
 }
 
-/// Rows to be judged; the slices have the same length.
+/// Rows to be judged; the slices have the same length, but predictions of several classes.
 #[derive(Clone, Copy, Debug)]
 pub struct Rows<'a> {
-    /// The predicted value; of classes the margin, that is, the log-odds of class 1 where there are probabilities.
+    /// The predicted value; of two classes the margin, that is, the log-odds of class 1 where there are probabilities; of
+    /// several the margins of all, class after class.
     pub prediction: &'a [f64],
-    /// The true value; of classes 0 or 1.
+    /// The true value; of classes their number, from 0.
     pub label: &'a [f64],
     /// Sample weights; none: 1 each.
     pub weight: Option<&'a [f64]>,
@@ -80,11 +90,15 @@ pub trait Metric: Sync {
     fn add(&self, rows: &Rows<'_>, sums: &mut [f64]);
     /// What the sums of all rows say.
     fn figures(&self, sums: &[f64]) -> Vec<Figure>;
+    /// The weights of rows by true (a line each) and predicted class, where the sums hold them.
+    fn matrix(&self, _sums: &[f64]) -> Option<Vec<Vec<f64>>> {
+        None
+    }
 }
 
 impl Task {
-    /// The metrics of such models.
-    pub fn metrics(self) -> Vec<Box<dyn Metric>> {
+    /// The metrics of such models; `top_k`: of top-k accuracy, instead of the default.
+    pub fn metrics(self, top_k: Option<usize>) -> Vec<Box<dyn Metric>> {
         match self {
             Task::Regression => vec![Box::new(rmse::Rmse), Box::new(mae::Mae), Box::new(r2::R2)],
             Task::Deviance(power) => {
@@ -92,20 +106,38 @@ impl Task {
             }
             Task::Binary => vec![Box::new(log_loss::LogLoss), Box::new(confusion::Confusion)],
             Task::Margin => vec![Box::new(hinge::Hinge), Box::new(confusion::Confusion)],
+            Task::Multiclass(of) => multiclass::metrics(of, top_k),
         }
+    }
+
+    /// The task of so many classes, each of which is told from all others by a model of this task; 0: the task itself.
+    #[must_use]
+    pub fn against(self, classes: usize) -> Task {
+        let odds = if self == Task::Binary { Odds::Each } else { Odds::Never };
+        if classes == 0 { self } else { Task::Multiclass(Multiclass { classes, odds }) }
     }
 
     /// True when a class is predicted.
     pub fn has_classes(self) -> bool {
+        matches!(self, Task::Binary | Task::Margin | Task::Multiclass(_))
+    }
+
+    /// True when the order of the scores counts.
+    pub fn has_ranking(self) -> bool {
         matches!(self, Task::Binary | Task::Margin)
     }
 }
 
 impl Rows<'_> {
-    /// Prediction, label and weight of every row.
+    /// The margins of a row, one a class.
+    pub fn margins(&self, row: usize, margins: &mut [f64]) {
+        let rows = self.label.len();
+        margins.iter_mut().enumerate().for_each(|(class, margin)| *margin = self.prediction[class * rows + row]);
+    }
+
+    /// Prediction (the margin of the first class where there are several), label and weight of every row.
     pub fn iter(&self) -> impl Iterator<Item = (f64, f64, f64)> + '_ {
-        (0..self.prediction.len())
-            .map(|i| (self.prediction[i], self.label[i], self.weight.map_or(1.0, |weight| weight[i])))
+        (0..self.label.len()).map(|i| (self.prediction[i], self.label[i], self.weight.map_or(1.0, |weight| weight[i])))
     }
 }
 

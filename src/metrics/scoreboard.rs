@@ -11,7 +11,7 @@ use mpi_launch::Communicator;
 use serde::{Deserialize, Serialize};
 
 use super::ranking::Ranking;
-use super::{Figure, Rows, Task, calibration};
+use super::{Figure, Metric, Rows, Task, calibration};
 
 /// Rows of a ranking that a rank sends at a time.
 const ROWS_AT_A_TIME: usize = 1 << 16;
@@ -24,9 +24,9 @@ struct Partial {
 }
 
 /// Sums of every chunk so far, and the order of the scores.
-#[derive(Debug)]
 pub struct Scoreboard {
     task: Task,
+    metrics: Vec<Box<dyn Metric>>,
     partials: Mutex<BTreeMap<u64, Partial>>,
     ranking: Option<Mutex<Ranking>>,
 }
@@ -42,22 +42,25 @@ pub struct Evaluation {
     pub figures: Vec<Figure>,
     /// The calibration table (models with probabilities).
     pub calibration: Vec<calibration::Bin>,
+    /// Weights of rows by true class (a line each) and predicted class, of several classes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub confusion: Vec<Vec<f64>>,
 }
 
 impl Partial {
     /// The sums of these rows.
-    fn of(task: Task, rows: &Rows<'_>) -> Partial {
-        let mut sums = vec![0.0; sums_of(task)];
+    fn of(board: &Scoreboard, rows: &Rows<'_>) -> Partial {
+        let mut sums = vec![0.0; board.sums()];
         let mut rest = sums.as_mut_slice();
-        for metric in task.metrics() {
+        for metric in &board.metrics {
             let (own, others) = rest.split_at_mut(metric.sums());
             metric.add(rows, own);
             rest = others;
         }
-        if task == Task::Binary {
+        if board.task == Task::Binary {
             calibration::add(rows, rest);
         }
-        Partial { sums, rows: rows.prediction.len() as u64 }
+        Partial { sums, rows: rows.label.len() as u64 }
     }
 
     fn add(&mut self, next: &Partial) {
@@ -70,9 +73,9 @@ impl Partial {
 
 impl Scoreboard {
     /// No rows yet; the order of scores takes at most `memory_bytes`, and scratch files in `scratch` beyond.
-    pub fn new(task: Task, memory_bytes: usize, scratch: &Path) -> Scoreboard {
-        let ranking = task.has_classes().then(|| Mutex::new(Ranking::new(memory_bytes, scratch)));
-        Scoreboard { task, partials: Mutex::new(BTreeMap::new()), ranking }
+    pub fn new(task: Task, top_k: Option<usize>, memory_bytes: usize, scratch: &Path) -> Scoreboard {
+        let ranking = task.has_ranking().then(|| Mutex::new(Ranking::new(memory_bytes, scratch)));
+        Scoreboard { task, metrics: task.metrics(top_k), partials: Mutex::new(BTreeMap::new()), ranking }
     }
 
     /// Add chunk number `number`, once, from any thread.
@@ -80,7 +83,7 @@ impl Scoreboard {
     /// # Errors
     /// [`gristmill_io::Error::Io`] when sorted scores cannot be written to a scratch file.
     pub fn add(&self, number: u64, rows: &Rows<'_>) -> Result<()> {
-        let partial = Partial::of(self.task, rows);
+        let partial = Partial::of(self, rows);
         self.partials.lock().unwrap_or_else(PoisonError::into_inner).insert(number, partial);
         match &self.ranking {
             Some(ranking) => ranking.lock().unwrap_or_else(PoisonError::into_inner).add(rows),
@@ -104,7 +107,7 @@ impl Scoreboard {
             })
             .collect();
         let received = comm.gather(&to_bytes(&numbers), 0)?;
-        let length = 2 + sums_of(self.task);
+        let length = 2 + self.sums();
         let partials = self.partials.get_mut().unwrap_or_else(PoisonError::into_inner);
         for numbers in received.into_iter().flatten().map(|bytes| from_bytes(&bytes)) {
             for partial in numbers.chunks_exact(length) {
@@ -118,20 +121,27 @@ impl Scoreboard {
         Ok((comm.rank() == 0).then_some(self))
     }
 
+    /// Length of the flat slice of sums.
+    fn sums(&self) -> usize {
+        let metrics: usize = self.metrics.iter().map(|metric| metric.sums()).sum();
+        metrics + if self.task == Task::Binary { calibration::SUMS } else { 0 }
+    }
+
     /// The figures of all rows.
     ///
     /// # Errors
     /// [`gristmill_io::Error::Io`] when sorted scores cannot be read back.
     pub fn finish(self) -> Result<Evaluation> {
-        let mut total = Partial { sums: vec![0.0; sums_of(self.task)], rows: 0 };
+        let mut total = Partial { sums: vec![0.0; self.sums()], rows: 0 };
         for partial in self.partials.into_inner().unwrap_or_else(PoisonError::into_inner).values() {
             total.add(partial);
         }
-        let mut figures = Vec::new();
+        let (mut figures, mut confusion) = (Vec::new(), Vec::new());
         let mut rest = total.sums.as_slice();
-        for metric in self.task.metrics() {
+        for metric in &self.metrics {
             let (own, others) = rest.split_at(metric.sums());
             figures.extend(metric.figures(own));
+            confusion.extend(metric.matrix(own).into_iter().flatten());
             rest = others;
         }
         let mut table = Vec::new();
@@ -144,7 +154,7 @@ impl Scoreboard {
                 table = calibration::table(rest);
             }
         }
-        Ok(Evaluation { task: self.task, rows: total.rows, figures, calibration: table })
+        Ok(Evaluation { task: self.task, rows: total.rows, figures, calibration: table, confusion })
     }
 }
 
@@ -176,10 +186,4 @@ impl Evaluation {
     pub fn figure(&self, name: &str) -> Option<f64> {
         self.figures.iter().find(|figure| figure.name == name)?.value
     }
-}
-
-/// Length of the flat slice of sums.
-fn sums_of(task: Task) -> usize {
-    let metrics: usize = task.metrics().iter().map(|metric| metric.sums()).sum();
-    metrics + if task == Task::Binary { calibration::SUMS } else { 0 }
 }

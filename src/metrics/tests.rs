@@ -28,6 +28,14 @@ fn rows_of(task: Task) -> [Vec<f64>; 3] {
             let mean = |i: i64| 0.5 + ((i * 577) % 211) as f64 / 8.0;
             [column(&mean), column(&|i| least + ((i * 7907) % 41) as f64), weight]
         }
+        Task::Multiclass(of) => {
+            let margin =
+                |k: i64, i: i64| ((i * (7919 + 26 * k) + 97 * k) % 1013 - 506) as f64 / 128.0 + k as f64 / 1024.0;
+            let best = |i: i64| multiclass::predicted((0..7).map(|k| margin(k, i))) as i64;
+            let label = |i: i64| if i % 3 == 0 { best(i) } else { (i * 104_729 % 2003) % 7 };
+            let classes = of.classes as i64;
+            [(0..classes * COUNT).map(|j| margin(j / COUNT, j % COUNT)).collect(), column(&|i| label(i) as f64), weight]
+        }
         Task::Regression => [column(&|i| value(i) + ((i * 577) % 211 - 105) as f64 / 8.0), column(&value), weight],
     }
 }
@@ -36,12 +44,13 @@ fn rows_of(task: Task) -> [Vec<f64>; 3] {
 fn evaluate(task: Task, weighted: bool, step: usize) -> Evaluation {
     let scratch = tempfile::tempdir().expect("temporary folder");
     let [prediction, label, weight] = rows_of(task);
-    let board = Scoreboard::new(task, 1 << 16, scratch.path());
+    let board = Scoreboard::new(task, None, 1 << 16, scratch.path());
     // Backwards: the order in which chunks arrive must not matter.
-    for from in (0..prediction.len()).step_by(step).rev() {
-        let range = from..(from + step).min(prediction.len());
+    for from in (0..label.len()).step_by(step).rev() {
+        let range = from..(from + step).min(label.len());
+        let of_range: Vec<f64> = prediction.chunks(label.len()).flat_map(|one| one[range.clone()].to_vec()).collect();
         let rows = Rows {
-            prediction: &prediction[range.clone()],
+            prediction: &of_range,
             label: &label[range.clone()],
             weight: weighted.then(|| &weight[range.clone()]),
             centre: if task == Task::Regression { 1e6 } else { 20.0 },
@@ -67,12 +76,20 @@ fn figures_are_those_of_scikit_learn() {
         (Task::Deviance(1.0), "poisson"),
         (Task::Deviance(1.5), "tweedie"),
         (Task::Deviance(2.0), "gamma"),
+        (Task::Multiclass(Multiclass { classes: 7, odds: Odds::Joint }), "joint"),
+        (Task::Multiclass(Multiclass { classes: 7, odds: Odds::Each }), "each"),
+        (Task::Multiclass(Multiclass { classes: 7, odds: Odds::Never }), "never"),
     ] {
         for (weighted, suffix) in [(false, ""), (true, "_weighted")] {
             let expected = reference[format!("{key}{suffix}")].as_object().expect("figures");
             for step in [97, 4_000] {
                 let found = evaluate(task, weighted, step);
                 for (name, value) in expected.iter().filter(|(name, _)| *name != "calibration") {
+                    if name == "confusion" {
+                        let matrix: Vec<Vec<f64>> = serde_json::from_value(value.clone()).expect("a matrix");
+                        assert_eq!(found.confusion, matrix);
+                        continue;
+                    }
                     close(found.figure(name), value, &format!("{key}{suffix} {name}"));
                 }
             }
@@ -100,7 +117,7 @@ fn what_is_not_defined_has_no_value() {
     let scratch = tempfile::tempdir().expect("temporary folder");
     let judge = |task, prediction: &[f64], label: &[f64]| {
         let rows = Rows { prediction, label, weight: None, centre: 0.0 };
-        let board = Scoreboard::new(task, 1 << 20, scratch.path());
+        let board = Scoreboard::new(task, None, 1 << 20, scratch.path());
         board.add(0, &rows).expect("no spill");
         board.finish().expect("no spill")
     };

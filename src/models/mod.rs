@@ -10,6 +10,7 @@ mod huber;
 mod linear;
 mod logistic;
 mod poisson;
+mod softmax;
 mod squared_hinge;
 mod tweedie;
 
@@ -26,6 +27,7 @@ use crate::plan::SolverName;
 pub const MODELS: &[&dyn Model] = &[
     &linear::Linear,
     &logistic::Logistic,
+    &softmax::Softmax { classes: 2 },
     &huber::Huber { delta: huber::DELTA },
     &squared_hinge::SquaredHinge,
     &poisson::Poisson,
@@ -64,7 +66,7 @@ pub struct Shape {
 }
 
 /// What is known of the target before a first pass.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Moments {
     /// Weighted mean, as the model sees the target.
     pub mean: f64,
@@ -72,6 +74,8 @@ pub struct Moments {
     pub square: f64,
     /// Weighted mean of the least loss that any margin has with a row's target; 0 where that is 0 for every target.
     pub saturated: f64,
+    /// Share of the weight that lies on each class, of a model with several margins a row; else empty.
+    pub shares: Vec<f64>,
 }
 
 /// Where targets and margins of rows can be.
@@ -119,7 +123,18 @@ pub trait Model: Sync + Send {
         None
     }
 
-    /// The loss of a row.
+    /// The model for so many classes, where that makes it another.
+    fn of_classes(&self, _classes: usize) -> Option<Box<dyn Model>> {
+        None
+    }
+
+    /// True when a row has a margin for each class and all of them make one loss: softmax with cross-entropy
+    /// (`kernels/src/ops/softmax.rs`).
+    fn is_joint(&self) -> bool {
+        false
+    }
+
+    /// The loss of a row as a function of one margin; of a joint model that of a class against all others.
     fn loss(&self) -> Loss;
 
     /// What is predicted, and so by which figures it is judged.
@@ -146,6 +161,11 @@ pub trait Model: Sync + Send {
 
     /// The margin that best fits a target of that mean by itself (the link): where the intercept starts.
     fn margin(&self, mean: f64) -> f64;
+
+    /// Where the intercepts start, one a margin.
+    fn start(&self, moments: &Moments) -> Vec<f64> {
+        vec![self.margin(moments.mean)]
+    }
 
     /// Mean loss of the best intercept alone, or about that: the scale of an objective.
     fn null_loss(&self, moments: &Moments) -> f64;
@@ -236,9 +256,9 @@ mod tests {
     /// Bounds against the reference arithmetic of the loss; link against its inverse.
     #[test]
     fn every_model_keeps_its_bounds() {
-        for model in MODELS {
+        for model in MODELS.iter().filter(|model| !model.is_joint()) {
             let labels: &[f64] = match model.task() {
-                Task::Binary | Task::Margin => &[0.0, 1.0],
+                Task::Binary | Task::Margin | Task::Multiclass(_) => &[0.0, 1.0],
                 Task::Regression => &[-3.0, 0.0, 2.5],
                 Task::Deviance(_) => &[0.0, 0.25, 7.0],
             };
@@ -275,7 +295,7 @@ mod tests {
                 _ => 0.0,
             };
             let saturated = labels.iter().map(least).sum::<f64>() / 4.0;
-            let null = model.null_loss(&Moments { mean, square, saturated });
+            let null = model.null_loss(&Moments { mean, square, saturated, shares: vec![1.0 - mean, mean] });
             assert!((null - (loss - saturated)).abs() < 1e-12, "{}: {null} {loss}", model.name());
         }
     }

@@ -17,6 +17,12 @@ impl Penalty {
         Penalty { l1: vec![0.0; n], l2: vec![0.0; n] }
     }
 
+    /// The same on `times` vectors of coordinates, one after the other.
+    #[must_use]
+    pub fn repeated(self, times: usize) -> Penalty {
+        Penalty { l1: self.l1.repeat(times), l2: self.l2.repeat(times) }
+    }
+
     /// Its value at `point`.
     pub fn value(&self, point: &[f64]) -> f64 {
         let terms = point.iter().zip(&self.l1).zip(&self.l2);

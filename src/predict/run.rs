@@ -21,8 +21,8 @@ use super::output::{Format, Prepared, Writer, prepare};
 use super::score::Scorer;
 use super::shared::{Part, Turns};
 use crate::error::{Error, Result};
-use crate::metrics::Task;
 use crate::metrics::calibration::sigmoid;
+use crate::metrics::{Multiclass, Odds, Task, multiclass};
 use crate::ranks;
 use crate::run::Model;
 
@@ -55,6 +55,12 @@ pub fn added(model: &Model) -> Vec<Field> {
         }
         Task::Margin => {
             vec![Field::new("prediction", DataType::Utf8, false), Field::new("decision", DataType::Float64, false)]
+        }
+        Task::Multiclass(of) => {
+            let what = if of.odds == Odds::Never { "decision" } else { "probability" };
+            let classes = model.metadata.classes.iter().flatten();
+            let columns = classes.map(|class| Field::new(format!("{what}_{class}"), DataType::Float64, false));
+            std::iter::once(Field::new("prediction", DataType::Utf8, false)).chain(columns).collect()
         }
     }
 }
@@ -340,24 +346,44 @@ fn answer(
 ) -> std::result::Result<RecordBatch, ArrowError> {
     if let Some(row) = margins.iter().position(|margin| !margin.is_finite()) {
         return Err(ArrowError::ComputeError(format!(
-            "the prediction of row {row} of a batch is {}: its values are too large",
+            "the prediction of row {} of a batch is {}: its values are too large",
+            row % (margins.len() / model.metadata.margins()),
             margins[row]
         )));
     }
-    match &model.metadata.classes {
-        Some([no, yes]) => {
+    match (model.metadata.task(), model.metadata.classes.as_deref()) {
+        (Task::Multiclass(of), Some(classes)) => columns.extend(of_classes(of, classes, margins)),
+        (_, Some([no, yes])) => {
             let class = |margin: &f64| if *margin > 0.0 { yes.as_str() } else { no.as_str() };
             columns.push(Arc::new(StringArray::from_iter_values(margins.iter().map(class))));
             let of_probability = model.metadata.task() == Task::Binary;
             let numbers = margins.into_iter().map(|margin| if of_probability { sigmoid(margin) } else { margin });
             columns.push(Arc::new(Float64Array::from_iter_values(numbers)));
         }
-        None => {
+        _ => {
             let built = model.metadata.built();
             columns.push(Arc::new(Float64Array::from_iter_values(margins.iter().map(|margin| built.mean(*margin)))));
         }
     }
     RecordBatch::try_new(schema.clone(), columns)
+}
+
+/// The predicted class, and probabilities or margins class after class.
+fn of_classes(of: Multiclass, classes: &[String], mut margins: Vec<f64>) -> Vec<ArrayRef> {
+    let rows = margins.len() / classes.len();
+    let (mut names, mut own) = (Vec::with_capacity(rows), vec![0.0; classes.len()]);
+    for row in 0..rows {
+        own.iter_mut().enumerate().for_each(|(class, own)| *own = margins[class * rows + row]);
+        names.push(classes[multiclass::predicted(own.iter().copied())].as_str());
+        of.probabilities(&mut own);
+        own.iter().enumerate().for_each(|(class, own)| margins[class * rows + row] = *own);
+    }
+    let mut columns: Vec<ArrayRef> = vec![Arc::new(StringArray::from_iter_values(names))];
+    for class in 0..classes.len() {
+        let own = margins[class * rows..(class + 1) * rows].iter().copied();
+        columns.push(Arc::new(Float64Array::from_iter_values(own)));
+    }
+    columns
 }
 
 /// A failure of the output, with the reason of the system where there is one.

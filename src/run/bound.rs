@@ -148,8 +148,8 @@ mod tests {
     /// A training of one pass that moved so much.
     fn bound(time: Time, ranks: usize, bytes: u64, read_bytes: u64, multiply_adds: f64) -> Bound {
         let json = serde_json::json!({
-            "models": [{ "strengths": { "l1": 0.0, "l2": 0.0 }, "weights": [], "intercept": 0.0, "coefficients": [],
-                "real_intercept": 0.0, "objective": 0.0, "loss": 0.0, "gradient_norm": 0.0, "passes": 1, "converged": true,
+            "models": [{ "strengths": { "l1": 0.0, "l2": 0.0 }, "weights": [], "intercepts": [0.0], "coefficients": [],
+                "real_intercepts": [0.0], "objective": 0.0, "loss": 0.0, "gradient_norm": 0.0, "passes": 1, "converged": true,
                 "reason": "", "solver": "lbfgs" }],
             "history": [{ "configuration": 0, "pass": 1, "share": 1.0, "collected": "gradient", "objective": 0.0,
                 "gradient_norm": 0.0, "rows": 1, "bytes": bytes, "seconds": 1.0, "read_bytes": read_bytes,

@@ -7,14 +7,15 @@
 use std::path::{Path, PathBuf};
 
 use gristmill_io::manifest::{Column, FileEntry, Kind, Layout, Role};
+use gristmill_io::statistics::DISTINCT_MAX;
 use gristmill_io::{checksum, durable};
 use serde::{Deserialize, Serialize};
 
 use super::weights::Weights;
 use crate::error::{Error, Result};
-use crate::metrics::Task;
+use crate::metrics::{Multiclass, Odds, Task};
 use crate::models::{self, ModelName, Settings};
-use crate::plan::Strengths;
+use crate::plan::{Several, Strengths};
 
 /// The version of the model format that this build writes.
 pub const FORMAT_VERSION: u32 = 1;
@@ -40,9 +41,12 @@ pub struct Metadata {
     pub settings: Settings,
     /// What a margin means; see [`link`].
     pub link: String,
-    /// The classes that stand for 0 and 1, for classifiers.
-    pub classes: Option<[String; 2]>,
-    /// Weighted mean of the training labels (as 0 and 1 for classifiers).
+    /// The classes by number from 0, for classifiers.
+    pub classes: Option<Vec<String>>,
+    /// How a model of two classes tells several apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub multiclass: Option<Several>,
+    /// Weighted mean of the training labels (as numbers of classes for classifiers).
     pub label_mean: f64,
     /// Stored columns with their encoders: features, and the label and weight that it was trained with.
     pub columns: Vec<Column>,
@@ -102,12 +106,26 @@ pub struct Model {
 impl Metadata {
     /// What the model predicts.
     pub fn task(&self) -> Task {
-        self.built().task()
+        self.built().task().against(self.against())
     }
 
-    /// The model with its settings.
+    /// The model with its settings and classes.
     pub fn built(&self) -> Box<dyn models::Model> {
-        self.model.model().with(&self.settings)
+        let model = self.model.model().with(&self.settings);
+        model.of_classes(self.classes.as_ref().map_or(0, Vec::len)).unwrap_or(model)
+    }
+
+    /// Classes that are each told from all others by weights of their own; 0 where there are none such.
+    fn against(&self) -> usize {
+        if self.multiclass.is_some() { self.classes.as_ref().map_or(0, Vec::len) } else { 0 }
+    }
+
+    /// Margins that a row has: one, or one a class.
+    pub fn margins(&self) -> usize {
+        match self.task() {
+            Task::Multiclass(of) => of.classes,
+            _ => 1,
+        }
     }
 
     /// The label's column.
@@ -122,13 +140,15 @@ impl Metadata {
 }
 
 /// What a margin means: `identity` (the value), `logit` (log-odds of the second class), `log` (logarithm of the mean) or
-/// `sign` (the second class where it is positive).
+/// `sign` (the second class where it is positive); of the margins of several classes: `softmax`, or `ovr` (the class with the greatest).
 pub fn link(task: Task) -> &'static str {
     match task {
         Task::Regression => "identity",
         Task::Deviance(_) => "log",
         Task::Binary => "logit",
         Task::Margin => "sign",
+        Task::Multiclass(Multiclass { odds: Odds::Joint, .. }) => "softmax",
+        Task::Multiclass(_) => "ovr",
     }
 }
 
@@ -169,7 +189,7 @@ impl Model {
         }
         let metadata = read_metadata(&path)?;
         let bytes = read_checked(folder, &metadata.weights)?;
-        let weights = Weights::from_bytes(&bytes, metadata.parameters)
+        let weights = Weights::from_bytes(&bytes, metadata.parameters, metadata.margins())
             .map_err(|message| Error::File { path: folder.join(&metadata.weights.file), message })?;
         Ok(Model { metadata, weights, folder: folder.to_path_buf() })
     }
@@ -223,6 +243,11 @@ fn check_metadata(metadata: &Metadata) -> std::result::Result<(), String> {
     }
     if metadata.model.model().is_classifier() != metadata.classes.is_some() {
         return Err(format!("classes do not fit a {} model", metadata.model));
+    }
+    let several = metadata.model.model().is_joint() || metadata.multiclass.is_some();
+    let count = metadata.classes.as_ref().map_or(2, Vec::len);
+    if count < 2 || count > DISTINCT_MAX || (count > 2 && !several) {
+        return Err(format!("has {count} classes, which do not fit a {} model", metadata.model));
     }
     for column in &metadata.columns {
         check_kind(&column.kind).map_err(|what| format!("column '{}': {what}", column.name))?;

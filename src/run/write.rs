@@ -16,6 +16,7 @@ use super::speed::Measured;
 use super::weights::Weights;
 use super::{Fit, Metadata, Model};
 use crate::error::Result;
+use crate::metrics::Task;
 use crate::plan::TrainPlan;
 use crate::report::{Table, number};
 use crate::train::{Fitted, Trained};
@@ -51,9 +52,9 @@ pub fn trained(trained: &Trained, measured: &Measured, job: &Job<'_>) -> Result<
         std::fs::create_dir_all(own).map_err(|e| gristmill_io::Error::io(own, "cannot create the folder", e))?;
         let weights = Weights {
             weights: fitted.weights.clone(),
-            intercept: fitted.intercept,
+            intercepts: fitted.intercepts.clone(),
             coefficients: fitted.coefficients.clone(),
-            real_intercept: fitted.real_intercept,
+            real_intercepts: fitted.real_intercepts.clone(),
         };
         Model::write(metadata(trained, fitted, job, label_mean), &weights, own, job.dataset.folder())
     };
@@ -90,11 +91,12 @@ fn metadata(trained: &Trained, fitted: &Fitted, job: &Job<'_>, label_mean: f64) 
         created_by: concat!("gristmill ", env!("CARGO_PKG_VERSION")).into(),
         model: plan.model,
         settings: plan.settings(),
-        link: link(plan.model().task()).into(),
+        link: link(task(trained, plan)).into(),
         classes: trained.classes.clone(),
+        multiclass: plan.multiclass,
         label_mean,
         columns: manifest.columns.clone(),
-        parameters: fitted.weights.len(),
+        parameters: parameters(fitted),
         fit: Fit {
             strengths: fitted.strengths,
             standardize: plan.standardize,
@@ -115,12 +117,27 @@ fn metadata(trained: &Trained, fitted: &Fitted, job: &Job<'_>, label_mean: f64) 
     }
 }
 
-/// Mean of the training labels in the units of the source; of a classifier's: the share of the second class.
+/// What a run's models predict.
+fn task(trained: &Trained, plan: &TrainPlan) -> Task {
+    let classes = trained.classes.as_ref().map_or(0, Vec::len);
+    let model = plan.model();
+    let task = model.of_classes(classes).unwrap_or(model).task();
+    if plan.multiclass.is_some() { task.against(classes) } else { task }
+}
+
+/// Parameters of a margin.
+fn parameters(fitted: &Fitted) -> usize {
+    fitted.weights.len() / fitted.intercepts.len().max(1)
+}
+
+/// Mean of the training labels in the units of the source; of a classifier's as numbers of classes (of two: the share of the
+/// second).
 fn label_mean(dataset: &Dataset, classes: bool) -> Result<f64> {
     let Some(label) = dataset.statistics()?.label else { return Ok(0.0) };
     if classes {
-        let second = label.distinct.iter().flatten().rfind(|(_, rows)| *rows > 0).map_or(0, |(_, rows)| *rows);
-        return Ok(second as f64 / label.rows.max(1) as f64);
+        let classes = label.distinct.iter().flatten().filter(|(_, rows)| *rows > 0).enumerate();
+        let sum: f64 = classes.map(|(class, (_, rows))| class as f64 * *rows as f64).sum();
+        return Ok(sum / label.rows.max(1) as f64);
     }
     let column = dataset.manifest().columns.iter().find(|column| column.role == Role::Label);
     Ok(match column.map(|column| &column.kind) {
@@ -157,7 +174,7 @@ pub fn summary(trained: &Trained, measured: &Measured, job: &Job<'_>) -> Value {
         "dataset_fingerprint": job.dataset.manifest().fingerprint,
         "solver": trained.solver,
         "tier": trained.tier,
-        "parameters": trained.models.first().map_or(0, |fitted| fitted.weights.len()),
+        "parameters": trained.models.first().map_or(0, parameters),
         "rows": trained.rows,
         "passes": trained.passes,
         "rows_read": trained.rows_read,
@@ -175,10 +192,14 @@ pub fn summary(trained: &Trained, measured: &Measured, job: &Job<'_>) -> Value {
 
 /// What was trained and measured, line by line.
 pub fn table(trained: &Trained, measured: &Measured, job: &Job<'_>) -> Table {
-    let parameters = trained.models.first().map_or(0, |fitted| fitted.weights.len()) as u64;
+    let parameters = trained.models.first().map_or(0, parameters) as u64;
     let mut table = Table::of_pairs();
     let [rows, parameters] = [trained.rows, parameters].map(number::count);
-    table.pair("trained on", format!("{rows} rows, {parameters} parameters"));
+    let classes = match &trained.classes {
+        Some(classes) if classes.len() > 2 => format!(", {} classes", classes.len()),
+        _ => String::new(),
+    };
+    table.pair("trained on", format!("{rows} rows, {parameters} parameters{classes}"));
     let plural = if trained.passes == 1 { "pass" } else { "passes" };
     let time = number::time(Duration::from_secs_f64(trained.seconds.max(0.0)));
     let (solver, tier) = (&trained.solver, &trained.tier);

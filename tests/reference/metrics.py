@@ -78,6 +78,35 @@ def classes_by_margin(w):
     }
 
 
+# Seven classes; no two margins of a row are equal.
+K = 7
+margins = np.stack([((i * (7919 + 26 * k) + 97 * k) % 1013 - 506) / 128.0 + k / 1024.0 for k in range(K)], axis=1)
+classes = (i * 104729 % 2003) % K
+classes = np.where(i % 3 == 0, margins.argmax(axis=1), classes)
+
+
+def multiclass(shares, w):
+    hard = margins.argmax(axis=1)
+    average = dict(sample_weight=w, zero_division=0)
+    figures = {
+        "accuracy": m.accuracy_score(classes, hard, sample_weight=w),
+        "macro_precision": m.precision_score(classes, hard, average="macro", **average),
+        "macro_recall": m.recall_score(classes, hard, average="macro", **average),
+        "macro_f1": m.f1_score(classes, hard, average="macro", **average),
+        "weighted_f1": m.f1_score(classes, hard, average="weighted", **average),
+        "top_5_accuracy": m.top_k_accuracy_score(classes, margins, k=5, sample_weight=w),
+        "confusion": m.confusion_matrix(classes, hard, sample_weight=w).tolist(),
+    }
+    if shares is not None:
+        figures["log_loss"] = m.log_loss(classes, shares, sample_weight=w)
+    return figures
+
+
+joint = np.exp(margins - margins.max(axis=1, keepdims=True))
+joint /= joint.sum(axis=1, keepdims=True)
+each = 1.0 / (1.0 + np.exp(-margins))
+each /= each.sum(axis=1, keepdims=True)
+
 print(json.dumps({
     "made_with": f"scikit-learn {sklearn.__version__}, numpy {np.__version__}",
     "binary": binary(None), "binary_weighted": binary(weight),
@@ -86,4 +115,7 @@ print(json.dumps({
     "poisson": deviance(1, None), "poisson_weighted": deviance(1, weight),
     "tweedie": deviance(1.5, None), "tweedie_weighted": deviance(1.5, weight),
     "gamma": deviance(2, None), "gamma_weighted": deviance(2, weight),
+    "joint": multiclass(joint, None), "joint_weighted": multiclass(joint, weight),
+    "each": multiclass(each, None), "each_weighted": multiclass(each, weight),
+    "never": multiclass(None, None), "never_weighted": multiclass(None, weight),
 }, indent=1, default=float))

@@ -19,6 +19,7 @@ mod quickstart;
 mod ranks;
 mod runs;
 mod samples;
+mod several;
 mod streaming;
 mod supervised;
 mod tidy;

@@ -43,7 +43,7 @@ pub struct Losses<'a, L, R> {
 }
 
 /// Rows of one turn of the loop.
-const ROWS: usize = 4 * LANES;
+pub(super) const ROWS: usize = 4 * LANES;
 
 impl<L: LossFunction, R: Real> Kernel for Losses<'_, L, R> {
     type Output = LossSums;
@@ -140,7 +140,7 @@ fn step_wide<T: Isa, L: LossFunction, R: Real, const N: usize>(tier: T, rows: Lo
 
 /// Adds the vectors of a group, first among themselves in the arithmetic type.
 #[inline(always)]
-fn add<T: Isa, R: Real, const N: usize>(sum: T::F64, group: Group<T, R, N>) -> T::F64 {
+pub(super) fn add<T: Isa, R: Real, const N: usize>(sum: T::F64, group: Group<T, R, N>) -> T::F64 {
     let mut total = group.0[0];
     for &lanes in &group.0[1..] {
         total = total + lanes;

@@ -3,7 +3,7 @@
 //! Contents: [`margins`] and [`gradient`] over scalar columns, [`several`] both for several weight
 //! vectors in one pass, [`vectors`] both over row-major vectors, [`codes`] and
 //! [`sparse`] both over scattered blocks, [`gram`] the weighted Gram matrix over all blocks, [`loss`] over
-//! margins, [`convert`] and link functions.
+//! margins, [`softmax`] over the margins of all classes, [`convert`] and link functions.
 
 pub mod codes;
 pub mod convert;
@@ -12,5 +12,6 @@ pub mod gram;
 pub mod loss;
 pub mod margins;
 pub mod several;
+pub mod softmax;
 pub mod sparse;
 pub mod vectors;

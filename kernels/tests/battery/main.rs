@@ -8,6 +8,7 @@
 mod data;
 mod dense;
 mod losses;
+mod softmax;
 
 use gristmill_kernels::{Kernels, Real, Tier};
 

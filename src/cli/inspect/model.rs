@@ -1,4 +1,5 @@
-//! A run: the coefficients by name, in the units of the source columns, and how they were found.
+//! A run: the coefficients by name, in the units of the source columns, and how they were found. Of several classes each has its
+//! own.
 
 use std::path::Path;
 
@@ -15,6 +16,8 @@ use crate::run::{Fit, Model};
 
 /// The most coefficients that the text shows.
 const LINES_MAX: usize = 40;
+/// The most classes whose coefficients the text shows.
+const CLASSES_MAX: usize = 8;
 
 /// What `--json` gives.
 #[derive(Debug, serde::Serialize)]
@@ -24,9 +27,9 @@ struct Findings<'a> {
     settings: Settings,
     link: &'a str,
     label: Option<&'a str>,
-    classes: &'a Option<[String; 2]>,
-    intercept: f64,
-    coefficients: Named<'a>,
+    classes: &'a Option<Vec<String>>,
+    intercept: OfMargins<f64>,
+    coefficients: OfMargins<Named<'a>>,
     parameters: usize,
     objective: f64,
     loss: f64,
@@ -42,17 +45,57 @@ struct Findings<'a> {
     dataset_fingerprint: &'a str,
 }
 
-/// Names with their values, in the order of the columns.
+/// A parameter's name, and its coefficient in each margin.
+type Coefficient = (String, Vec<f64>);
+
+/// Names with their values in one margin, in the order of the columns.
 #[derive(Debug)]
-struct Named<'a>(&'a [(String, f64)]);
+struct Named<'a> {
+    coefficients: &'a [Coefficient],
+    margin: usize,
+}
 
 impl Serialize for Named<'_> {
     fn serialize<S: Serializer>(&self, to: S) -> std::result::Result<S::Ok, S::Error> {
-        let mut map = to.serialize_map(Some(self.0.len()))?;
-        for (name, value) in self.0 {
-            map.serialize_entry(name, value)?;
+        let mut map = to.serialize_map(Some(self.coefficients.len()))?;
+        for (name, values) in self.coefficients {
+            map.serialize_entry(name, &values[self.margin])?;
         }
         map.end()
+    }
+}
+
+/// What belongs to a margin: by itself where a row has one, by class where it has one a class.
+#[derive(Debug)]
+enum OfMargins<T> {
+    One(T),
+    Classes(Vec<(String, T)>),
+}
+
+impl<T> OfMargins<T> {
+    fn of(model: &Model, value: impl Fn(usize) -> T) -> OfMargins<T> {
+        match (&model.metadata.classes, model.metadata.margins()) {
+            (Some(classes), margins) if margins > 1 => {
+                let named = |(margin, class): (usize, &String)| (class.clone(), value(margin));
+                OfMargins::Classes(classes.iter().enumerate().map(named).collect())
+            }
+            _ => OfMargins::One(value(0)),
+        }
+    }
+}
+
+impl<T: Serialize> Serialize for OfMargins<T> {
+    fn serialize<S: Serializer>(&self, to: S) -> std::result::Result<S::Ok, S::Error> {
+        match self {
+            OfMargins::One(value) => value.serialize(to),
+            OfMargins::Classes(classes) => {
+                let mut map = to.serialize_map(Some(classes.len()))?;
+                for (class, value) in classes {
+                    map.serialize_entry(class, value)?;
+                }
+                map.end()
+            }
+        }
     }
 }
 
@@ -71,8 +114,8 @@ pub fn show_model(path: &Path, report: &Report) -> Result<()> {
         link: &about.link,
         label: about.label().map(|label| label.name.as_str()),
         classes: &about.classes,
-        intercept: model.weights.real_intercept,
-        coefficients: Named(&coefficients),
+        intercept: OfMargins::of(&model, |margin| model.weights.real_intercepts[margin]),
+        coefficients: OfMargins::of(&model, |margin| Named { coefficients: &coefficients, margin }),
         parameters: about.parameters,
         objective: fit.objective,
         loss: fit.loss,
@@ -114,7 +157,7 @@ pub fn show_path(path: &Path, report: &Report) -> Result<()> {
 }
 
 /// Names and coefficients in the order of the columns.
-fn coefficients(model: &Model) -> Result<Vec<(String, f64)>> {
+fn coefficients(model: &Model) -> Result<Vec<Coefficient>> {
     let columns = &model.metadata.columns;
     let dictionaries: Dictionaries = columns
         .iter()
@@ -123,12 +166,13 @@ fn coefficients(model: &Model) -> Result<Vec<(String, f64)>> {
             _ => Ok(Vec::new()),
         })
         .collect::<gristmill_io::Result<_>>()?;
-    let mut places: Vec<((usize, usize), f64)> =
-        names::places(columns).into_iter().zip(model.weights.coefficients.iter().copied()).collect();
-    places.sort_by_key(|(place, _)| *place);
+    let mut places: Vec<(usize, (usize, usize))> = names::places(columns).into_iter().enumerate().collect();
+    places.sort_by_key(|(_, place)| *place);
+    let (parameters, margins) = (model.metadata.parameters, model.weights.intercepts.len());
+    let values = |j: usize| (0..margins).map(|margin| model.weights.coefficients[margin * parameters + j]).collect();
     Ok(places
         .into_iter()
-        .map(|((column, element), value)| (names::name(columns, &dictionaries, column, element), value))
+        .map(|(j, (column, element))| (names::name(columns, &dictionaries, column, element), values(j)))
         .collect())
 }
 
@@ -138,8 +182,10 @@ fn about_table(model: &Model, fit: &Fit) -> String {
     if let Some(label) = about.label() {
         table.pair("label", label.name.clone());
     }
-    if let Some([no, yes]) = &about.classes {
-        table.pair("classes", format!("{no} (0), {yes} (1)"));
+    match about.classes.as_deref() {
+        Some([no, yes]) if about.margins() == 1 => table.pair("classes", format!("{no} (0), {yes} (1)")),
+        Some(classes) => table.pair("classes", listed(classes)),
+        None => {}
     }
     table.pair(
         "trained on",
@@ -170,16 +216,33 @@ fn penalty(fit: &Fit) -> String {
     }
 }
 
+/// Classes by name, the first of them where there are many.
+fn listed(classes: &[String]) -> String {
+    let rest = classes.len().saturating_sub(CLASSES_MAX);
+    let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
+    format!("{}{more}", classes[..classes.len() - rest].join(", "))
+}
+
 /// The coefficients, the largest first where there are too many.
-fn coefficient_table(model: &Model, mut coefficients: Vec<(String, f64)>) -> String {
-    let mut table = Table::with_head(&["parameter", ">coefficient"]);
-    table.line(["(intercept)".to_string(), number::plain(model.weights.real_intercept, 8)]);
+fn coefficient_table(model: &Model, mut coefficients: Vec<Coefficient>) -> String {
+    let shown = model.weights.intercepts.len().min(CLASSES_MAX);
+    let heads: Vec<String> = match model.metadata.classes.as_deref() {
+        Some(classes) if shown > 1 => classes[..shown].iter().map(|class| format!(">{class}")).collect(),
+        _ => vec![">coefficient".into()],
+    };
+    let heads: Vec<&str> = std::iter::once("parameter").chain(heads.iter().map(String::as_str)).collect();
+    let mut table = Table::with_head(&heads);
+    let line = |name: String, values: &[f64]| {
+        std::iter::once(name).chain(values[..shown].iter().map(|value| number::plain(*value, 8))).collect::<Vec<_>>()
+    };
+    table.line(line("(intercept)".into(), &model.weights.real_intercepts));
     let count = coefficients.len();
     if count > LINES_MAX {
-        coefficients.sort_by(|(_, a), (_, b)| b.abs().total_cmp(&a.abs()));
+        let size = |values: &[f64]| values.iter().fold(0.0f64, |most, value| most.max(value.abs()));
+        coefficients.sort_by(|(_, a), (_, b)| size(b).total_cmp(&size(a)));
     }
-    for (name, value) in coefficients.into_iter().take(LINES_MAX) {
-        table.line([name, number::plain(value, 8)]);
+    for (name, values) in coefficients.into_iter().take(LINES_MAX) {
+        table.line(line(name, &values));
     }
     let rest = if count > LINES_MAX {
         format!("\n  ... the {LINES_MAX} largest of {}; --json gives all", number::count(count as u64))

@@ -4,13 +4,13 @@ use clap::Args;
 
 use super::{MachineOptions, StreamingOptions};
 use crate::error::{Error, Result};
-use crate::plan::{ClassWeight, OneOrMany, TrainRequest};
+use crate::plan::{ClassWeight, OneOrMany, Several, TrainRequest};
 
 /// Flags of training.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Model")]
 pub struct TrainingOptions {
-    /// What to learn: linear, logistic, huber, squared-hinge, poisson, gamma or tweedie
+    /// What to learn: linear, logistic, softmax, huber, squared-hinge, poisson, gamma or tweedie
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
     /// Where the loss of model huber becomes straight, in units of the label [default: 1]
@@ -19,6 +19,9 @@ pub struct TrainingOptions {
     /// Power of the mean that the variance grows with in model tweedie: from 1 (Poisson) to 2 (gamma) [default: 1.5]
     #[arg(long, value_name = "P", allow_negative_numbers = true)]
     pub tweedie_power: Option<f64>,
+    /// How a model of two classes tells several apart: ovr, one against all others (a model a class)
+    #[arg(long, value_name = "HOW", value_parser = several)]
+    pub multiclass: Option<Several>,
     /// Strength of the l1 penalty; several, separated by commas, make a path (one model each)
     #[arg(long, value_name = "X", value_delimiter = ',', allow_negative_numbers = true)]
     pub l1: Vec<f64>,
@@ -67,6 +70,7 @@ impl TrainingOptions {
             model: self.model.clone(),
             huber_delta: self.huber_delta,
             tweedie_power: self.tweedie_power,
+            multiclass: self.multiclass,
             l1: one_or_many(&self.l1),
             l2: one_or_many(&self.l2),
             standardize: self.standardize,
@@ -82,6 +86,13 @@ impl TrainingOptions {
             class_weight: class_weight(&self.class_weight)?,
             tier: None,
         })
+    }
+}
+
+fn several(text: &str) -> std::result::Result<Several, String> {
+    match text {
+        "ovr" => Ok(Several::Ovr),
+        _ => Err(format!("'{text}' is no way to tell several classes apart; ovr was expected")),
     }
 }
 

@@ -23,7 +23,8 @@ fn metadata() -> Metadata {
         model: ModelName::find("logistic").expect("registered"),
         settings: Settings::default(),
         link: "logit".into(),
-        classes: Some(["no".into(), "yes".into()]),
+        classes: Some(vec!["no".into(), "yes".into()]),
+        multiclass: None,
         label_mean: 0.25,
         columns: columns(),
         parameters: 3,
@@ -48,7 +49,12 @@ fn metadata() -> Metadata {
 }
 
 fn weights() -> Weights {
-    Weights { weights: vec![0.5, 1.0, 2.0], intercept: 1.0, coefficients: vec![0.5, 1.0, 2.0], real_intercept: -19.0 }
+    Weights {
+        weights: vec![0.5, 1.0, 2.0],
+        intercepts: vec![1.0],
+        coefficients: vec![0.5, 1.0, 2.0],
+        real_intercepts: vec![-19.0],
+    }
 }
 
 fn written() -> tempfile::TempDir {
