@@ -38,7 +38,7 @@ impl<R: Real + Default> Training<'_, R> {
             let points: Vec<Point> = asked.iter().flat_map(|&number| self.points(&self.tasks[number])).collect();
             let Some((found, reduced)) = self.pass(&points, sample)? else { return Ok(Next::Stop) };
             let solving = Instant::now();
-            let reports = self.absorb(&asked, found)?;
+            let reports = self.absorb(&asked, &found)?;
             lane(self.setup).span("solve", solving, None);
             if sample.is_all() {
                 asked.iter().for_each(|&number| self.tasks[number].passes += 1);
@@ -106,7 +106,7 @@ impl<R: Real + Default> Training<'_, R> {
     }
 
     /// Every solver that asked takes in what was found at its point.
-    fn absorb(&mut self, asked: &[usize], found: Vec<Found>) -> Result<Vec<PointReport>> {
+    fn absorb(&mut self, asked: &[usize], found: &[Found]) -> Result<Vec<PointReport>> {
         let (setup, known, n) = (self.setup, &self.known, self.setup.coordinates());
         let penalties: Vec<Penalty> = asked.iter().map(|&number| self.penalty(self.tasks[number].strengths)).collect();
         let tasks = self.tasks.iter_mut().enumerate().filter(|(number, _)| asked.binary_search(number).is_ok());

@@ -91,8 +91,8 @@ impl Set {
     }
 }
 
-/// Within 1e-6, whether the columns are f32 or f64. Where a pass in f32 cannot tell objectives apart any more before the gap is
-/// known to be below 1e-8 a solver may say that it did not converge; the one that is made for l1 may then be within 2e-5.
+/// Within 1e-6, whether the columns are f32 or f64; and within 2e-5 by the solver that is made for l1 where a pass in f32 cannot tell
+/// objectives apart any more. There a solver may say that it did not converge: the gap was to be below 1e-8.
 #[test]
 fn softmax_reaches_the_objectives_of_scikit_learn() {
     let answers: Answers =
@@ -117,7 +117,7 @@ fn softmax_reaches_the_objectives_of_scikit_learn() {
                     let fitted = &trained.models[0];
                     let off = set.objective(case, fitted) / case.objective - 1.0;
                     let told = fitted.objective / case.objective - 1.0;
-                    let most = if fitted.converged || solver == "auto" { 1e-6 } else { 2e-5 };
+                    let most = if solver == "owlqn" && dtype == DType::F32 { 2e-5 } else { 1e-6 };
                     let ended = fitted.converged || dtype == DType::F32;
                     if !(off.abs() < most && told.abs() < most && ended) {
                         wrong.push(format!(

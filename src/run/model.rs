@@ -246,7 +246,7 @@ fn check_metadata(metadata: &Metadata) -> std::result::Result<(), String> {
     }
     let several = metadata.model.model().is_joint() || metadata.multiclass.is_some();
     let count = metadata.classes.as_ref().map_or(2, Vec::len);
-    if count < 2 || count > DISTINCT_MAX || (count > 2 && !several) {
+    if !(2..=DISTINCT_MAX).contains(&count) || (count > 2 && !several) {
         return Err(format!("has {count} classes, which do not fit a {} model", metadata.model));
     }
     for column in &metadata.columns {
