@@ -7,7 +7,7 @@
 CARGO ?= cargo
 PYTHON ?= target/python/bin/python
 
-.PHONY: all test deps lint bench bench-test bench-guard bench-record docs clean kill-test plan-check net-test
+.PHONY: all test deps lint bench bench-test bench-guard bench-record docs clean kill-test bits-table plan-check net-test
 
 all:
 	$(CARGO) build --release
@@ -43,6 +43,10 @@ docs:
 # A hundred runs killed at random moments and resumed on other numbers of ranks: the same bits every time.
 kill-test:
 	GRISTMILL_KILLS=100 $(CARGO) test --locked $$(tests/install-deps --features) --test suite -- killed --nocapture
+
+# Threads 1, 2, 5 x ranks 1 to 4 x solvers x killed and resumed: one hash for each training.
+bits-table:
+	GRISTMILL_TABLE=full $(CARGO) test --locked $$(tests/install-deps --features) --test suite -- table:: --nocapture
 
 # The cost model of `gristmill plan` beside real runs on 1, 2 and 4 ranks of this machine.
 plan-check:

@@ -166,6 +166,9 @@ pub struct PassReport {
     /// Of these, seconds that adding over workers and ranks took.
     #[serde(default)]
     pub reducing_seconds: f64,
+    /// Seconds in which sums went over the ranks while this rank scanned rows.
+    #[serde(default)]
+    pub overlapped_seconds: f64,
     /// Bytes that this rank read into memory.
     #[serde(default)]
     pub read_bytes: u64,

@@ -106,6 +106,8 @@ fn written(
         }
         Ok(Ended::Trained(trained)) => {
             let measured = Measured::of(&trained, &placed.plan, job.dataset, comm.size(), bandwidth);
+            let overlapped_seconds = trained.history.iter().map(|pass| pass.overlapped_seconds).sum();
+            let way = way.map(|way| AllReduceWay { overlapped_seconds, ..way });
             let measured = Measured { allreduce: way, ..measured };
             let replace = Job { force: job.force || saver.owns(), ..job.clone() };
             write::trained(&trained, &measured, &replace).map(|()| Some((*trained, measured)))
@@ -133,7 +135,7 @@ fn way_of_sums(session: &Session) -> Result<Option<AllReduceWay>> {
     let used = found.as_ref().map_or_else(|| session.allreduce.name().to_string(), Calibration::words);
     session.report.note(&format!("all-reduce: {used}"));
     let calibration_seconds = found.map_or(0.0, |found| found.seconds);
-    Ok(Some(AllReduceWay { asked: session.allreduce.name(), used, calibration_seconds }))
+    Ok(Some(AllReduceWay { asked: session.allreduce.name(), used, calibration_seconds, overlapped_seconds: 0.0 }))
 }
 
 /// An empty trace, begun by all ranks together.

@@ -155,7 +155,7 @@ impl Cells {
     }
 
     /// Where the scattered cells begin.
-    fn scattered_start(&self) -> usize {
+    pub fn scattered_start(&self) -> usize {
         HEAD + 2 * self.slopes.dense + 2 * self.dense_gram_len()
     }
 

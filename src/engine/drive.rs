@@ -266,6 +266,7 @@ impl<'a, R: Real + Default> Training<'a, R> {
             reading_seconds: reduced.report.view_seconds / workers,
             computing_seconds: reduced.report.visit_seconds / workers,
             reducing_seconds: reduced.reducing_seconds,
+            overlapped_seconds: reduced.overlapped_seconds,
             read_bytes: reduced.report.read_bytes,
             multiply_adds: rows as f64 * multiply_adds,
         };

@@ -13,6 +13,7 @@
 //! | [`pass`], [`tile`], [`rows`], [`group`] | how is a pass over many points made on all cores? |
 //! | [`part`] | how is a pass gone on with that was ended early? |
 //! | [`reduce`] | how are the sums of workers and ranks added? |
+//! | [`late`] | and while rows are still being scanned? |
 //! | [`domain`] | which labels does a model take? |
 //! | [`derive`](mod@derive) | how do the sums of a pass become loss, gradient and Hessian? |
 //! | [`tasks`] | which models are trained, and how far is each? |
@@ -34,6 +35,7 @@ pub mod group;
 pub mod held_out;
 pub mod iterate;
 pub mod judge;
+pub mod late;
 pub mod names;
 pub mod part;
 pub mod pass;
@@ -51,6 +53,8 @@ pub mod weights;
 
 #[cfg(test)]
 mod fold_reference_tests;
+#[cfg(test)]
+mod late_tests;
 #[cfg(test)]
 mod loss_tests;
 #[cfg(test)]

@@ -16,6 +16,7 @@ use gristmill_kernels::ops::gram::{GramLayout, Shape};
 use gristmill_kernels::tile::Grain;
 use gristmill_kernels::{Kernels, LossSums, Real};
 
+use super::late::{Late, Pace};
 use super::part::{Gatherer, Key, Part};
 use super::reduce::{Reduced, reduce};
 use super::setup::Setup;
@@ -114,13 +115,21 @@ pub struct Passes<R: Real> {
     wide: Kernels<f64>,
     workers: Vec<Worker<R>>,
     shapes: Option<Vec<Shape>>,
+    /// How much of a pass hides its communication.
+    pace: Pace,
 }
 
 impl<R: Real + Default> Passes<R> {
     /// For a training.
     pub fn new(setup: &Setup<'_>) -> Passes<R> {
         let workers = (0..setup.threads).map(|_| Worker::default()).collect();
-        Passes { kernels: Kernels::new(setup.tier), wide: Kernels::new(setup.tier), workers, shapes: None }
+        Passes {
+            kernels: Kernels::new(setup.tier),
+            wide: Kernels::new(setup.tier),
+            workers,
+            shapes: None,
+            pace: Pace::default(),
+        }
     }
 
     /// Makes a pass. All ranks make it together.
@@ -160,14 +169,26 @@ impl<R: Real + Default> Passes<R> {
             gatherer.done(&mut worker.done, &worker.cells, number);
             Ok(())
         };
-        let scanned = match &begun {
-            Some(part) => scan_rest(setup, &mut self.workers, &part.grains, visit),
+        let rest = begun.as_ref().map(|part| rest(setup, &part.grains));
+        let late = Late::of(setup, order, &sheet);
+        // As many residuals as the wide sums of the workers have bytes.
+        let rows_max = |late: &Late| late.cells() * 8 * self.workers.len() / (order.points.len() * size_of::<R>());
+        let tail = late.as_ref().map_or(Vec::new(), |late| {
+            self.pace.tail(setup, rest.as_deref().unwrap_or(&setup.own_grains), rows_max(late))
+        });
+        let first =
+            if tail.is_empty() { rest } else { Some(without(rest.as_ref().unwrap_or(&setup.own_grains), &tail)) };
+        let scanned = match &first {
+            Some(grains) => scan_picked(setup, &mut self.workers, Pick::List(grains), visit),
             None => scan(setup, &mut self.workers, grains_every, visit),
         };
         if matches!(scanned, Err(Error::Data(gristmill_io::Error::Interrupted))) {
             gatherer.left(self.workers.iter_mut().map(|worker| (&mut worker.done, worker.cells.as_slice())));
         }
-        let (reduced, sum) = reduce(setup, began, scanned, self.workers.iter_mut().map(|worker| &mut worker.cells))?;
+        let (reduced, sum) = match late {
+            Some(late) => late.reduce(&job, &mut self.workers, (began, scanned), &tail, &mut self.pace)?,
+            None => reduce(setup, began, scanned, self.workers.iter_mut().map(|worker| &mut worker.cells))?,
+        };
         Ok((sheet.found(sum)?, reduced))
     }
 
@@ -214,25 +235,32 @@ pub fn scan<W: Send>(
     grains_every: usize,
     visit: impl Fn(&mut W, usize, &Grain<'_>) -> Result<()> + Sync,
 ) -> Result<ScanReport> {
-    let company = setup.company;
     let pick = if grains_every == 1 { Pick::All } else { Pick::Every { step: grains_every, offset: 0 } };
-    setup.stream.scan(workers, pick, company.cancel, &Told(company.watch), visit)
+    scan_picked(setup, workers, pick, visit)
 }
 
-/// Visits the grains of this rank that are not among `done`, which are in rising order.
-fn scan_rest<W: Send>(
+fn scan_picked<W: Send>(
     setup: &Setup<'_>,
     workers: &mut [W],
-    done: &[u32],
+    pick: Pick<'_>,
     visit: impl Fn(&mut W, usize, &Grain<'_>) -> Result<()> + Sync,
 ) -> Result<ScanReport> {
     let company = setup.company;
-    let rest: Vec<usize> =
-        setup.own_grains.iter().copied().filter(|number| done.binary_search(&(*number as u32)).is_err()).collect();
-    setup.stream.scan(workers, Pick::List(&rest), company.cancel, &Told(company.watch), visit)
+    setup.stream.scan(workers, pick, company.cancel, &Told(company.watch), visit)
 }
 
-struct Told<'a>(&'a dyn TrainWatch);
+/// The grains of this rank that are not among `done`, which are in rising order.
+fn rest(setup: &Setup<'_>, done: &[u32]) -> Vec<usize> {
+    setup.own_grains.iter().copied().filter(|number| done.binary_search(&(*number as u32)).is_err()).collect()
+}
+
+/// Those of `grains` that are not in the tail; both are in rising order.
+fn without(grains: &[usize], tail: &[usize]) -> Vec<usize> {
+    grains.iter().copied().filter(|grain| tail.binary_search(grain).is_err()).collect()
+}
+
+/// Tells of rows.
+pub(super) struct Told<'a>(pub(super) &'a dyn TrainWatch);
 
 impl Progress for Told<'_> {
     fn begin(&self, _stage: &str, _bytes: Option<u64>) {}

@@ -31,6 +31,8 @@ pub struct Reduced {
     pub report: ScanReport,
     /// Seconds of these that adding over workers and ranks took.
     pub reducing_seconds: f64,
+    /// Seconds in which sums went over the ranks while rows were scanned.
+    pub overlapped_seconds: f64,
 }
 
 impl Reduced {
@@ -41,6 +43,7 @@ impl Reduced {
         self.report.seconds += more.report.seconds;
         self.report.wait_seconds += more.report.wait_seconds;
         self.reducing_seconds += more.reducing_seconds;
+        self.overlapped_seconds += more.overlapped_seconds;
     }
 }
 
@@ -56,24 +59,50 @@ pub fn reduce<'w>(
     mut workers: impl Iterator<Item = &'w mut Vec<i64>>,
 ) -> Result<(Reduced, &'w [i64])> {
     let comm = setup.company.comm;
-    let mut lane = drive::lane(setup);
-    lane.span("scan", began, None);
+    lane_of_scan(setup, began);
     let left = matches!(scanned, Err(Error::Data(IoError::Interrupted)));
-    let mut report = if left && comm.size() > 1 { ScanReport::default() } else { scanned? };
+    let report = if left && comm.size() > 1 { ScanReport::default() } else { scanned? };
     let reducing = Instant::now();
-    let Some(sum) = workers.next() else { return Err(Error::usage("a pass needs at least one thread")) };
+    let Some(sum) = workers.next() else { return Err(no_worker()) };
     for worker in workers {
         sum.iter_mut().zip(&*worker).for_each(|(sum, cell)| *sum = sum.wrapping_add(*cell));
     }
-    sum[STOP] += i64::from(setup.company.cancel.requested()) + if left { LEFT } else { 0 };
-    sum[BYTES] += report.bytes.cast_signed();
+    sign(setup, sum, left, report.bytes);
     comm.all_reduce_vec(sum)?;
-    lane.span("reduce", reducing, None);
+    Ok((ended(setup, sum, (began, reducing), report)?, sum))
+}
+
+/// The span of a scan in the trace.
+pub(super) fn lane_of_scan(setup: &Setup<'_>, began: Instant) {
+    drive::lane(setup).span("scan", began, None);
+}
+
+pub(super) fn no_worker() -> Error {
+    Error::usage("a pass needs at least one thread")
+}
+
+/// Writes what this rank has to say into the head of its sum.
+pub(super) fn sign(setup: &Setup<'_>, sum: &mut [i64], left: bool, bytes: u64) {
+    sum[STOP] += i64::from(setup.company.cancel.requested()) + if left { LEFT } else { 0 };
+    sum[BYTES] += bytes.cast_signed();
+}
+
+/// What the sum's head says of a pass, and how long it took.
+///
+/// # Errors
+/// [`IoError::Interrupted`] when some rank left.
+pub(super) fn ended(
+    setup: &Setup<'_>,
+    sum: &[i64],
+    (began, reducing): (Instant, Instant),
+    mut report: ScanReport,
+) -> Result<Reduced> {
+    drive::lane(setup).span("reduce", reducing, None);
     let reducing_seconds = reducing.elapsed().as_secs_f64();
     // Of all ranks, and with the wait for the slowest.
     (report.bytes, report.seconds) = (sum[BYTES].cast_unsigned(), began.elapsed().as_secs_f64());
     if sum[STOP] >= LEFT {
         return Err(Error::from(IoError::Interrupted));
     }
-    Ok((Reduced { stop: sum[STOP] > 0, report, reducing_seconds }, sum))
+    Ok(Reduced { stop: sum[STOP] > 0, report, reducing_seconds, overlapped_seconds: 0.0 })
 }

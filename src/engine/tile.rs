@@ -19,6 +19,7 @@ use gristmill_kernels::{Aligned, Kernels, LossSums, Real, Residuals, Softmax};
 
 use super::cells::Cells;
 use super::group::{Blocks, Group};
+use super::late::Segment;
 use super::part::Done;
 use super::pass::{Order, Point, Want};
 use super::rows::{LeftOut, Rows};
@@ -101,6 +102,11 @@ impl<'a, R: Real + Default> Job<'a, R> {
         }
     }
 
+    /// What the training knows.
+    pub fn setup(&self) -> &'a Setup<'a> {
+        self.setup
+    }
+
     /// Makes a worker's buffers as large as this pass needs them, and its sum zero.
     pub fn prepare(&self, worker: &mut Worker<R>) {
         let (tile, points) = (self.tile_rows, self.order.points.len());
@@ -123,13 +129,55 @@ impl<'a, R: Real + Default> Job<'a, R> {
     /// # Errors
     /// [`Error::Sum`] when a sum leaves its bound.
     pub fn grain(&self, worker: &mut Worker<R>, number: usize, grain: &Grain<'_>, tiles_every: usize) -> Result<()> {
+        self.tiles(worker, (number, grain), tiles_every, None)
+    }
+
+    /// Adds a grain but for what scattered blocks add to gradients, and keeps the residuals that these need: tile after tile,
+    /// in a tile point after point.
+    ///
+    /// # Errors
+    /// [`Error::Sum`] when a sum leaves its bound.
+    pub fn grain_but_scattered(
+        &self,
+        worker: &mut Worker<R>,
+        number: usize,
+        grain: &Grain<'_>,
+        kept: &mut Vec<R>,
+    ) -> Result<()> {
+        kept.reserve_exact(grain.rows * self.order.points.len());
+        self.tiles(worker, (number, grain), 1, Some(kept))
+    }
+
+    /// Adds what the blocks of a segment add to its point's gradient, from the residuals that were kept.
+    ///
+    /// # Errors
+    /// [`Error::Sum`] when a sum leaves its bound.
+    pub fn scatter_kept(&self, worker: &mut Worker<R>, grain: &Grain<'_>, kept: &[R], segment: &Segment) -> Result<()> {
+        for start in (0..grain.rows).step_by(self.tile_rows) {
+            let rows = start..grain.rows.min(start + self.tile_rows);
+            let first = start * self.order.points.len() + segment.point * rows.len();
+            let residuals = &kept[first..first + rows.len()];
+            let Worker { cells, quantised, .. } = worker;
+            self.scatter(cells, (residuals, quantised), (grain, &rows), segment.point, &segment.blocks)?;
+        }
+        Ok(())
+    }
+
+    fn tiles(
+        &self,
+        worker: &mut Worker<R>,
+        (number, grain): (usize, &Grain<'_>),
+        tiles_every: usize,
+        mut kept: Option<&mut Vec<R>>,
+    ) -> Result<()> {
         worker.loss.fill(LossSums::default());
         worker.gradient.fill(0.0);
         worker.gram.fill(0.0);
         let first = number * self.setup.grain_rows.div_ceil(self.tile_rows);
         for (tile, start) in (0..grain.rows).step_by(self.tile_rows).enumerate() {
             if (first + tile).is_multiple_of(tiles_every) {
-                self.tile(worker, (number, grain), &(start..grain.rows.min(start + self.tile_rows)))?;
+                let rows = start..grain.rows.min(start + self.tile_rows);
+                self.tile(worker, (number, grain), &rows, kept.as_deref_mut())?;
             }
         }
         self.fold(worker)
@@ -154,7 +202,14 @@ impl<'a, R: Real + Default> Job<'a, R> {
         Ok(())
     }
 
-    fn tile(&self, worker: &mut Worker<R>, grain: (usize, &Grain<'_>), rows: &Range<usize>) -> Result<()> {
+    /// Adds a tile; but for its scattered blocks, whose residuals go into `kept` where that is there.
+    fn tile(
+        &self,
+        worker: &mut Worker<R>,
+        grain: (usize, &Grain<'_>),
+        rows: &Range<usize>,
+        mut kept: Option<&mut Vec<R>>,
+    ) -> Result<()> {
         if self.order.is_gram() {
             return self.products(worker, grain, rows);
         }
@@ -170,8 +225,14 @@ impl<'a, R: Real + Default> Job<'a, R> {
                 }
             }
             self.gradient(worker, grain.1, rows, group);
-            for (place, point) in group.points.clone().enumerate() {
-                self.scatter(worker, grain.1, rows, (place, point))?;
+            let Worker { z, cells, quantised, .. } = &mut *worker;
+            if let Some(kept) = kept.as_deref_mut() {
+                kept.extend_from_slice(&z[..group.points.len() * rows.len()]);
+                continue;
+            }
+            for (residuals, point) in z.chunks_exact(rows.len()).zip(group.points.clone()) {
+                let all = 0..grain.1.blocks.len();
+                self.scatter(cells, (residuals, quantised), (grain.1, rows), point, &all)?;
             }
         }
         Ok(())
@@ -224,25 +285,27 @@ impl<'a, R: Real + Default> Job<'a, R> {
         }
     }
 
-    /// Adds what the scattered blocks add to a point's gradient.
+    /// Adds what those of the blocks `wanted` that are scattered add to a point's gradient.
     fn scatter(
         &self,
-        worker: &mut Worker<R>,
-        grain: &Grain<'_>,
-        rows: &Range<usize>,
-        (place, point): (usize, usize),
+        sum: &mut [i64],
+        (residuals, quantised): (&[R], &mut [i64]),
+        (grain, rows): (&Grain<'_>, &Range<usize>),
+        point: usize,
+        wanted: &Range<usize>,
     ) -> Result<()> {
-        let (n, cells) = (rows.len(), &self.sheet.cells[point]);
-        let (scattered, _) = cells.scattered(&mut worker.cells[self.sheet.section(point)]);
-        let mut residuals = Residuals::new(&worker.z[place * n..(place + 1) * n], &mut worker.quantised[..n]);
+        let cells = &self.sheet.cells[point];
+        let (scattered, _) = cells.scattered(&mut sum[self.sheet.section(point)]);
+        let mut residuals = Residuals::new(residuals, &mut quantised[..rows.len()]);
         let blocks = grain.blocks.iter().zip(self.blocks.iter()).zip(&cells.slopes.scattered);
+        let blocks = blocks.take(wanted.end).skip(wanted.start);
         let mut blocks = blocks.filter(|((block, _), _)| block.is_scattered());
         let added = blocks.try_for_each(|((block, range), &scale)| {
             let sums = &mut scattered[range.start - self.dense..range.end - self.dense];
             self.kernels.scatter(block, rows.clone(), &mut residuals, scale, sums)
         });
         let added = added.map_err(|e| Error::Sum(e.to_string()));
-        self.unless_beyond(added, &mut worker.cells[self.sheet.section(point)])
+        self.unless_beyond(added, &mut sum[self.sheet.section(point)])
     }
 
     /// A tile of a closed form: no margins, only products.

@@ -60,6 +60,8 @@ pub struct AllReduceWay {
     pub used: String,
     /// Seconds that finding out took.
     pub calibration_seconds: f64,
+    /// Seconds in which sums went over the ranks while rank 0 scanned rows.
+    pub overlapped_seconds: f64,
 }
 
 /// Seconds of a training by what they were spent on; they add up to its wall time. Of a training that was resumed, the passes

@@ -12,10 +12,12 @@
 //!
 //! | module | the question it answers |
 //! |---|---|
+//! | [`abandoned`] | does a launcher wait for ranks that have all ended? |
 //! | [`hosts`] | where may ranks run, and who still answers? |
 //! | [`starter`] | what is the command line of mpirun or srun? |
 //! | [`slurm`] | how does a batch job survive its time limit? |
 
+pub mod abandoned;
 pub mod hosts;
 pub mod slurm;
 pub mod starter;
@@ -32,6 +34,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::error::{EXIT_FAILURE, EXIT_SIGINT, EXIT_SIGTERM, EXIT_USAGE, Error, Result};
 use crate::run::checkpoint;
 use crate::run::folder::SUMMARY_FILE;
+use abandoned::{PATIENCE, Watched};
 use hosts::Host;
 use starter::Starter;
 
@@ -108,7 +111,7 @@ impl Supervised {
         for attempt in 0..=self.restarts {
             let (hosts, ranks) = self.at_hand(tell)?;
             let began = SystemTime::now();
-            let end = self.once(&hosts, ranks, going_on, signals)?;
+            let end = self.once(&hosts, ranks, going_on, (signals, tell))?;
             if end.code == 0 || self.is_complete_since(began) {
                 return Ok(());
             }
@@ -160,7 +163,13 @@ impl Supervised {
         finished.is_some_and(|at| at >= began) && self.checkpoint().is_none()
     }
 
-    fn once(&self, hosts: &[Host], ranks: usize, going_on: bool, signals: &Signals) -> Result<End> {
+    fn once(
+        &self,
+        hosts: &[Host],
+        ranks: usize,
+        going_on: bool,
+        (signals, tell): (&Signals, &dyn Fn(&str)),
+    ) -> Result<End> {
         let words = match &self.resume {
             Some((_, words)) if going_on => words,
             _ => &self.first,
@@ -173,13 +182,14 @@ impl Supervised {
             let message = format!("{} cannot be started: {error}. Is it installed, and in PATH?", line[0]);
             Error::Job { message, code: EXIT_FAILURE }
         })?;
-        watch(child, signals)
+        watch(child, signals, tell)
     }
 }
 
-/// Waits for the job, passing signals on.
-fn watch(mut child: Child, signals: &Signals) -> Result<End> {
+/// Waits for the job, passing signals on. A launcher that waits for nobody is ended.
+fn watch(mut child: Child, signals: &Signals, tell: &dyn Fn(&str)) -> Result<End> {
     let mut asked = None;
+    let mut watched = Watched::new(child.id());
     loop {
         let ended =
             child.try_wait().map_err(|error| gristmill_io::Error::io("the job", "cannot be waited for", error))?;
@@ -191,6 +201,12 @@ fn watch(mut child: Child, signals: &Signals) -> Result<End> {
             // It may have ended just now.
             let _ended = process.map(|process| kill_process(process, signal));
             asked = if signal == Signal::USR1 { asked } else { Some(signal) };
+        }
+        if watched.is_abandoned() {
+            tell(&format!("the launcher has not ended {} s after its last rank: it is killed", PATIENCE.as_secs()));
+            // It may have ended just now.
+            let _ended = child.kill();
+            watched = Watched::new(child.id());
         }
         std::thread::sleep(LOOK_INTERVAL);
     }

@@ -100,6 +100,24 @@ fn a_signal_stops_the_job_with_a_checkpoint() {
     assert!(models(folder, "run") == models(folder, "whole"));
 }
 
+/// What stands for mpirun starts a rank that ends, and does not look at it.
+#[test]
+fn a_launcher_that_waits_for_nobody_is_ended() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    let text =
+        "#!/bin/sh\nif [ \"$1\" = --version ]; then echo 'mpirun (Open MPI)'; exit; fi\nsleep 1 &\nexec sleep 120\n";
+    script(&folder.join("mpirun"), text);
+    let launcher = folder.join("mpirun").display().to_string();
+    let found = end(start(&mut launch(
+        folder,
+        &format!("-n 2 --restarts 1 --launcher {launcher} -- train data --model logistic -o run"),
+    )));
+    assert_eq!(found.code, Some(137), "{}", found.stderr);
+    assert_eq!(found.stderr.matches("after its last rank: it is killed").count(), 2, "{}", found.stderr);
+    assert!(found.stderr.contains("after 1 restarts"), "{}", found.stderr);
+}
+
 /// One of two hosts answers at first and not any more: the agent, which stands for ssh, runs commands of the other here.
 #[test]
 fn a_host_that_is_gone_takes_its_ranks_with_it() {
