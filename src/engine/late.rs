@@ -370,7 +370,8 @@ mod tests {
             ends.collect()
         };
         assert_eq!(runs(&blocks(&[10, 5, 2 * k, 3, k, 7, 9]), 15), [2..3, 3..7]);
-        assert_eq!(runs(&blocks(&[10, k / 2, k / 2, k / 2]), 10), [1..4]);
+        let one = runs(&blocks(&[10, k / 2, k / 2, k / 2]), 10);
+        assert!(one.len() == 1 && one[0] == (1..4), "{one:?}");
         assert!(runs(&blocks(&[10, 5, k - 6]), 10).is_empty());
         assert!(runs(&blocks(&[10]), 10).is_empty());
         assert_eq!(between([3..5, 5..7, 9..10].iter(), 12), [0..3, 7..9, 10..12]);
