@@ -11,6 +11,7 @@
 //!   (`faults`) and becomes an error of [`Map::check`].
 
 mod faults;
+pub mod ring;
 
 use std::fs::File;
 use std::ops::Range;

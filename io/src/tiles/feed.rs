@@ -43,30 +43,38 @@ impl Feed {
         self.bytes.is_empty()
     }
 
-    /// A reader's life: load one after the other until all are claimed or `stop` is set.
-    pub fn read(&self, stop: &AtomicBool, mut load: impl FnMut(usize) -> Result<Loaded>) {
-        while let Some(item) = self.claim(stop) {
-            let loaded = load(item);
-            self.lock().ready.insert(item, loaded);
-            self.changed.notify_all();
-        }
-    }
-
-    fn claim(&self, stop: &AtomicBool) -> Option<usize> {
+    /// The next grain to load, once there is room for it. None when all are claimed, or `stop` is set.
+    pub fn claim(&self, stop: &AtomicBool) -> Option<usize> {
         let mut state = self.lock();
-        loop {
-            let item = state.next;
-            let bytes = *self.bytes.get(item)?;
-            if stop.load(Ordering::Relaxed) {
-                return None;
-            }
-            if state.held_bytes == 0 || state.held_bytes.saturating_add(bytes) <= self.window_bytes {
-                state.next += 1;
-                state.held_bytes += bytes;
+        while state.next < self.bytes.len() && !stop.load(Ordering::Relaxed) {
+            if let Some(item) = self.admit(&mut state) {
                 return Some(item);
             }
             state = self.nap(state);
         }
+        None
+    }
+
+    /// The next grain to load, if there is room for it now.
+    pub fn claim_now(&self, stop: &AtomicBool) -> Option<usize> {
+        if stop.load(Ordering::Relaxed) { None } else { self.admit(&mut self.lock()) }
+    }
+
+    fn admit(&self, state: &mut State) -> Option<usize> {
+        let item = state.next;
+        let bytes = *self.bytes.get(item)?;
+        let fits = state.held_bytes == 0 || state.held_bytes.saturating_add(bytes) <= self.window_bytes;
+        fits.then(|| {
+            state.next += 1;
+            state.held_bytes += bytes;
+            item
+        })
+    }
+
+    /// A claimed grain is in memory, or could not be read.
+    pub fn put(&self, item: usize, loaded: Result<Loaded>) {
+        self.lock().ready.insert(item, loaded);
+        self.changed.notify_all();
     }
 
     /// Wait for grain number `item` of the queue. None once `stop` says so.

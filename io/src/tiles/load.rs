@@ -14,6 +14,7 @@ use arrow::buffer::Buffer;
 use super::view::{GrainView, Shape};
 use crate::dataset::GrainEntry;
 use crate::error::{Error, Place, Result};
+use crate::mmap::ring::{Failure, Part};
 use crate::mmap::{Block, PAGE};
 use crate::shard::Shard;
 use crate::shard::message::{BatchLayout, Piece};
@@ -60,37 +61,6 @@ impl Loaded {
             map.populate(range.start as usize..range.end as usize)?;
         }
         Ok(Loaded::Mapped(layout))
-    }
-
-    /// Read the wanted columns of a grain into a block.
-    ///
-    /// # Errors
-    /// Of reading.
-    pub fn direct(
-        shard: &Shard,
-        file: &File,
-        entry: &GrainEntry,
-        shape: &Shape,
-        mut block: Arc<Block>,
-    ) -> Result<Loaded> {
-        let place = shard.place(entry.batch)?;
-        let target = match Arc::get_mut(&mut block) {
-            Some(block) => block,
-            None => return Err(Error::Usage("a read buffer is still in use".to_string())),
-        };
-        let whole = shape.wanted_share * (place.end() - place.offset) as f64 > WHOLE_SHARE * place.body_bytes as f64;
-        let first = if whole { place.offset..place.end() } else { place.offset..place.body() };
-        let mut extents = Vec::new();
-        read_extent(shard, file, target, &mut extents, &first)?;
-        let skip = (place.offset - extents[0].file.start) as usize;
-        let message = &target.bytes_mut()[skip..skip + place.metadata_bytes as usize];
-        let layout = shard.parse_layout(entry.batch, message)?;
-        if !whole {
-            for range in merge(wanted(&layout, shape), GAP_BYTES) {
-                read_extent(shard, file, target, &mut extents, &range)?;
-            }
-        }
-        Ok(Loaded::Direct { layout, block, extents })
     }
 
     /// Make and check the views.
@@ -157,38 +127,112 @@ pub fn block_bytes(shard: &Shard, entry: &GrainEntry, shape: &Shape, mapped_byte
     Ok((mapped_bytes + place.metadata_bytes + gaps).min(place.end() - place.offset + 4 * PAGE as u64))
 }
 
-/// Read a range of the file, widened to whole pages, behind what the block holds already.
-fn read_extent(
-    shard: &Shard,
-    file: &File,
-    block: &mut Block,
-    extents: &mut Vec<Extent>,
-    range: &Range<u64>,
-) -> Result<()> {
-    let page = PAGE as u64;
-    let pages = range.start / page * page..range.end.next_multiple_of(page);
-    let at = extents.last().map_or(0, |last| last.at + (last.file.end - last.file.start) as usize);
-    let Some(target) = block.bytes_mut().get_mut(at..at + (pages.end - pages.start) as usize) else {
-        return Err(Error::data(shard.path(), "a grain is larger than the footer says").at(Place::Offset(range.start)));
-    };
-    let needed = (range.end - pages.start) as usize;
-    let mut have = 0;
-    while have < needed {
-        match file.read_at(&mut target[have..], pages.start + have as u64) {
-            Ok(0) => {
-                let message = format!("the file was truncated while in use: it ends before byte {}", range.end);
-                return Err(Error::data(shard.path(), message).at(Place::Offset(pages.start + have as u64)));
-            }
-            Ok(count) => have += count,
-            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(e) => {
-                let message = format!("cannot read {} bytes: {e}", needed - have);
-                return Err(Error::data(shard.path(), message).at(Place::Offset(pages.start + have as u64)));
+/// A grain that is being read into a block, in one or two steps: all of it; or its message, and then the wanted columns.
+pub struct Reading {
+    whole: bool,
+    extents: Vec<Extent>,
+    /// What this step reads.
+    parts: Vec<Part>,
+    /// Known from the second step on.
+    layout: Option<BatchLayout>,
+}
+
+/// What follows when a step's parts are in the block.
+pub enum Step {
+    /// Nothing: the grain is in memory.
+    Loaded(Loaded),
+    /// The second step, into the same block.
+    Again(Reading, Arc<Block>),
+}
+
+impl Reading {
+    /// The first step of a grain, into a block of `room` bytes.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when there is no such grain, or it is larger than it should be.
+    pub fn begin(shard: &Shard, entry: &GrainEntry, shape: &Shape, room: usize) -> Result<Reading> {
+        let place = shard.place(entry.batch)?;
+        let whole = shape.wanted_share * (place.end() - place.offset) as f64 > WHOLE_SHARE * place.body_bytes as f64;
+        let mut reading = Reading { whole, extents: Vec::new(), parts: Vec::new(), layout: None };
+        reading.want(shard, if whole { place.offset..place.end() } else { place.offset..place.body() }, room)?;
+        Ok(reading)
+    }
+
+    /// What this step reads.
+    pub fn parts(&self) -> &[Part] {
+        &self.parts
+    }
+
+    /// Go on: this step's parts are in the block.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when the grain's message is damaged.
+    pub fn arrived(mut self, shard: &Shard, entry: &GrainEntry, shape: &Shape, mut block: Arc<Block>) -> Result<Step> {
+        if let Some(layout) = self.layout {
+            return Ok(Step::Loaded(Loaded::Direct { layout, block, extents: self.extents }));
+        }
+        let place = shard.place(entry.batch)?;
+        let own = Arc::get_mut(&mut block).ok_or_else(|| Error::Usage("a read buffer is still in use".to_string()))?;
+        let skip = (place.offset - self.extents[0].file.start) as usize;
+        let message = &own.bytes_mut()[skip..skip + place.metadata_bytes as usize];
+        let layout = shard.parse_layout(entry.batch, message)?;
+        if self.whole {
+            return Ok(Step::Loaded(Loaded::Direct { layout, block, extents: self.extents }));
+        }
+        self.parts.clear();
+        for range in merge(wanted(&layout, shape), GAP_BYTES) {
+            self.want(shard, range, block.len())?;
+        }
+        self.layout = Some(layout);
+        if self.parts.is_empty() { self.arrived(shard, entry, shape, block) } else { Ok(Step::Again(self, block)) }
+    }
+
+    /// Add a range of the file, widened to whole pages, behind what the block holds already.
+    fn want(&mut self, shard: &Shard, range: Range<u64>, room: usize) -> Result<()> {
+        let page = PAGE as u64;
+        let file = range.start / page * page..range.end.next_multiple_of(page);
+        let at = self.extents.last().map_or(0, |last| last.at + (last.file.end - last.file.start) as usize);
+        if at as u64 + (file.end - file.start) > room as u64 {
+            let message = "a grain is larger than the footer says";
+            return Err(Error::data(shard.path(), message).at(Place::Offset(range.start)));
+        }
+        self.parts.push(Part { needed: (range.end - file.start) as usize, file: file.clone(), at });
+        self.extents.push(Extent { file, at });
+        Ok(())
+    }
+}
+
+/// Read the parts of a step, one after the other.
+///
+/// # Errors
+/// Of the first that cannot be read.
+pub fn read(file: &File, block: &mut Arc<Block>, parts: &[Part]) -> std::result::Result<(), Failure> {
+    for part in parts {
+        let fail = |have: usize, source| Failure { offset: part.file.start + have as u64, source };
+        let own = Arc::get_mut(block).ok_or_else(|| fail(0, std::io::Error::other("a read buffer is still in use")))?;
+        let target = &mut own.bytes_mut()[part.at..part.at + (part.file.end - part.file.start) as usize];
+        let mut have = 0;
+        while have < part.needed {
+            match file.read_at(&mut target[have..], part.file.start + have as u64) {
+                Ok(0) => return Err(fail(have, std::io::ErrorKind::UnexpectedEof.into())),
+                Ok(count) => have += count,
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(fail(have, e)),
             }
         }
     }
-    extents.push(Extent { file: pages, at });
     Ok(())
+}
+
+/// What a failure means for a shard.
+pub fn explain(shard: &Shard, failure: &Failure) -> Error {
+    let message = match failure.source.kind() {
+        std::io::ErrorKind::UnexpectedEof => {
+            format!("the file was truncated while in use: it ends at byte {}", failure.offset)
+        }
+        _ => format!("cannot read: {}", failure.source),
+    };
+    Error::data(shard.path(), message).at(Place::Offset(failure.offset))
 }
 
 /// The bytes of a piece in the map or the block.

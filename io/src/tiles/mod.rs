@@ -8,6 +8,7 @@
 //! | [`options`] | what is read, of which grains, in how much memory? |
 //! | [`budget`] | which grains stay in memory, and how many may be on their way? |
 //! | [`load`] | how does one grain get into memory, by map or direct I/O? |
+//! | [`reader`] | how is the disk kept busy? |
 //! | [`feed`] | how do readers stay ahead of the workers? |
 //! | [`view`] | how do stored columns become the blocks of a kernel's grain? |
 //! | [`scan`] | how do workers share the grains of a pass? |
@@ -16,6 +17,7 @@ pub mod budget;
 pub mod feed;
 pub mod load;
 pub mod options;
+pub mod reader;
 pub mod scan;
 pub mod view;
 
@@ -48,6 +50,8 @@ pub struct TileStream<'d> {
     block_bytes: Option<u64>,
     /// How it reads.
     way: Way,
+    /// Whether direct reads may go through a ring.
+    rings: bool,
     /// Where scans leave a record.
     trace: Option<Arc<Trace>>,
     /// Views of the grains that stay, made on first use.
@@ -96,6 +100,7 @@ impl Dataset {
             stay_bytes,
             block_bytes,
             way,
+            rings: options.rings,
             trace: options.trace,
             views,
             spare: Spare::default(),

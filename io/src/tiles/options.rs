@@ -27,6 +27,8 @@ pub struct StreamOptions {
     pub threads: usize,
     /// How to read.
     pub io: Io,
+    /// Direct reads many at a time (io_uring), where the kernel allows it.
+    pub rings: bool,
     /// Where scans leave a record of who did what when.
     pub trace: Option<Arc<Trace>>,
 }
@@ -81,6 +83,7 @@ impl StreamOptions {
             budget_bytes: u64::MAX,
             threads: 1,
             io: Io::Auto,
+            rings: true,
             trace: None,
         }
     }

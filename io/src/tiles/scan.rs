@@ -1,8 +1,6 @@
 //! One pass: workers take grains in order, whole grains each; the first error stops all.
 
-use std::fs::File;
 use std::panic::resume_unwind;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -10,11 +8,10 @@ use gristmill_kernels::tile::Grain;
 
 use super::TileStream;
 use super::feed::Feed;
-use super::load::Loaded;
-use super::options::{Io, Pick, ScanReport};
+use super::options::{Pick, ScanReport};
+use super::reader::Reader;
 use super::view::GrainView;
 use crate::error::{Error, Result};
-use crate::mmap::Block;
 use crate::trace::Lane;
 use crate::watch::{Cancel, Progress};
 
@@ -108,7 +105,7 @@ impl TileStream<'_> {
 
 /// A grain of a pass.
 #[derive(Clone, Copy)]
-struct Picked {
+pub struct Picked {
     /// Its number in the split.
     number: usize,
     /// Its place in the stream.
@@ -170,16 +167,8 @@ impl<'s> Pass<'s> {
     /// A reader's life; the seconds it took to load grains.
     fn read(&self, number: usize) -> f64 {
         let mut guard = StopUnlessDone { pass: self, done: false };
-        let mut reader = Reader { stream: self.stream, open: None };
-        let mut lane = Lane::of(self.stream.trace.as_deref(), || format!("reader {number}"));
-        let mut seconds = 0.0;
-        self.feed.read(&self.stop, |item| {
-            let start = Instant::now();
-            let loaded = reader.load(self.to_read[item]);
-            lane.span("load", start, Some(self.to_read[item].number as u64));
-            seconds += start.elapsed().as_secs_f64();
-            loaded
-        });
+        let lane = Lane::of(self.stream.trace.as_deref(), || format!("reader {number}"));
+        let seconds = Reader::new(self.stream, &self.to_read, lane).run(&self.feed, &self.stop);
         guard.done = true;
         seconds
     }
@@ -297,41 +286,6 @@ impl<'s> Pass<'s> {
 struct Desk<'t> {
     report: ScanReport,
     lane: Lane<'t>,
-}
-
-/// Loads grains for the feed; keeps the last shard open.
-struct Reader<'s> {
-    stream: &'s TileStream<'s>,
-    open: Option<(usize, File)>,
-}
-
-impl Reader<'_> {
-    fn load(&mut self, Picked { number, index }: Picked) -> Result<Loaded> {
-        let stream = self.stream;
-        let entry = &stream.grains[number];
-        let shard = stream.shard(entry);
-        let stays = stream.residency.resident[index];
-        let Some(block_bytes) = stream.block_bytes.filter(|_| !stays || stream.way.resident == Io::Direct) else {
-            return Loaded::mapped(shard, entry, &stream.shape);
-        };
-        if self.open.as_ref().is_none_or(|(open, _)| *open != entry.shard) {
-            let file = shard.open_direct()?.ok_or_else(|| {
-                Error::Usage(format!("{} cannot be read by direct I/O. Use --io mmap", shard.path().display()))
-            })?;
-            self.open = Some((entry.shard, file));
-        }
-        match &self.open {
-            Some((_, file)) => {
-                let block = if stays {
-                    Arc::new(Block::for_long(stream.stay_bytes[index] as usize)?)
-                } else {
-                    stream.spare.take(block_bytes as usize)?
-                };
-                Loaded::direct(shard, file, entry, &stream.shape, block)
-            }
-            None => Loaded::mapped(shard, entry, &stream.shape),
-        }
-    }
 }
 
 struct StopUnlessDone<'a> {

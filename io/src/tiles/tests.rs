@@ -201,14 +201,14 @@ fn statistics_and_dictionaries_come_back() {
 fn every_row_comes_once_whatever_the_budget() {
     let scratch = tempfile::tempdir().unwrap();
     let dataset = sample(64).grains_per_shard(5).write(&scratch.path().join("data")).unwrap();
-    for io in Io::ALL {
+    for (io, rings) in Io::ALL.into_iter().flat_map(|io| [(io, true), (io, false)]) {
         // Memory of our own is a little more than a map: whole pages for each grain.
         let all = dataset.stream(StreamOptions { io, ..StreamOptions::new(Split::Train) }).unwrap();
         let (total, grains) = (all.residency().resident_bytes, all.grains().len());
         for threads in [1, 2, 5] {
             let budgets = [total, total - 1, total * 2 / 3, total / 2, total / 20 * (threads as u64 + 3), 1000];
             for budget_bytes in budgets {
-                let options = StreamOptions { budget_bytes, threads, io, ..StreamOptions::new(Split::Train) };
+                let options = StreamOptions { budget_bytes, threads, io, rings, ..StreamOptions::new(Split::Train) };
                 let stream = match dataset.stream(options) {
                     Ok(stream) => stream,
                     Err(error) => {
@@ -251,14 +251,15 @@ fn a_subset_of_columns_streams_directly() {
     }
     let dataset = sample.write(&scratch.path().join("data")).unwrap();
     for columns in [vec![1], vec![3, 9], vec![1, 2, 3, 4, 5, 6, 7, 8]] {
-        let options = |budget_bytes, io| StreamOptions {
+        let options = |budget_bytes, (io, rings)| StreamOptions {
             columns: Some(columns.clone()),
             budget_bytes,
             io,
+            rings,
             ..StreamOptions::new(Split::Train)
         };
-        let total = dataset.stream(options(u64::MAX, Io::Auto)).unwrap().residency().resident_bytes;
-        for io in [Io::Direct, Io::Mmap] {
+        let total = dataset.stream(options(u64::MAX, (Io::Auto, true))).unwrap().residency().resident_bytes;
+        for io in [(Io::Direct, true), (Io::Direct, false), (Io::Mmap, true)] {
             let stream = dataset.stream(options(total * 99 / 100, io)).unwrap();
             let sums = |io: &TileStream<'_>| {
                 let mut sums = [vec![0.0; columns.len()]];
@@ -280,12 +281,12 @@ fn a_subset_of_columns_streams_directly() {
 
 #[test]
 fn a_file_that_changes_while_open_is_an_error() {
-    for io in [Io::Mmap, Io::Direct] {
+    for (io, rings) in [(Io::Mmap, true), (Io::Direct, true), (Io::Direct, false)] {
         for change in ["truncate", "remove", "rewrite"] {
             let scratch = tempfile::tempdir().unwrap();
             let dataset = sample(64).grains_per_shard(5).write(&scratch.path().join("data")).unwrap();
             let total = dataset.stream(StreamOptions::new(Split::Train)).unwrap().residency().resident_bytes;
-            let options = StreamOptions { budget_bytes: total / 2, io, ..StreamOptions::new(Split::Train) };
+            let options = StreamOptions { budget_bytes: total / 2, io, rings, ..StreamOptions::new(Split::Train) };
             let stream = dataset.stream(options).unwrap();
             let path = dataset.shards()[1].path().to_path_buf();
             match change {
@@ -305,11 +306,11 @@ fn a_file_that_changes_while_open_is_an_error() {
 /// The check at the start of a scan is over when the file shrinks: populate and read must see it.
 #[test]
 fn a_file_truncated_during_a_scan_is_an_error() {
-    for io in [Io::Mmap, Io::Direct] {
+    for (io, rings) in [(Io::Mmap, true), (Io::Direct, true), (Io::Direct, false)] {
         let scratch = tempfile::tempdir().unwrap();
         let dataset = sample(64).grains_per_shard(16).write(&scratch.path().join("data")).unwrap();
         let total = dataset.stream(StreamOptions::new(Split::Train)).unwrap().residency().resident_bytes;
-        let options = StreamOptions { budget_bytes: total * 2 / 3, io, ..StreamOptions::new(Split::Train) };
+        let options = StreamOptions { budget_bytes: total * 2 / 3, io, rings, ..StreamOptions::new(Split::Train) };
         let stream = dataset.stream(options).unwrap();
         let path = dataset.shards()[0].path().to_path_buf();
         let end = dataset.shards()[0].batches()[14].offset;
