@@ -15,7 +15,7 @@ use gristmill_io::trace::Lane;
 use gristmill_kernels::Real;
 
 use super::answer::{self, Answer, Clock};
-use super::pass::{Found, Order, Passes, Point};
+use super::pass::{Found, Order, Passes, Point, parts};
 use super::reduce::Reduced;
 use super::setup::Setup;
 use super::space::Stored;
@@ -252,7 +252,7 @@ impl<'a, R: Real + Default> Training<'a, R> {
         let Some(first) = points.first().cloned() else { return };
         let every = u64::from(sample.every);
         let rows = self.setup.statistics.rows / every;
-        let whole_grains = reduced.report.rows <= rows;
+        let (_, tiles_every) = parts(self.setup, sample);
         let workers = self.setup.threads as f64;
         let report = PassReport {
             pass: self.answer.passes() + 1,
@@ -260,7 +260,7 @@ impl<'a, R: Real + Default> Training<'a, R> {
             first,
             points: if points.len() > 1 { points } else { Vec::new() },
             rows,
-            bytes: if whole_grains { reduced.report.bytes } else { reduced.report.bytes / every },
+            bytes: reduced.report.bytes / tiles_every as u64,
             seconds: reduced.report.seconds,
             waiting_seconds: reduced.report.wait_seconds / workers,
             reading_seconds: reduced.report.view_seconds / workers,

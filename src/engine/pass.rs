@@ -27,8 +27,9 @@ use crate::error::{Error, Result};
 use crate::optim::Sample;
 use crate::train::TrainWatch;
 
-/// With this many grains a part of a sample, it takes whole grains, so that the others need not be read.
-const GRAINS_PER_PART: usize = 16;
+/// With this many grains a part of a sample, it takes whole grains, so that the others need not be read: from a disk, one tile in
+/// 64 of every grain costs as much as all of them. Fewer grains would make a poor sample of rows that lie in some order.
+const GRAINS_PER_PART: usize = 4;
 /// Rows of a grain that one call for a Gram matrix takes where several matrices are gathered, so that they are still in the
 /// cache for the next: a multiple of the span over which that kernel keeps its lanes, so that pieces change no bit.
 const GRAM_ROWS: usize = 2_048;
@@ -220,7 +221,7 @@ impl<R: Real + Default> Passes<R> {
 }
 
 /// Every so-manieth grain, and every so-manieth tile of those, that make up a sample.
-fn parts(setup: &Setup<'_>, sample: Sample) -> (usize, usize) {
+pub(super) fn parts(setup: &Setup<'_>, sample: Sample) -> (usize, usize) {
     let every = sample.every as usize;
     if setup.grains >= GRAINS_PER_PART * every { (every, 1) } else { (1, every) }
 }

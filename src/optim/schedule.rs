@@ -1,6 +1,6 @@
 //! Samples of the rows, small to all: a solver that starts far away learns most of the way from few rows.
 //!
-//! A sample is every k-th tile of every grain, a function of the dataset's layout alone. The minimiser of a sample of n rows
+//! A sample is every k-th grain, or every k-th tile of every grain where there are few: a function of the dataset's layout alone. The minimiser of a sample of n rows
 //! misses the minimum of all rows by about p / (2 n) of the loss, so steps on a sample stop paying near that gap. What is learnt
 //! from samples is only where to start: the stopping rule always reads all rows.
 
@@ -13,7 +13,7 @@ const ROWS_PER_PARAMETER: u64 = 64;
 /// A sample below the whole is never more than this part of it.
 const LARGEST: u32 = 8;
 
-/// Every `every`-th tile of every grain; 1 is all rows.
+/// Every `every`-th grain, or tile of every grain; 1 is all rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sample {
     /// At least 1.
