@@ -207,7 +207,7 @@ impl Ring {
                 transfer.left -= 1;
                 return;
             }
-            result if result == 0 || result as usize % SECTOR != 0 => {
+            result if result == 0 || !(result as usize).is_multiple_of(SECTOR) => {
                 Failure { offset: request.offset + result as u64, source: io::ErrorKind::UnexpectedEof.into() }
             }
             // Less than was asked for: the rest once more.
@@ -329,7 +329,7 @@ mod tests {
         let (_folder, file, Some(mut ring)) = file(3 << 20) else { return };
         let block = || Arc::new(Block::new(8 << 20).unwrap());
         let range = (2 << 20)..(6 << 20);
-        ring.begin(1, &file, block(), &[part(range.clone(), 6 << 20, 0)]).unwrap();
+        ring.begin(1, &file, block(), &[part(range, 6 << 20, 0)]).unwrap();
         let (_, block_back, outcome) = ring.wait().unwrap().expect("a transfer");
         let failure = outcome.unwrap_err();
         assert_eq!((failure.source.kind(), failure.offset), (io::ErrorKind::UnexpectedEof, 3 << 20));
