@@ -45,7 +45,8 @@ fn law_on_dense_columns(scratch: &Scratch, plan: &TrainPlan, threads: usize) -> 
     let off = || epoch(&stream, threads, &Cancel::new()).expect("a pass").0.seconds;
     let on = || median(passes(&fit(&scratch.dataset, plan)).iter().map(|pass| pass.seconds).collect());
     // The first of each maps the data.
-    (on(), off());
+    on();
+    off();
     median((0..TURNS).map(|_| on() / median((0..5).map(|_| off()).collect())).collect())
 }
 
@@ -112,7 +113,8 @@ impl CodesPass {
 
     /// Time with the law over time without; both find the same sums.
     fn law(&mut self) -> f64 {
-        (self.make(true), self.make(false));
+        self.make(true);
+        self.make(false);
         let pairs = || self.integers.iter().map(|&sum| sum as f64 / 40_f64.exp2()).zip(&self.reals);
         let size = self.reals.iter().map(|sum| f64::from(sum.abs())).fold(1.0, f64::max);
         assert!(pairs().all(|(a, &b)| (a - f64::from(b)).abs() < 1e-3 * size), "integers and reals differ");

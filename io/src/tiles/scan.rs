@@ -107,9 +107,9 @@ impl TileStream<'_> {
 #[derive(Clone, Copy)]
 pub struct Picked {
     /// Its number in the split.
-    number: usize,
+    pub number: usize,
     /// Its place in the stream.
-    index: usize,
+    pub index: usize,
 }
 
 /// What the threads of one pass share.
