@@ -64,7 +64,7 @@ impl Data {
             let (offsets, indices, values) = (&self.offsets[..], &self.indices[..], &self.values[..]);
             blocks.push(Block::Sparse { offsets, indices, values, width });
         }
-        Grain { rows: self.rows, blocks, label: Some(Values::F32(&self.label)), weight: None }
+        Grain { rows: self.rows, blocks, label: Some(Values::F32(&self.label)), weight: None, offset: None }
     }
 }
 

@@ -326,13 +326,14 @@ pub fn check_same(model: &Model, dataset: &Dataset) -> Result<()> {
     let about = &model.metadata;
     let theirs = &dataset.manifest().columns;
     let differs = |column: &&Column| {
-        column.role == Role::Feature
+        matches!(column.role, Role::Feature | Role::Offset)
             && !theirs
                 .iter()
                 .any(|other| other.name == column.name && other.role == column.role && other.kind == column.kind)
     };
-    let extra = theirs.iter().filter(|column| column.role == Role::Feature).count()
-        != about.columns.iter().filter(|column| column.role == Role::Feature).count();
+    let count = |columns: &[Column], role: Role| columns.iter().filter(|column| column.role == role).count();
+    let extra =
+        [Role::Feature, Role::Offset].into_iter().any(|role| count(theirs, role) != count(&about.columns, role));
     let first = about.columns.iter().find(differs);
     if first.is_none() && !extra {
         return Ok(());

@@ -115,6 +115,8 @@ pub enum Role {
     Label,
     /// The sample weight.
     Weight,
+    /// What is known of the margin beforehand and added to it, with coefficient 1.
+    Offset,
 }
 
 /// How a column is stored and what its stored values mean.

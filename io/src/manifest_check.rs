@@ -49,7 +49,7 @@ impl Manifest {
                 return Err(format!("column '{}' is listed twice", column.name));
             }
         }
-        for role in [Role::Label, Role::Weight] {
+        for role in [Role::Label, Role::Weight, Role::Offset] {
             if self.columns.iter().filter(|column| column.role == role).count() > 1 {
                 return Err(format!("more than one column has the role {role:?}"));
             }
@@ -131,6 +131,7 @@ fn check_column(column: &Column) -> Checked {
             Err("a label is a number or a category of at most 65,536 levels".to_string())
         }
         Role::Weight if !scalar => Err("a weight is a number".to_string()),
+        Role::Offset if !scalar => Err("an offset is a number".to_string()),
         _ => Ok(()),
     }
 }

@@ -22,6 +22,8 @@ pub struct Roles {
     pub label: Option<String>,
     /// The sample weight.
     pub weight: Option<String>,
+    /// What is added to the margin.
+    pub offset: Option<String>,
     /// Columns to leave out.
     pub ignore: Vec<String>,
     /// Columns to read as numbers.
@@ -80,7 +82,7 @@ impl Roles {
         let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, "cannot read", e))?;
         toml::from_str(&text).map_err(|e| {
             Error::Usage(format!(
-                "{}: {}. Keys are label, weight, ignore, numeric, categorical, vector",
+                "{}: {}. Keys are label, weight, offset, ignore, numeric, categorical, vector",
                 path.display(),
                 e.to_string().trim_end()
             ))
@@ -99,6 +101,7 @@ impl Roles {
             None => self.inferred_label(&names, split_column),
         };
         let weight = self.weight.as_deref().map(|name| find(&names, name, "weight")).transpose()?;
+        let offset = self.offset.as_deref().map(|name| find(&names, name, "offset")).transpose()?;
         let split = split_column.map(|name| find(&names, name, "split-column")).transpose()?;
         let ignore = find_all(&names, &self.ignore, "ignore")?;
         let forced = [
@@ -106,7 +109,7 @@ impl Roles {
             (Shape::Categorical, "categorical", find_all(&names, &self.categorical, "categorical")?),
             (Shape::Vector, "vector", find_all(&names, &self.vector, "vector")?),
         ];
-        refuse_contradictions(&names, label, weight, split, &ignore, &forced)?;
+        refuse_contradictions(&names, [label, weight, offset, split], &ignore, &forced)?;
 
         let mut resolved = Resolved { columns: Vec::new(), ignored: Vec::new(), split };
         for (index, field) in schema.fields().iter().enumerate() {
@@ -117,6 +120,7 @@ impl Roles {
             let role = match index {
                 _ if Some(index) == label => Role::Label,
                 _ if Some(index) == weight => Role::Weight,
+                _ if Some(index) == offset => Role::Offset,
                 _ => Role::Feature,
             };
             let wanted = forced.iter().find(|(_, _, columns)| columns.contains(&index)).map(|&(shape, ..)| shape);
@@ -136,6 +140,7 @@ impl Roles {
     fn inferred_label(&self, names: &[&str], split_column: Option<&str>) -> Option<usize> {
         let taken = |name: &str| {
             self.weight.as_deref() == Some(name)
+                || self.offset.as_deref() == Some(name)
                 || split_column == Some(name)
                 || self.ignore.iter().chain(&self.vector).any(|pattern| matches(pattern, name))
         };
@@ -252,9 +257,10 @@ fn shape(name: &str, source_type: &DataType, role: Role, wanted: Option<Shape>) 
         (Role::Label, Shape::Vector | Shape::Sparse) => {
             refuse(format!("a label is one number or one class a row, the type of this column is {source_type}"))
         }
-        (Role::Weight, Shape::Categorical) if wanted.is_none() && is_number(plain) => Ok(Shape::Numeric),
-        (Role::Weight, Shape::Categorical | Shape::Vector | Shape::Sparse) => {
-            refuse(format!("a weight is one number a row, the type of this column is {source_type}"))
+        (Role::Weight | Role::Offset, Shape::Categorical) if wanted.is_none() && is_number(plain) => Ok(Shape::Numeric),
+        (Role::Weight | Role::Offset, Shape::Categorical | Shape::Vector | Shape::Sparse) => {
+            let what = if role == Role::Weight { "a weight" } else { "an offset" };
+            refuse(format!("{what} is one number a row, the type of this column is {source_type}"))
         }
         _ => Ok(shape),
     }
@@ -277,17 +283,14 @@ fn refuse_duplicates(names: &[&str]) -> Result<()> {
 
 fn refuse_contradictions(
     names: &[&str],
-    label: Option<usize>,
-    weight: Option<usize>,
-    split: Option<usize>,
+    single: [Option<usize>; 4],
     ignore: &HashSet<usize>,
     forced: &[(Shape, &'static str, HashSet<usize>); 3],
 ) -> Result<()> {
     for (index, name) in names.iter().enumerate() {
         let mut said = Vec::new();
-        said.extend((label == Some(index)).then_some("label"));
-        said.extend((weight == Some(index)).then_some("weight"));
-        said.extend((split == Some(index)).then_some("split-column"));
+        let flags = single.iter().zip(["label", "weight", "offset", "split-column"]);
+        said.extend(flags.filter(|(given, _)| **given == Some(index)).map(|(_, flag)| flag));
         said.extend(ignore.contains(&index).then_some("ignore"));
         if let [first, second, ..] = said[..] {
             return Err(Error::Usage(format!("column '{name}' is given as {first} and as {second}. Choose one")));

@@ -90,6 +90,8 @@ pub struct Grain<'a> {
     pub label: Option<Values<'a>>,
     /// Sample weights, finite and not negative.
     pub weight: Option<Values<'a>>,
+    /// What is added to margins, finite.
+    pub offset: Option<Values<'a>>,
 }
 
 impl Columns<'_> {

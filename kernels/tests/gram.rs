@@ -115,7 +115,8 @@ impl Data {
     }
 
     fn grain<'a>(&'a self, blocks: Vec<Block<'a>>) -> Grain<'a> {
-        Grain { rows: ROWS, blocks, label: Some(Values::F32(&self.label)), weight: Some(Values::F64(&self.weight)) }
+        let (label, weight) = (Some(Values::F32(&self.label)), Some(Values::F64(&self.weight)));
+        Grain { rows: ROWS, blocks, label, weight, offset: None }
     }
 
     /// Dense columns alone, in numbers that leave every remainder of a panel, then dense and scattered mixed.

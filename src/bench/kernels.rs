@@ -180,7 +180,7 @@ impl<R: Real + Default> Worker<R> {
         } else {
             (65_536 * data.grains * data.rows / data.bytes() / 64).clamp(2, 16) * 64
         };
-        let grain = Grain { rows: data.rows, blocks, label: None, weight: None };
+        let grain = Grain { rows: data.rows, blocks, label: None, weight: None, offset: None };
         let layout = if case.gram { GramLayout::of(&grain, false) } else { None };
         let gram = layout.and_then(|layout| {
             let scales = GramScales::new(&layout, 1 << 30, 1.0, &vec![1.0; layout.variables()]).ok()?;
@@ -204,7 +204,7 @@ impl<R: Real + Default> Worker<R> {
 
     fn grain(&mut self, blocks: &[Block<'_>], rows: usize) -> Result<()> {
         if let Some((layout, scales, scratch)) = &mut self.gram {
-            let grain = Grain { rows, blocks: blocks.to_vec(), label: None, weight: None };
+            let grain = Grain { rows, blocks: blocks.to_vec(), label: None, weight: None, offset: None };
             let tile = GramRows { grain: &grain, rows: 0..rows, weight: None };
             let sums = GramSums { dense: &mut self.gradient, scattered: &mut [] };
             return self
@@ -295,7 +295,7 @@ fn check<R: Real + Default>(case: &Case, data: &Grains) -> Result<()> {
 }
 
 fn expected_matrix(blocks: &[Block<'_>], data: &Grains) -> (Vec<f64>, Vec<f64>) {
-    let grain = Grain { rows: data.rows, blocks: blocks.to_vec(), label: None, weight: None };
+    let grain = Grain { rows: data.rows, blocks: blocks.to_vec(), label: None, weight: None, offset: None };
     let n = COLUMNS + 1;
     let mut matrix = vec![0.0; n * n];
     reference::gram(&grain, 0..data.rows, None, false, &mut matrix);

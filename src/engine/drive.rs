@@ -22,6 +22,7 @@ use super::space::Stored;
 use super::tasks::{self, Stand, Task};
 use super::weights::{self, Known};
 use crate::error::{Error, Result};
+use crate::models;
 use crate::optim::{Limits, Outcome, Penalty, Sample};
 use crate::plan::{SolverName, Strengths, TrainPlan};
 use crate::ranks;
@@ -46,6 +47,7 @@ pub fn train(dataset: &Dataset, plan: &TrainPlan, start: Start, company: &Compan
     let mut setup = ranks::agree(company.comm, Setup::new(dataset, plan, company, own_grains))?;
     let known = weights::known(&setup)?;
     setup.weight_max = known.weight_max;
+    (setup.offset_range, setup.offset_mean) = (known.offset_range, known.offset_mean);
     answer::check_known(&setup, &known)?;
     setup.centre =
         if setup.margins_of_row() > 1 { 0.0 } else { setup.model.margin(known.all.label / known.all.weight) };
@@ -118,6 +120,14 @@ impl<'a, R: Real + Default> Training<'a, R> {
     }
 
     fn run(mut self, start: Start) -> Result<Ended> {
+        let closed = matches!(self.plan.solver, SolverName::Cholesky | SolverName::CoordinateDescent);
+        if closed && self.setup.offset.is_some() {
+            return Err(Error::usage(format!(
+                "solver '{}' takes no offset: a Gram matrix knows the label alone. Use --solver newton (proximal-newton for \
+                 l1), or auto",
+                self.plan.solver.name()
+            )));
+        }
         self.begin(start)?;
         if self.closed_forms()? == Next::Stop || self.iterate()? == Next::Stop {
             return Ok(self.interrupted());
@@ -191,7 +201,11 @@ impl<'a, R: Real + Default> Training<'a, R> {
     /// The solver of a configuration.
     pub(super) fn solver(&self, strengths: Strengths) -> SolverName {
         match self.plan.solver {
-            SolverName::Auto => self.setup.model.solver(&self.setup.shape(strengths.l1 > 0.0)),
+            SolverName::Auto => {
+                let shape = self.setup.shape(strengths.l1 > 0.0);
+                let is_plain = self.setup.offset.is_none();
+                if is_plain { self.setup.model.solver(&shape) } else { models::smooth_solver(&shape) }
+            }
             named => named,
         }
     }

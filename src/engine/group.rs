@@ -67,10 +67,18 @@ impl<R: Real> Group<R> {
         block.start * self.points.len()..block.end * self.points.len()
     }
 
-    /// Margins of a tile, point after point.
-    pub fn margins(&self, kernels: &Kernels<R>, blocks: &Blocks, grain: &Grain<'_>, rows: &Range<usize>, z: &mut [R]) {
+    /// Margins of a tile, point after point; `offset`: what is known of those of its rows, nothing where it is empty.
+    pub fn margins(
+        &self,
+        kernels: &Kernels<R>,
+        blocks: &Blocks,
+        (grain, rows): (&Grain<'_>, &Range<usize>),
+        offset: &[R],
+        z: &mut [R],
+    ) {
         for (z, intercept) in z.chunks_exact_mut(rows.len()).zip(&self.intercepts) {
             z.fill(*intercept);
+            z.iter_mut().zip(offset).for_each(|(z, offset)| *z += *offset);
         }
         for (block, range) in grain.blocks.iter().zip(blocks.iter()) {
             let weights = &self.weights[self.part(range)];

@@ -42,6 +42,8 @@ pub struct Worker<R> {
     z: Aligned<R>,
     /// Margins of the rows of a fold, one after the other, and then residuals.
     margin: Vec<f64>,
+    /// What is added to margins; empty where there is nothing.
+    offset: Vec<R>,
     tile: Tile,
     /// Of a grain, model after model.
     sums: Vec<f64>,
@@ -121,9 +123,10 @@ impl<'a, R: Real + Default> Judge<'a, R> {
         for start in (0..grain.rows).step_by(self.setup.tile_rows) {
             let rows = start..grain.rows.min(start + self.setup.tile_rows);
             worker.tile.read(&self.wide, self.setup, self.folds, (number, grain), &rows);
+            self.setup.read_offset(&self.kernels, grain, &rows, &mut worker.offset);
             for group in &self.groups {
                 let z = &mut worker.z[..group.points.len() * rows.len()];
-                group.margins(&self.kernels, &self.blocks, grain, &rows, z);
+                group.margins(&self.kernels, &self.blocks, (grain, &rows), &worker.offset, z);
                 let margins = self.setup.margins_of_row();
                 for (place, point) in group.points.clone().enumerate().step_by(margins) {
                     let model = point / margins;

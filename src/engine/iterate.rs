@@ -86,7 +86,7 @@ impl<R: Real + Default> Training<'_, R> {
                 let mut point = vec![0.0; self.setup.coordinates()];
                 let starts = self.setup.model.start(&totals.moments(task.against));
                 for (margin, start) in point.chunks_exact_mut(n).zip(starts).filter(|_| self.plan.intercept) {
-                    margin[n - 1] = start;
+                    margin[n - 1] = start - self.setup.offset_mean;
                 }
                 point
             }

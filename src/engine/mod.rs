@@ -58,6 +58,8 @@ mod late_tests;
 #[cfg(test)]
 mod loss_tests;
 #[cfg(test)]
+mod offset_tests;
+#[cfg(test)]
 mod part_tests;
 #[cfg(test)]
 mod path_tests;

@@ -14,6 +14,8 @@ use super::target;
 pub struct Rows<R> {
     y: Vec<R>,
     weight: Vec<R>,
+    /// What is added to margins; empty where there is nothing.
+    offset: Vec<R>,
     /// 1 for rows of a class, 0 for all others.
     against: Vec<R>,
     /// The fold of each row.
@@ -75,6 +77,7 @@ impl<R: Real + Default> Rows<R> {
         let n = rows.len();
         self.rows = n;
         let weighs = setup.has_weights() || !left_out.is_empty();
+        setup.read_offset(kernels, grain, rows, &mut self.offset);
         target::read(kernels, grain.label.as_ref(), rows.clone(), &mut self.y[..n]);
         if weighs {
             target::read(kernels, grain.weight.as_ref(), rows.clone(), &mut self.weight[..n]);
@@ -87,6 +90,11 @@ impl<R: Real + Default> Rows<R> {
                 own.for_each(|((to, of), weight)| *to = if *of == fold { R::default() } else { *weight });
             }
         }
+    }
+
+    /// What is added to margins; empty where there is nothing.
+    pub fn offset(&self) -> &[R] {
+        &self.offset
     }
 
     /// Targets.

@@ -1,19 +1,22 @@
 //! What every pass of a training needs to know, settled once: which rows this rank reads, in tiles of how many rows, and
 //! between which bounds everything lies.
 
+use std::ops::Range;
+
 use gristmill_io::dataset::Dataset;
-use gristmill_io::manifest::{Kind, Layout, Role, Split};
+use gristmill_io::manifest::{Column, Kind, Layout, Role, Split};
 use gristmill_io::memory;
 use gristmill_io::statistics::Statistics;
 use gristmill_io::tiles::{StreamOptions, TileStream};
-use gristmill_kernels::Tier;
 use gristmill_kernels::dtype::DType;
 use gristmill_kernels::ops::gram::Shape as GramShape;
+use gristmill_kernels::tile::Grain;
+use gristmill_kernels::{Kernels, Real, Tier};
 
 use super::folds::Folds;
 use super::space::{Space, Stored};
 use super::sum::TERMS_MAX;
-use super::target::{Classes, Target};
+use super::target::{self, Classes, Target};
 use crate::error::{Error, Result};
 use crate::metrics::Task;
 use crate::metrics::deviance::saturated;
@@ -57,6 +60,12 @@ pub struct Setup<'a> {
     pub weight_max: f64,
     /// The margin that fits all rows best by itself.
     pub centre: f64,
+    /// What is added to margins, as the model sees it, of a stored number: offset and scale.
+    pub offset: Option<(f64, f64)>,
+    /// Least and largest of these.
+    pub offset_range: (f64, f64),
+    /// Their weighted mean.
+    pub offset_mean: f64,
     /// Rows of a tile.
     pub tile_rows: usize,
     /// Rows of a full grain.
@@ -122,6 +131,9 @@ impl<'a> Setup<'a> {
         Ok(Setup {
             tile_rows: tile_rows(dataset),
             centre: 0.0,
+            offset: offset(columns, &*model, target.units)?,
+            offset_range: (0.0, 0.0),
+            offset_mean: 0.0,
             weighted: columns.iter().any(|column| column.role == Role::Weight),
             weight_max: target.largest_class_weight(),
             tier: tier(plan)?,
@@ -162,6 +174,21 @@ impl<'a> Setup<'a> {
     /// A solver's point in stored space, margin after margin.
     pub fn to_stored(&self, point: &[f64], round: impl Fn(f64) -> f64) -> Vec<Stored> {
         point.chunks_exact(self.space.coordinates().max(1)).map(|own| self.space.to_stored(own, &round)).collect()
+    }
+
+    /// Reads what is added to the margins of some rows; nothing where the dataset has no such column.
+    pub fn read_offset<R: Real + Default>(
+        &self,
+        kernels: &Kernels<R>,
+        grain: &Grain<'_>,
+        rows: &Range<usize>,
+        out: &mut Vec<R>,
+    ) {
+        out.clear();
+        let Some((offset, scale)) = self.offset else { return };
+        out.resize(rows.len(), R::default());
+        target::read(kernels, grain.offset.as_ref(), rows.clone(), out);
+        out.iter_mut().for_each(|value| *value = R::from_f64(offset + scale * value.to_f64()));
     }
 
     /// True when rows do not all weigh 1.
@@ -235,6 +262,26 @@ impl<'a> Setup<'a> {
             matches!(column.kind, Kind::Numeric { dtype: DType::F64, .. } | Kind::Vector { dtype: DType::F64, .. })
         })
     }
+}
+
+/// How a stored offset becomes part of a margin in the units of the label as the model sees it.
+///
+/// # Errors
+/// [`Error::Training`] where it would change nothing.
+fn offset(columns: &[Column], model: &dyn Model, units: (f64, f64)) -> Result<Option<(f64, f64)>> {
+    let Some(column) = columns.iter().find(|column| column.role == Role::Offset) else { return Ok(None) };
+    if model.is_joint() {
+        return Err(Error::training(format!(
+            "the offset '{}' adds the same to the margins of all classes, which changes nothing in model '{}'. Ingest the data \
+             without --offset, or use --model logistic --multiclass ovr",
+            column.name,
+            model.name()
+        )));
+    }
+    Ok(match column.kind {
+        Kind::Numeric { offset, scale, .. } => Some((offset / units.1, scale / units.1)),
+        _ => Some((0.0, 1.0 / units.1)),
+    })
 }
 
 /// What the memory limit leaves for data once the process itself and the sums and solvers of the models that are trained side

@@ -106,6 +106,7 @@ impl Sheet {
 fn bounds(setup: &Setup<'_>, points: &[Point], level: usize) -> (Bounds, bool) {
     let margins = points.iter().map(|point| setup.space.margins(&point.at));
     let (low, high) = margins.fold((f64::INFINITY, f64::NEG_INFINITY), |all, own| (all.0.min(own.0), all.1.max(own.1)));
+    let (low, high) = (low + setup.offset_range.0, high + setup.offset_range.1);
     let reach = if setup.deviance().is_some() { REACHES[level] } else { f64::INFINITY };
     let (least, most) = (setup.centre - reach, setup.centre + reach);
     let row = setup.model.bounds(&Reach { label: setup.target.largest, low: low.max(least), high: high.min(most) });

@@ -216,7 +216,7 @@ impl<'a, R: Real + Default> Job<'a, R> {
         worker.rows.read(&self.kernels, self.setup, grain, rows, &self.left_out);
         for group in &self.groups {
             let z = &mut worker.z[..group.points.len() * rows.len()];
-            group.margins(&self.kernels, &self.blocks, grain.1, rows, z);
+            group.margins(&self.kernels, &self.blocks, (grain.1, rows), worker.rows.offset(), z);
             for (place, point) in group.points.clone().enumerate().step_by(self.setup.joint) {
                 if self.setup.model.is_joint() {
                     self.joint_loss(worker, rows.len(), (place, point));

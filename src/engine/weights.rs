@@ -8,10 +8,11 @@ use gristmill_io::watch::{Cancel, Silent};
 use gristmill_kernels::Kernels;
 use gristmill_kernels::tile::Grain;
 
+use super::exact;
 use super::setup::Setup;
 use super::sum::Scale;
 use super::target;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::models::Moments;
 
 /// Weighted sums of the target.
@@ -56,6 +57,10 @@ impl Totals {
 pub struct Known {
     /// Largest weight of a row.
     pub weight_max: f64,
+    /// Least and largest of what is added to margins.
+    pub offset_range: (f64, f64),
+    /// Its weighted mean.
+    pub offset_mean: f64,
     /// All rows.
     pub all: Totals,
     /// Each fold.
@@ -83,7 +88,7 @@ impl Known {
 /// # Errors
 /// When data cannot be read or a rank is lost.
 pub fn known(setup: &Setup<'_>) -> Result<Known> {
-    if !setup.weighted && setup.folds.is_none() && setup.deviance().is_none() {
+    if !setup.weighted && setup.folds.is_none() && setup.deviance().is_none() && setup.offset.is_none() {
         return Ok(from_statistics(setup));
     }
     let mut options = StreamOptions::new(Split::Train);
@@ -92,27 +97,65 @@ pub fn known(setup: &Setup<'_>) -> Result<Known> {
     options.threads = setup.threads;
     options.budget_bytes = setup.budget_bytes;
     let stream = setup.dataset.stream(options)?;
-    let weight_max = if setup.weighted { weight_max(setup, &stream)? } else { setup.weight_max };
+    let ends = if setup.weighted || setup.offset.is_some() { ends(setup, &stream)? } else { Ends::default() };
+    let weight_max = if setup.weighted { ends.weight } else { setup.weight_max };
     let mut known = folded(setup, &stream, weight_max)?;
+    if setup.offset.is_some() {
+        known.offset_range = (ends.low, ends.high);
+        known.offset_mean = ends.offset_sum / ends.weight_sum.max(f64::MIN_POSITIVE);
+    }
     if !setup.weighted {
         known.all = Totals { saturated: known.all.saturated, ..from_statistics(setup).all };
     }
     Ok(known)
 }
 
-/// The largest weight of all ranks.
-fn weight_max(setup: &Setup<'_>, stream: &TileStream<'_>) -> Result<f64> {
+/// Between what weights and offsets lie.
+#[derive(Clone, Copy, Debug)]
+struct Ends {
+    /// Largest weight.
+    weight: f64,
+    /// Least and largest offset.
+    low: f64,
+    high: f64,
+    /// Weighted sum of offsets, and sum of weights.
+    offset_sum: f64,
+    weight_sum: f64,
+}
+
+impl Default for Ends {
+    fn default() -> Ends {
+        Ends { weight: 0.0, low: f64::INFINITY, high: f64::NEG_INFINITY, offset_sum: 0.0, weight_sum: 0.0 }
+    }
+}
+
+/// The ends of weights and offsets of all ranks.
+fn ends(setup: &Setup<'_>, stream: &TileStream<'_>) -> Result<Ends> {
     let kernels = Kernels::<f64>::new(setup.tier);
-    let mut workers = vec![Worker::default(); setup.threads];
+    let mut workers = vec![Worker { cells: vec![0; 2 * exact::CELLS], ..Worker::default() }; setup.threads];
     stream.scan(&mut workers, Pick::All, &Cancel::new(), &Silent, |worker, _, grain| {
         worker.read(&kernels, setup, grain);
-        worker.weight_max = worker.weight.iter().fold(worker.weight_max, |a, w| a.max(*w));
-        Ok::<(), Error>(())
+        setup.read_offset(&kernels, grain, &(0..grain.rows), &mut worker.offset);
+        worker.end()
     })?;
-    let own = workers.iter().fold(0.0f64, |a, worker| a.max(worker.weight_max));
-    let ranks = setup.company.comm.all_gather(&own.to_le_bytes())?;
-    let all = ranks.iter().filter_map(|bytes| Some(f64::from_le_bytes(bytes.as_slice().try_into().ok()?)));
-    Ok(all.fold(0.0, f64::max))
+    let (mut own, mut sums) = (Ends::default(), vec![0i64; 2 * exact::CELLS]);
+    for worker in &workers {
+        own.weight = own.weight.max(worker.ends.weight);
+        (own.low, own.high) = (own.low.min(worker.ends.low), own.high.max(worker.ends.high));
+        sums.iter_mut().zip(&worker.cells).for_each(|(sum, cell)| *sum += cell);
+    }
+    setup.company.comm.all_reduce_vec(&mut sums)?;
+    (own.offset_sum, own.weight_sum) = (exact::value(&sums[..exact::CELLS]), exact::value(&sums[exact::CELLS..]));
+    let bytes: Vec<u8> = [own.weight, own.low, own.high].iter().flat_map(|end| end.to_le_bytes()).collect();
+    for bytes in setup.company.comm.all_gather(&bytes)? {
+        if let [weight, low, high] =
+            bytes.as_chunks().0.iter().map(|end| f64::from_le_bytes(*end)).collect::<Vec<_>>()[..]
+        {
+            own.weight = own.weight.max(weight);
+            (own.low, own.high) = (own.low.min(low), own.high.max(high));
+        }
+    }
+    Ok(own)
 }
 
 /// Sums of a total, before those of classes.
@@ -165,7 +208,8 @@ fn folded(setup: &Setup<'_>, stream: &TileStream<'_>, weight_max: f64) -> Result
         }
         Fold { inside: totals(section(1 + fold)), outside: totals(&others) }
     };
-    Ok(Known { weight_max, all: totals(section(0)), folds: (0..folds).map(of_fold).collect() })
+    let folds = (0..folds).map(of_fold).collect();
+    Ok(Known { weight_max, all: totals(section(0)), folds, ..Known::default() })
 }
 
 fn from_statistics(setup: &Setup<'_>) -> Known {
@@ -188,7 +232,7 @@ fn from_statistics(setup: &Setup<'_>) -> Known {
             Totals { rows: label.rows, weight: rows, label: rows * mean, square, saturated: 0.0, classes: Vec::new() }
         }
     };
-    Known { weight_max: setup.weight_max, all, folds: Vec::new() }
+    Known { weight_max: setup.weight_max, all, ..Known::default() }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -196,7 +240,8 @@ struct Worker {
     label: Vec<f64>,
     weight: Vec<f64>,
     fold: Vec<u16>,
-    weight_max: f64,
+    offset: Vec<f64>,
+    ends: Ends,
     cells: Vec<i64>,
 }
 
@@ -207,6 +252,17 @@ impl Worker {
         target::read(kernels, grain.label.as_ref(), 0..grain.rows, &mut self.label);
         target::read(kernels, grain.weight.as_ref(), 0..grain.rows, &mut self.weight);
         setup.target.apply(&mut self.label, Some(&mut self.weight));
+    }
+
+    /// Notes how far the rows of a grain reach.
+    fn end(&mut self) -> Result<()> {
+        let Ends { weight, low, high, .. } = &mut self.ends;
+        *weight = self.weight.iter().fold(*weight, |a, w| a.max(*w));
+        *low = self.offset.iter().fold(*low, |a, offset| a.min(*offset));
+        *high = self.offset.iter().fold(*high, |a, offset| a.max(*offset));
+        let (offsets, weights) = self.cells.split_at_mut(exact::CELLS);
+        exact::add(self.offset.iter().zip(&self.weight).map(|(offset, weight)| offset * weight).sum(), offsets)?;
+        exact::add(self.weight.iter().sum(), weights)
     }
 
     /// Adds the rows of a grain to the totals of all and of their folds.

@@ -178,7 +178,7 @@ pub trait Model: Sync + Send {
 }
 
 /// What `auto` means for a loss that is no square: second-order steps while a Hessian is affordable.
-fn smooth_solver(shape: &Shape) -> SolverName {
+pub fn smooth_solver(shape: &Shape) -> SolverName {
     match (shape.parameters <= HESSIAN_PARAMETERS_MAX, shape.any_l1) {
         (true, false) => SolverName::Newton,
         (true, true) => SolverName::ProximalNewton,

@@ -1,9 +1,9 @@
-//! Margins of rows: intercept + sum of weight * stored value, in f64 (stage 10); one a row, or one a class and row.
+//! Margins of rows: intercept + offset + sum of weight * stored value, in f64 (stage 10); one a row, or one a class and row.
 //!
 //! Prediction and evaluation share it. Rows go through the same kernels as in training, in tiles of
 //! `TILE_ROWS` rows; cost: one multiply-add a stored number.
 
-use gristmill_io::manifest::Layout;
+use gristmill_io::manifest::{Kind, Layout, Role};
 use gristmill_kernels::tile::Grain;
 use gristmill_kernels::{Kernels, Tier};
 
@@ -18,6 +18,8 @@ const TILE_ROWS: usize = 512;
 pub struct Scorer {
     kernels: Kernels<f64>,
     intercepts: Vec<f64>,
+    /// What is added to margins, of a stored number: offset and scale.
+    offset: (f64, f64),
     /// Weights of a block, margin after margin.
     blocks: Vec<Vec<f64>>,
 }
@@ -35,13 +37,25 @@ impl Scorer {
             margins().flat_map(|weights| weights[range.clone()].iter().copied()).collect()
         });
         let intercepts = model.weights.intercepts.clone();
-        Ok(Scorer { kernels: Kernels::new(tier), intercepts, blocks: blocks.collect() })
+        let mut columns = model.metadata.columns.iter();
+        let offset = match columns.find(|column| column.role == Role::Offset).map(|column| &column.kind) {
+            Some(Kind::Numeric { offset, scale, .. }) => (*offset, *scale),
+            _ => (0.0, 1.0),
+        };
+        Ok(Scorer { kernels: Kernels::new(tier), intercepts, offset, blocks: blocks.collect() })
     }
 
     /// The margins of every row of a grain of that layout, margin after margin.
     pub fn score(&self, grain: &Grain<'_>, margins: &mut Vec<f64>) {
         margins.clear();
         margins.extend(self.intercepts.iter().flat_map(|intercept| std::iter::repeat_n(*intercept, grain.rows)));
+        if let Some(stored) = &grain.offset {
+            let mut known = vec![0.0; grain.rows];
+            self.kernels.convert(stored, 0..grain.rows, &mut known);
+            let (offset, scale) = self.offset;
+            let rows = margins.iter_mut().zip(known.iter().cycle());
+            rows.for_each(|(margin, stored)| *margin += offset + scale * stored);
+        }
         let mut tile = Vec::new();
         for start in (0..grain.rows).step_by(TILE_ROWS) {
             let rows = start..grain.rows.min(start + TILE_ROWS);

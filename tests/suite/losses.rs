@@ -91,3 +91,41 @@ fn settings_of_other_models_and_labels_without_a_logarithm_are_refused() {
         ["run", "again"].map(|run| std::fs::read(folder.path().join(run).join("model.json")).expect("a model"));
     assert!(first == second, "the configuration as resolved holds --huber-delta");
 }
+
+/// Rates of 2 and 6 for each unit of exposure: with the logarithm of the exposure as offset they are the coefficients, and a
+/// prediction counts the exposure of its row.
+#[test]
+fn an_offset_is_read_by_training_predicting_and_judging() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let at = folder.path();
+    let rows = (0..400).map(|i| {
+        let (x, exposure) = (i % 2, [1.0, 2.0, 8.0, 16.0][i / 2 % 4]);
+        format!("{x},{},{}\n", f64::ln(exposure), [2.0, 6.0][x] * exposure)
+    });
+    write(at, "e.csv", std::iter::once("x,e,y\n".to_string()).chain(rows).collect::<String>());
+    ok(at, "ingest e.csv -o data --offset e -q");
+    ok(at, "train data --model poisson --tolerance 1e-12 --threads 2 -o run -q");
+    let shown: Value = serde_json::from_str(&ok(at, "inspect run --json")).expect("JSON");
+    assert!((shown["intercept"].as_f64().expect("a number") - 2f64.ln()).abs() < 1e-4, "{shown}");
+    assert!((shown["coefficients"]["x"].as_f64().expect("a number") - 3f64.ln()).abs() < 1e-4, "{shown}");
+    let lines = ok(at, "predict run e.csv --keep y -o -");
+    for line in lines.lines().skip(1) {
+        let (y, mean) = line.split_once(',').expect("two columns");
+        let [y, mean] = [y, mean].map(|cell| cell.parse::<f64>().expect("a number"));
+        assert!((mean / y - 1.0).abs() < 1e-3, "{line}");
+    }
+    let of_source: Value = serde_json::from_str(&ok(at, "evaluate run e.csv --json")).expect("JSON");
+    let of_dataset: Value = serde_json::from_str(&ok(at, "evaluate run data --json")).expect("JSON");
+    assert!(
+        (figure(&of_source, "rmse") - figure(&of_dataset, "rmse")).abs() < 1e-9 && figure(&of_source, "r2") > 0.999
+    );
+    // Without the column there is no prediction, and without a value no row.
+    write(at, "none.csv", "x,y\n1,2\n");
+    assert!(fails(at, "predict run none.csv -o -", 1).contains("'e'"));
+    write(at, "gap.csv", "x,e,y\n1,0,2\n0,,3\n");
+    let said = fails(at, "ingest gap.csv -o gap --offset e", 1);
+    assert!(said.contains("gap.csv, line 3") && said.contains("offset is missing"), "{said}");
+    assert!(fails(at, "ingest e.csv -o twice --offset e --weight e", 2).contains("as weight and as offset"));
+    assert!(fails(at, "train data --offset x --model poisson -o x", 2).contains("its column is 'e'"));
+    ok(at, "train e.csv --offset e --model poisson -o direct -q");
+}

@@ -16,6 +16,7 @@ pub struct EncodedGrain {
     pub(super) layout: Layout,
     pub(super) label: Option<usize>,
     pub(super) weight: Option<usize>,
+    pub(super) offset: Option<usize>,
 }
 
 impl EncodedGrain {
@@ -37,6 +38,7 @@ impl EncodedGrain {
                 .collect(),
             label: values(self.label),
             weight: values(self.weight),
+            offset: values(self.offset),
         }
     }
 

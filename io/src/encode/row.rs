@@ -30,6 +30,7 @@ pub struct RowEncoder {
     parts: Vec<Part>,
     label: Option<usize>,
     weight: Option<usize>,
+    offset: Option<usize>,
 }
 
 /// What is needed for one manifest column.
@@ -42,7 +43,7 @@ struct Part {
 }
 
 impl RowEncoder {
-    /// An encoder of the features in `layout`; `dictionaries` holds the levels of categorical columns by column number.
+    /// An encoder of the features in `layout`, and of the offset where training had one; `dictionaries` holds the levels of categorical columns by column number.
     ///
     /// # Errors
     /// [`Error::Usage`] when a dictionary is missing.
@@ -53,8 +54,10 @@ impl RowEncoder {
             parts: Vec::new(),
             label: None,
             weight: None,
+            offset: columns.iter().position(|column| column.role == Role::Offset),
         };
-        for number in layout.blocks.iter().flat_map(|block| block.columns.iter().copied()) {
+        let features = layout.blocks.iter().flat_map(|block| block.columns.iter().copied());
+        for number in features.chain(encoder.offset) {
             encoder.add(number, dictionaries)?;
         }
         Ok(encoder)
@@ -106,6 +109,7 @@ impl RowEncoder {
             layout: self.layout.clone(),
             label: self.label,
             weight: self.weight,
+            offset: self.offset,
         })
     }
 

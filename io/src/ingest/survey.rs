@@ -290,6 +290,10 @@ impl Shared<'_> {
                 None => Ok(()),
             },
             Role::Weight => super::split::check_weights(array),
+            Role::Offset => match first_missing(array) {
+                Some(row) => Err(Fault::at(row, "the offset is missing or not a number", "Every row needs an offset")),
+                None => Ok(()),
+            },
         }
     }
 

@@ -19,6 +19,8 @@ pub struct StreamOptions {
     pub label: bool,
     /// Read the weight too, where there is one.
     pub weight: bool,
+    /// Read the offset too, where there is one.
+    pub offset: bool,
     /// Numbers of the grains to read (a rank's share), in rising order; none: all of the split.
     pub grains: Option<Vec<usize>>,
     /// Memory that maps and read buffers may take.
@@ -72,13 +74,14 @@ impl Io {
 }
 
 impl StreamOptions {
-    /// All features, label and weight of all grains of a split, without a limit of memory.
+    /// All features, label, weight and offset of all grains of a split, without a limit of memory.
     pub fn new(split: Split) -> StreamOptions {
         StreamOptions {
             split,
             columns: None,
             label: true,
             weight: true,
+            offset: true,
             grains: None,
             budget_bytes: u64::MAX,
             threads: 1,

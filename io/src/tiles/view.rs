@@ -16,7 +16,7 @@ use crate::shard::stored::Stored;
 pub struct Shape {
     /// Where the parameters lie.
     pub layout: Layout,
-    /// Numbers of the columns to read: those of the blocks in order, then label, then weight.
+    /// Numbers of the columns to read: those of the blocks in order, then label, weight, offset.
     pub columns: Vec<usize>,
     /// Share of a row's dense bytes that these columns hold, for the choice between one read and many.
     pub wanted_share: f64,
@@ -25,6 +25,7 @@ pub struct Shape {
     blocks: Vec<BlockShape>,
     label: bool,
     weight: bool,
+    offset: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -60,11 +61,13 @@ impl Shape {
             return Err(Error::Usage("the dataset has no label. Name one with --label when ingesting".to_string()));
         }
         let weight = manifest.column_with(Role::Weight).filter(|_| options.weight);
-        columns.extend(label.iter().chain(&weight));
+        let offset = manifest.column_with(Role::Offset).filter(|_| options.offset);
+        columns.extend(label.iter().chain(&weight).chain(&offset));
         let wanted_share = columns.len() as f64 / manifest.columns.len() as f64;
         let sparse = |&&column: &&usize| matches!(manifest.columns[column].kind, Kind::Sparse { .. });
         let pieces = (columns.len() + 2 * columns.iter().filter(sparse).count()) as u64;
-        Ok(Shape { layout, columns, wanted_share, pieces, blocks, label: label.is_some(), weight: weight.is_some() })
+        let (label, weight, offset) = (label.is_some(), weight.is_some(), offset.is_some());
+        Ok(Shape { layout, columns, wanted_share, pieces, blocks, label, weight, offset })
     }
 }
 
@@ -118,7 +121,8 @@ impl GrainView {
         }
         let label = if shape.label { Some(columns.next()?.values()?) } else { None };
         let weight = if shape.weight { Some(columns.next()?.values()?) } else { None };
-        Some(Grain { rows: self.rows, blocks, label, weight })
+        let offset = if shape.offset { Some(columns.next()?.values()?) } else { None };
+        Some(Grain { rows: self.rows, blocks, label, weight, offset })
     }
 }
 

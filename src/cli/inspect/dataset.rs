@@ -122,6 +122,7 @@ fn described(column: &Column, rows: u64) -> Found {
         Role::Feature => "feature",
         Role::Label => "label",
         Role::Weight => "weight",
+        Role::Offset => "offset",
     };
     Found {
         name: column.name.clone(),

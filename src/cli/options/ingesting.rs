@@ -21,6 +21,9 @@ pub struct IngestingOptions {
     /// Column with the weights of rows
     #[arg(long, value_name = "COLUMN")]
     pub weight: Option<String>,
+    /// Column that is added to the margin with coefficient 1, such as the logarithm of the exposure; predict reads it too
+    #[arg(long, value_name = "COLUMN")]
+    pub offset: Option<String>,
     /// Columns to leave out
     #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
     pub ignore: Vec<String>,
@@ -33,7 +36,7 @@ pub struct IngestingOptions {
     /// Columns of lists to read as vectors
     #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
     pub vector: Vec<String>,
-    /// TOML file with roles: label, weight, ignore, numeric, categorical, vector; flags beat it
+    /// TOML file with roles: label, weight, offset, ignore, numeric, categorical, vector; flags beat it
     #[arg(long, value_name = "FILE")]
     pub roles: Option<PathBuf>,
     /// Storage of numbers: f32, f64, f16, u16, u8 (the last three may round; the worst error is shown), or COLUMN=TYPE, separated by commas [default: f32]
@@ -126,6 +129,7 @@ impl IngestingOptions {
         Ok(Roles {
             label: self.label.clone().or(file.label),
             weight: self.weight.clone().or(file.weight),
+            offset: self.offset.clone().or(file.offset),
             ignore: over(&self.ignore, file.ignore),
             numeric: over(&self.numeric, file.numeric),
             categorical: over(&self.categorical, file.categorical),

@@ -26,7 +26,7 @@ use gristmill_io::manifest::Role;
 use crate::error::{Error, Result};
 
 /// Refuses flags of ingest beside a dataset: its columns and rows are settled, and a flag that does nothing would be
-/// believed. The label and the weight may be named when they are the dataset's own.
+/// believed. The label, the weight and the offset may be named when they are the dataset's own.
 ///
 /// # Errors
 /// [`Error::Usage`] with the flag.
@@ -37,6 +37,7 @@ pub fn check_settled(matches: &ArgMatches, dataset: &Dataset) -> Result<()> {
         let role = match flag.get_id().as_str() {
             "label" => Some(Role::Label),
             "weight" => Some(Role::Weight),
+            "offset" => Some(Role::Offset),
             _ => None,
         };
         let column = dataset.manifest().columns.iter().find(|column| Some(column.role) == role);
