@@ -7,7 +7,7 @@
 CARGO ?= cargo
 PYTHON ?= target/python/bin/python
 
-.PHONY: all test deps lint bench bench-test bench-guard bench-record docs clean kill-test bits-table plan-check net-test
+.PHONY: all test deps lint bench bench-test bench-guard bench-record docs clean kill-test bits-table plan-check ranks-check net-test
 
 all:
 	$(CARGO) build --release
@@ -52,6 +52,11 @@ bits-table:
 plan-check:
 	$(CARGO) build --release --locked --features mpi
 	tests/plan-check
+
+# Two ranks of one thread against two threads, and a checkpoint a second against none, as ratios.
+ranks-check:
+	$(CARGO) build --release --locked --features mpi
+	tests/ranks-check
 
 # Four ranks in four network namespaces, links of 1 Gbit/s and 0.1 ms: needs root, iproute2 and Open MPI.
 net-test:

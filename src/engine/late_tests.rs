@@ -17,7 +17,7 @@ use crate::train::{Company, Ended, Start, Unwatched};
 fn wide(folder: &std::path::Path, label: &str) -> Dataset {
     const LEVELS: usize = 70_000;
     let mut next = numbers(5);
-    let rows = 4_000;
+    let rows = 2_500;
     let a: Vec<f32> = (0..rows).map(|_| next() as f32).collect();
     let mut codes = |levels: usize| -> Vec<u32> {
         (0..rows).map(|_| (((next() + 1.0) / 2.0).powi(3).clamp(0.0, 0.999_999) * levels as f64) as u32).collect()
@@ -28,6 +28,7 @@ fn wide(folder: &std::path::Path, label: &str) -> Dataset {
         let z = f64::from(a[row]) + f64::from(b[row] % 3) - 0.5 * f64::from(few[row] % 4);
         match label {
             "binary" => f32::from(z > 0.4),
+            "classes" => (row * 7 % 11 % 3) as f32,
             _ => z.exp() as f32,
         }
     };
