@@ -5,9 +5,12 @@
 //! [`TrainRequest::resolve`]; nothing later checks a setting again. A plan is written into the run folder as it was
 //! resolved.
 
+pub mod online;
+
 use std::collections::BTreeMap;
 
 use gristmill_io::tiles::Io;
+use online::OnlinePlan;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -62,6 +65,48 @@ pub struct TrainRequest {
     pub class_weight: Option<ClassWeight>,
     /// Instruction set to use, by name; none: the best of this processor.
     pub tier: Option<String>,
+    /// Times that every row is learnt from.
+    pub epochs: Option<u32>,
+    /// Rows of a batch, of all ranks.
+    pub batch_rows: Option<u32>,
+    /// Grains that batches are drawn from at a time.
+    pub open_grains: Option<u32>,
+    /// Learning rates; several make as many configurations.
+    pub learning_rate: Option<OneOrMany>,
+    /// How the learning rate changes.
+    pub schedule: Option<String>,
+    /// Epochs of warm-up.
+    pub warmup: Option<f64>,
+    /// Epochs between falls of schedule `step`.
+    pub step_epochs: Option<f64>,
+    /// The factor of a fall.
+    pub step_factor: Option<f64>,
+    /// How fast schedule `inverse-time` falls.
+    pub decay: Option<f64>,
+    /// To which power.
+    pub power: Option<f64>,
+    /// Momentum of `sgd`.
+    pub momentum: Option<f64>,
+    /// Nesterov's momentum.
+    pub nesterov: Option<bool>,
+    /// Decay of the mean gradient.
+    pub beta1: Option<f64>,
+    /// Decay of the mean square.
+    pub beta2: Option<f64>,
+    /// What keeps a division by a root from one by 0.
+    pub epsilon: Option<f64>,
+    /// beta of `ftrl`.
+    pub ftrl_beta: Option<f64>,
+    /// Largest norm of a batch's gradient.
+    pub clip_norm: Option<f64>,
+    /// Epochs after which the average of the weights begins.
+    pub averaging: Option<f64>,
+    /// Epochs without a better held-out loss.
+    pub patience: Option<u32>,
+    /// Seconds after which training stops.
+    pub max_seconds: Option<f64>,
+    /// The solver by passes that goes on.
+    pub then: Option<String>,
 }
 
 /// One number or a list of them.
@@ -114,11 +159,23 @@ pub enum SolverName {
     Owlqn,
     /// Newton's method with coordinate descent inside (l1).
     ProximalNewton,
+    /// Stochastic gradient descent, with or without momentum.
+    Sgd,
+    /// Stochastic: steps by the sum of squares of a coordinate.
+    Adagrad,
+    /// Stochastic: steps by the mean square.
+    Rmsprop,
+    /// Stochastic: two moments.
+    Adam,
+    /// Stochastic: the same with decoupled weight decay.
+    Adamw,
+    /// Stochastic: follow the regularised leader, proximal.
+    Ftrl,
 }
 
 impl SolverName {
     /// Every solver with the name that flags and files use.
-    pub const ALL: [(SolverName, &'static str); 7] = [
+    pub const ALL: [(SolverName, &'static str); 13] = [
         (SolverName::Auto, "auto"),
         (SolverName::Cholesky, "cholesky"),
         (SolverName::CoordinateDescent, "coordinate-descent"),
@@ -126,7 +183,19 @@ impl SolverName {
         (SolverName::Lbfgs, "lbfgs"),
         (SolverName::Owlqn, "owlqn"),
         (SolverName::ProximalNewton, "proximal-newton"),
+        (SolverName::Sgd, "sgd"),
+        (SolverName::Adagrad, "adagrad"),
+        (SolverName::Rmsprop, "rmsprop"),
+        (SolverName::Adam, "adam"),
+        (SolverName::Adamw, "adamw"),
+        (SolverName::Ftrl, "ftrl"),
     ];
+
+    /// True for solvers that learn batch by batch instead of pass by pass.
+    pub fn is_stochastic(self) -> bool {
+        use SolverName::{Adagrad, Adam, Adamw, Ftrl, Rmsprop, Sgd};
+        matches!(self, Sgd | Adagrad | Rmsprop | Adam | Adamw | Ftrl)
+    }
 
     /// The name that flags and files use.
     pub fn name(self) -> &'static str {
@@ -178,6 +247,9 @@ pub struct TrainPlan {
     pub class_weight: ClassWeight,
     /// Instruction set to use, by name; none: the best of this processor. Never changes the model among tiers with FMA.
     pub tier: Option<String>,
+    /// How a stochastic solver learns; none for the others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub online: Option<OnlinePlan>,
 }
 
 /// One configuration of the path.
@@ -187,17 +259,26 @@ pub struct Strengths {
     pub l1: f64,
     /// Of the l2 penalty.
     pub l2: f64,
+    /// The learning rate of a stochastic solver.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<f64>,
 }
 
 impl TrainPlan {
-    /// The configurations of the path, in the order in which they are reported: for every l2, every l1.
+    /// The configurations of the path, in the order in which they are reported: for every learning rate, for every l2, every
+    /// l1.
     pub fn path(&self) -> Vec<Strengths> {
-        self.l2.iter().flat_map(|&l2| self.l1.iter().map(move |&l1| Strengths { l1, l2 })).collect()
+        let rates: Vec<Option<f64>> = match &self.online {
+            Some(online) => online.learning_rate.iter().copied().map(Some).collect(),
+            None => vec![None],
+        };
+        let of_l2 = |rate, l2| self.l1.iter().map(move |&l1| Strengths { l1, l2, rate });
+        rates.into_iter().flat_map(|rate| self.l2.iter().flat_map(move |&l2| of_l2(rate, l2))).collect()
     }
 
     /// How many models are trained: for each configuration one on all rows, and one for each fold without its rows.
     pub fn tasks(&self) -> usize {
-        self.l2.len() * self.l1.len() * (1 + self.folds as usize)
+        self.path().len() * (1 + self.folds as usize)
     }
 
     /// The settings in which this plan and another differ, each with both values; threads, memory, io and tier
@@ -253,6 +334,27 @@ impl TrainRequest {
             seed: self.seed.or(below.seed),
             class_weight: self.class_weight.or(below.class_weight),
             tier: self.tier.or(below.tier),
+            epochs: self.epochs.or(below.epochs),
+            batch_rows: self.batch_rows.or(below.batch_rows),
+            open_grains: self.open_grains.or(below.open_grains),
+            learning_rate: self.learning_rate.or(below.learning_rate),
+            schedule: self.schedule.or(below.schedule),
+            warmup: self.warmup.or(below.warmup),
+            step_epochs: self.step_epochs.or(below.step_epochs),
+            step_factor: self.step_factor.or(below.step_factor),
+            decay: self.decay.or(below.decay),
+            power: self.power.or(below.power),
+            momentum: self.momentum.or(below.momentum),
+            nesterov: self.nesterov.or(below.nesterov),
+            beta1: self.beta1.or(below.beta1),
+            beta2: self.beta2.or(below.beta2),
+            epsilon: self.epsilon.or(below.epsilon),
+            ftrl_beta: self.ftrl_beta.or(below.ftrl_beta),
+            clip_norm: self.clip_norm.or(below.clip_norm),
+            averaging: self.averaging.or(below.averaging),
+            patience: self.patience.or(below.patience),
+            max_seconds: self.max_seconds.or(below.max_seconds),
+            then: self.then.or(below.then),
         }
     }
 
@@ -265,6 +367,8 @@ impl TrainRequest {
             Some(name) => ModelName::find(name)?,
             None => return Err(Error::usage(format!("no model given. Add --model; models: {}", models::names()))),
         };
+        let solver = solver_named(self.solver.as_deref().unwrap_or("auto"))?;
+        let online = OnlinePlan::resolve(&self, solver)?;
         let plan = TrainPlan {
             model,
             huber_delta: own("huber-delta", "huber", model, self.huber_delta, positive)?,
@@ -274,7 +378,7 @@ impl TrainRequest {
             l2: strengths("l2", self.l2)?,
             standardize: self.standardize.unwrap_or(true),
             intercept: self.intercept.unwrap_or(true),
-            solver: solver_named(self.solver.as_deref().unwrap_or("auto"))?,
+            solver,
             tolerance: within("tolerance", self.tolerance.unwrap_or(TOLERANCE))?,
             max_passes: self.max_passes.unwrap_or(PASSES_MAX),
             threads: self.threads.unwrap_or(0),
@@ -284,6 +388,7 @@ impl TrainRequest {
             seed: self.seed.unwrap_or(SEED),
             class_weight: self.class_weight.unwrap_or_default(),
             tier: self.tier,
+            online,
         };
         if plan.max_passes == 0 {
             return Err(Error::usage("max-passes is 0; at least 1 pass is needed"));
@@ -406,6 +511,10 @@ fn check_solver(plan: &TrainPlan) -> Result<()> {
             "needs a Hessian of all classes at once, which is too large",
             if plan.any_l1() { "owlqn" } else { "lbfgs" },
         ),
+        stochastic if stochastic.is_stochastic() && model.is_joint() => refuse(
+            "learns one margin a row, and this model has one a class",
+            if plan.any_l1() { "owlqn" } else { "lbfgs" },
+        ),
         SolverName::Cholesky if plan.any_l1() => refuse("cannot have an l1 penalty", "coordinate-descent"),
         SolverName::Newton if plan.any_l1() => refuse("cannot have an l1 penalty", "proximal-newton"),
         SolverName::Lbfgs if plan.any_l1() => refuse("cannot have an l1 penalty", "owlqn"),
@@ -432,7 +541,10 @@ mod tests {
     fn a_short_request_becomes_a_full_plan() {
         let plan = request(r#"{"model": "logistic", "l2": [0.1, 1.0], "l1": 0.5}"#).expect("valid");
         assert_eq!((plan.l1.as_slice(), plan.l2.as_slice()), ([0.5].as_slice(), [0.1, 1.0].as_slice()));
-        assert_eq!(plan.path(), [Strengths { l1: 0.5, l2: 0.1 }, Strengths { l1: 0.5, l2: 1.0 }]);
+        assert_eq!(
+            plan.path(),
+            [Strengths { l1: 0.5, l2: 0.1, rate: None }, Strengths { l1: 0.5, l2: 1.0, rate: None }]
+        );
         let text = serde_json::to_string(&plan).expect("serialises");
         assert_eq!(serde_json::from_str::<TrainPlan>(&text).expect("parses"), plan);
     }
@@ -447,7 +559,7 @@ mod tests {
         assert!(message(r#"{"model": "linear", "tolerance": 0}"#).contains("tolerance is 0"));
         assert!(message(r#"{"model": "linear", "max-passes": 0}"#).contains("max-passes"));
         assert!(message(r#"{"model": "linear", "folds": 1}"#).contains("from 2 to 1000 folds"));
-        assert!(message(r#"{"model": "linear", "solver": "sgd"}"#).contains("owlqn"));
+        assert!(message(r#"{"model": "linear", "solver": "sdg"}"#).contains("owlqn"));
         assert!(message(r#"{"model": "logistic", "solver": "cholesky"}"#).contains("newton"));
         assert!(message(r#"{"model": "logistic", "solver": "lbfgs", "l1": 1}"#).contains("owlqn"));
         assert!(message(r#"{"model": "linear", "class-weight": "balanced"}"#).contains("class-weight"));

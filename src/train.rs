@@ -195,6 +195,9 @@ pub struct PointReport {
     pub objective: f64,
     /// Euclidean norm of the (sub)gradient in standardised coordinates.
     pub gradient_norm: f64,
+    /// Mean loss over held-out rows, where that is looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_out: Option<f64>,
 }
 
 /// Who watches a training.
@@ -208,6 +211,12 @@ pub trait TrainWatch: Sync {
     /// A pass is about to be made: `take` copies what a later process needs to make it. Called on every rank, with the same
     /// state on all of them.
     fn stand(&self, _take: &dyn Fn() -> Checkpoint) {}
+
+    /// Whether where the training stands is wanted, after so many passes; asked between batches, where telling costs a copy of
+    /// the whole model.
+    fn wants_stand(&self, _passes: u32) -> bool {
+        false
+    }
 
     /// Whether the part of the pass that is done so far is wanted; asked after every grain, from worker threads.
     fn wants_part(&self) -> bool {

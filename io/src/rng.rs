@@ -16,6 +16,8 @@ pub enum Purpose {
     Recipe = 3,
     /// Folds of a cross-validation; counter: row number in the training split.
     Folds = 4,
+    /// The order of grains and pieces in an epoch of stochastic training; counter: their number.
+    Epoch = 5,
 }
 
 /// Numbers of one stream.

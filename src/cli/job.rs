@@ -236,6 +236,10 @@ impl TrainWatch for Watch<'_> {
         }
     }
 
+    fn wants_stand(&self, passes: u32) -> bool {
+        self.keepers.saver.is_some_and(|saver| saver.wants(passes))
+    }
+
     fn wants_part(&self) -> bool {
         self.keepers.parts.wants()
     }

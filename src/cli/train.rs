@@ -80,7 +80,7 @@ fn train(arguments: &Arguments, matches: &ArgMatches, session: &Session) -> Resu
     let start = ranks::agree(&*session.ranks, start)?;
     let command = super::Cli::command();
     let (name, own) = matches.subcommand().unwrap_or(("train", matches));
-    let resolved = serde_json::to_value(&plan).unwrap_or_default();
+    let resolved = flat(serde_json::to_value(&plan).unwrap_or_default());
     let config = command.find_subcommand(name).map(|command| config::resolved(command, own, &resolved));
     let config = config.unwrap_or_default();
     let job = Job {
@@ -113,6 +113,16 @@ fn dataset(arguments: &Arguments, matches: &ArgMatches, output: &Path, session: 
         let options = arguments.ingesting.options(&arguments.reading, &arguments.machine, arguments.seed, false)?;
         cache::ingested(&arguments.source, &options, output, session)
     })
+}
+
+/// The settings of a plan side by side, as flags are.
+fn flat(mut plan: serde_json::Value) -> serde_json::Value {
+    if let Some(settings) = plan.as_object_mut()
+        && let Some(serde_json::Value::Object(online)) = settings.remove("online")
+    {
+        settings.extend(online);
+    }
+    plan
 }
 
 /// The coefficients of another run as a start.

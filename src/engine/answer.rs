@@ -154,7 +154,7 @@ impl Answer {
     pub fn warn_of_folds(&mut self, validation: Option<&Validation>) {
         for held_out in validation.iter().flat_map(|validation| &validation.configurations) {
             if held_out.unconverged > 0 {
-                let Strengths { l1, l2 } = held_out.strengths;
+                let Strengths { l1, l2, .. } = held_out.strengths;
                 self.warnings.push(format!(
                     "With l1 {l1} and l2 {l2}, {} of {} models of folds did not converge.",
                     held_out.unconverged,

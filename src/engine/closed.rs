@@ -86,6 +86,7 @@ impl<R: Real + Default> Training<'_, R> {
             collected: "gram".into(),
             objective: objective * self.setup.target.loss_unit(),
             gradient_norm: gradient_norm * self.setup.target.units.1.abs(),
+            held_out: None,
         };
         let quadratic = Quadratic::new(evaluation, self.plan.intercept, self.setup.space.metric());
         let missing = || Error::Sum("a pass for a closed form brought no Gram matrix".into());

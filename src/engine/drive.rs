@@ -89,7 +89,7 @@ pub struct Training<'a, R: Real> {
     pub(super) from: Option<Vec<f64>>,
     pub(super) tasks: Vec<Task>,
     exact: bool,
-    answer: Answer,
+    pub(super) answer: Answer,
     clock: Clock,
 }
 
@@ -129,7 +129,7 @@ impl<'a, R: Real + Default> Training<'a, R> {
             )));
         }
         self.begin(start)?;
-        if self.closed_forms()? == Next::Stop || self.iterate()? == Next::Stop {
+        if self.closed_forms()? == Next::Stop || self.learn()? == Next::Stop || self.iterate()? == Next::Stop {
             return Ok(self.interrupted());
         }
         let Some(validation) = self.judge()? else { return Ok(self.interrupted()) };
@@ -137,8 +137,8 @@ impl<'a, R: Real + Default> Training<'a, R> {
         let whole: Vec<&Task> = self.tasks.iter().filter(|task| task.left_out.is_none()).collect();
         for tasks in whole.chunks(self.setup.against.max(1)) {
             tasks.iter().filter_map(|task| task.outcome()).for_each(|outcome| self.answer.warn(self.setup, outcome));
-            let solver = self.solver(tasks[0].strengths).name();
-            models.extend(answer::fitted(self.setup, tasks, solver, self.rounding(tasks[0])));
+            let solver = self.solved_by(tasks[0].strengths);
+            models.extend(answer::fitted(self.setup, tasks, &solver, self.rounding(tasks[0])));
         }
         self.answer.warn_of_folds(validation.as_ref());
         let arithmetic = if size_of::<R>() == 4 { "f32" } else { "f64" };
@@ -208,6 +208,26 @@ impl<'a, R: Real + Default> Training<'a, R> {
             }
             named => named,
         }
+    }
+
+    /// The solver by passes of a configuration: of a stochastic one, that which goes on where it ends.
+    pub(super) fn solver_by_passes(&self, strengths: Strengths) -> SolverName {
+        let solver = self.solver(strengths);
+        match self.plan.online.as_ref().and_then(|online| online.then).filter(|_| solver.is_stochastic()) {
+            Some(SolverName::Auto) => match self.setup.model.solver(&self.setup.shape(strengths.l1 > 0.0)) {
+                SolverName::Cholesky => SolverName::Lbfgs,
+                SolverName::CoordinateDescent => SolverName::Owlqn,
+                other => other,
+            },
+            Some(then) => then,
+            None => solver,
+        }
+    }
+
+    /// What a configuration was solved by, in words.
+    fn solved_by(&self, strengths: Strengths) -> String {
+        let (solver, then) = (self.solver(strengths), self.solver_by_passes(strengths));
+        if solver == then { solver.name().into() } else { format!("{} then {}", solver.name(), then.name()) }
     }
 
     pub(super) fn is_closed(&self, task: &Task) -> bool {

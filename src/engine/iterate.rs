@@ -65,24 +65,36 @@ impl<R: Real + Default> Training<'_, R> {
     }
 
     fn machine(&self, task: &Task) -> Result<Machine> {
-        let (solver, totals) = (self.solver(task.strengths), self.known.of(task.left_out));
+        let totals = self.known.of(task.left_out);
+        // A row that no sample holds may have a mean beyond all numbers at the minimum of the sample.
+        let schedule = match self.setup.deviance() {
+            Some(_) => Schedule::whole(),
+            None => Schedule::new(totals.rows, self.setup.joint * self.setup.space.mean.len()),
+        };
+        self.machine_at(task, self.start(task), schedule)
+    }
+
+    /// The solver of a model, to begin at a point.
+    pub(super) fn machine_at(&self, task: &Task, start: Vec<f64>, schedule: Schedule) -> Result<Machine> {
+        let solver = self.solver_by_passes(task.strengths);
         let problem = Problem {
             penalty: self.penalty(task.strengths),
             intercept: self.plan.intercept,
             metric: self.setup.space.metric().repeat(self.setup.joint),
             limits: self.limits(task.left_out, task.against),
         };
-        // A row that no sample holds may have a mean beyond all numbers at the minimum of the sample.
-        let schedule = match self.setup.deviance() {
-            Some(_) => Schedule::whole(),
-            None => Schedule::new(totals.rows, self.setup.joint * self.setup.space.mean.len()),
-        };
+        Machine::new(solver, problem, start, schedule)
+            .ok_or_else(|| Error::usage(format!("solver '{}' makes no steps", solver.name())))
+    }
+
+    /// Where a model starts: as it was told, or at the best intercepts and no slopes.
+    pub(super) fn start(&self, task: &Task) -> Vec<f64> {
         let n = self.setup.space.coordinates();
-        let start = match (&self.from, task.against) {
+        match (&self.from, task.against) {
             (Some(from), None) => from.clone(),
             (Some(from), Some(class)) => from[usize::from(class) * n..][..n].to_vec(),
             (None, _) => {
-                // At the best intercepts and no slopes.
+                let totals = self.known.of(task.left_out);
                 let mut point = vec![0.0; self.setup.coordinates()];
                 let starts = self.setup.model.start(&totals.moments(task.against));
                 for (margin, start) in point.chunks_exact_mut(n).zip(starts).filter(|_| self.plan.intercept) {
@@ -90,9 +102,7 @@ impl<R: Real + Default> Training<'_, R> {
                 }
                 point
             }
-        };
-        Machine::new(solver, problem, start, schedule)
-            .ok_or_else(|| Error::usage(format!("solver '{}' makes no steps", solver.name())))
+        }
     }
 
     /// Where a solver wants to be told of the loss: a point for each margin.
@@ -131,6 +141,7 @@ impl<R: Real + Default> Training<'_, R> {
                 collected: collected.into(),
                 objective: objective * setup.target.loss_unit(),
                 gradient_norm: gradient_norm * setup.target.units.1.abs(),
+                held_out: None,
             };
             if let Status::Done(outcome) = machine.absorb(evaluation) {
                 task.stand = Stand::Done(outcome);

@@ -66,6 +66,7 @@ impl<R: Real + Default> Training<'_, R> {
             collected: "figures".into(),
             objective: verdict.loss,
             gradient_norm: 0.0,
+            held_out: None,
         };
         let reports = verdicts.iter().zip(models).map(report).collect();
         let multiply_adds = (judged.len() * self.setup.margins_of_row()) as f64 * self.setup.multiply_adds().0;

@@ -18,6 +18,7 @@
 //! | [`derive`](mod@derive) | how do the sums of a pass become loss, gradient and Hessian? |
 //! | [`tasks`] | which models are trained, and how far is each? |
 //! | [`drive`], [`closed`], [`iterate`] | how does a plan become models? |
+//! | [`online`] | how does a model learn batch by batch? |
 //! | [`judge`], [`held_out`], [`validation`] | how do models do on rows that they never saw? |
 //! | [`answer`] | how do points become models and warnings? |
 //! | [`names`] | what are parameters called? |
@@ -37,6 +38,7 @@ pub mod iterate;
 pub mod judge;
 pub mod late;
 pub mod names;
+pub mod online;
 pub mod part;
 pub mod pass;
 pub mod reduce;

@@ -107,7 +107,7 @@ impl Target {
 
     /// The strengths of a configuration in stored units of the label.
     pub fn strengths(&self, real: Strengths) -> Strengths {
-        Strengths { l1: real.l1 / self.units.1.abs(), l2: real.l2 }
+        Strengths { l1: real.l1 / self.units.1.abs(), ..real }
     }
 
     /// Factor from an objective in stored units of the label to real ones.

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::online::state::State;
 use crate::optim::machine::Machine;
 use crate::optim::{Outcome, Sample, Solver};
 use crate::plan::{Strengths, TrainPlan};
@@ -34,6 +35,8 @@ pub enum Stand {
     Waiting,
     /// Its solver is on its way.
     Running(Box<Machine>),
+    /// It learns batch by batch.
+    Learning(Box<State>),
     /// Fitted.
     Done(Box<Outcome>),
 }

@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn the_lowest_mean_loss_is_the_best() {
-        let strengths = Strengths { l1: 0.0, l2: 1.0 };
+        let strengths = Strengths { l1: 0.0, l2: 1.0, rate: None };
         let of = |losses: &[f64]| HeldOut::new(strengths, losses.to_vec(), &[], 0);
         let best = |all: Vec<HeldOut>| Validation::new(vec![1, 1], all).best;
         assert_eq!(best(vec![of(&[2.0, 3.0]), of(&[1.0, 2.0]), of(&[2.0, 1.0])]), 1);

@@ -27,7 +27,7 @@ pub enum Machine {
 }
 
 impl Machine {
-    /// The solver of that name; none for closed forms and `auto`. An l1 penalty that is 0 in this configuration does no
+    /// The solver of that name; none for closed forms, stochastic ones and `auto`. An l1 penalty that is 0 in this configuration does no
     /// harm to solvers that are made for one.
     pub fn new(name: SolverName, problem: Problem, start: Vec<f64>, schedule: Schedule) -> Option<Machine> {
         match name {
@@ -35,7 +35,7 @@ impl Machine {
             SolverName::ProximalNewton => Some(Machine::ProximalNewton(ProximalNewton::new(problem, start, schedule))),
             SolverName::Lbfgs => Some(Machine::Lbfgs(Lbfgs::new(problem, start, schedule))),
             SolverName::Owlqn => Some(Machine::Owlqn(Owlqn::new(problem, start, schedule))),
-            SolverName::Auto | SolverName::Cholesky | SolverName::CoordinateDescent => None,
+            _ => None,
         }
     }
 }

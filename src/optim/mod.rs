@@ -35,6 +35,7 @@ pub mod quadratic;
 pub mod rest;
 pub mod schedule;
 pub mod second_order;
+pub mod stochastic;
 
 #[cfg(test)]
 pub(crate) mod problems;

@@ -63,12 +63,14 @@ fn line(pass: &PassReport, path: bool) -> String {
         0 => String::new(),
         models => format!("  {models} models"),
     };
+    let steepness =
+        if pass.first.collected == "epoch" { "-".into() } else { format!("{:.3e}", pass.first.gradient_norm) };
     format!(
         "  {:>4}  {:<12}  {:<15}  {:<11}  {:>14}  {:>5.2}{share}{which}",
         pass.pass,
         pass.first.collected,
         format!("{:.10}", pass.first.objective),
-        format!("{:.3e}", pass.first.gradient_norm),
+        steepness,
         number::rows_per_s(pass.rows as f64 / s),
         pass.bytes as f64 / s / 1e9,
     )

@@ -20,8 +20,9 @@ pub const SUMMARY_TEXT_FILE: &str = "summary.txt";
 pub const EVALUATION_FILE: &str = "evaluation.json";
 
 /// Name of a model's folder among those of a path.
-pub fn of_model(Strengths { l1, l2 }: Strengths) -> String {
-    format!("l1-{l1}-l2-{l2}")
+pub fn of_model(Strengths { l1, l2, rate }: Strengths) -> String {
+    let rate = rate.map(|rate| format!("-rate-{rate}")).unwrap_or_default();
+    format!("l1-{l1}-l2-{l2}{rate}")
 }
 
 /// Write `value` as JSON.

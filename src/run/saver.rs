@@ -122,12 +122,20 @@ impl<'a> Saver<'a> {
         Ok(())
     }
 
+    /// Whether a checkpoint would be written now, after so many passes.
+    pub fn wants(&self, passes: u32) -> bool {
+        self.is_time(&self.state(), passes)
+    }
+
     fn is_due(&self, state: &State) -> bool {
-        let Some(latest) = &state.latest else { return false };
+        state.latest.as_ref().is_some_and(|latest| self.is_time(state, latest.passes()))
+    }
+
+    fn is_time(&self, state: &State, passes: u32) -> bool {
         let by_plan = match self.job.keeping.every {
             Every::Never => false,
             Every::Time(time) => state.written_at.elapsed() >= time,
-            Every::Passes(passes) => latest.passes() >= state.written_pass.saturating_add(passes),
+            Every::Passes(every) => passes >= state.written_pass.saturating_add(every),
         };
         by_plan || self.asked.load(Ordering::Relaxed) || self.cancel.requested()
     }

@@ -156,6 +156,7 @@ pub fn summary(trained: &Trained, measured: &Measured, job: &Job<'_>) -> Value {
                 "folder": model_folder(trained, fitted),
                 "l1": fitted.strengths.l1,
                 "l2": fitted.strengths.l2,
+                "learning_rate": fitted.strengths.rate,
                 "objective": fitted.objective,
                 "loss": fitted.loss,
                 "gradient_norm": fitted.gradient_norm,

@@ -13,6 +13,7 @@ mod killed;
 mod local_shards;
 mod losses;
 mod mid_pass;
+mod online;
 mod outputs;
 mod paths;
 mod pyarrow;

@@ -12,10 +12,12 @@
 //! | [`feed`] | how do readers stay ahead of the workers? |
 //! | [`view`] | how do stored columns become the blocks of a kernel's grain? |
 //! | [`scan`] | how do workers share the grains of a pass? |
+//! | [`open`] | how are several grains held at once? |
 
 pub mod budget;
 pub mod feed;
 pub mod load;
+pub mod open;
 pub mod options;
 pub mod reader;
 pub mod scan;
@@ -25,6 +27,7 @@ use std::sync::{Arc, OnceLock};
 
 use budget::Residency;
 use load::Spare;
+pub use open::OpenGrain;
 pub use options::{Io, Pick, ScanReport, StreamOptions, Way};
 use view::{GrainView, Shape};
 

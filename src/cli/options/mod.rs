@@ -3,6 +3,7 @@
 mod checkpoints;
 mod ingesting;
 mod machine;
+mod online;
 mod output;
 mod ranks;
 mod reading;
@@ -12,6 +13,7 @@ mod training;
 pub use checkpoints::CheckpointOptions;
 pub use ingesting::IngestingOptions;
 pub use machine::MachineOptions;
+pub use online::OnlineOptions;
 pub use output::OutputOptions;
 pub use ranks::{LocalOptions, RankOptions};
 pub use reading::ReadingOptions;

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{MachineOptions, StreamingOptions};
+use super::{MachineOptions, OnlineOptions, StreamingOptions};
 use crate::error::{Error, Result};
 use crate::plan::{ClassWeight, OneOrMany, Several, TrainRequest};
 
@@ -34,7 +34,8 @@ pub struct TrainingOptions {
     /// Learn an intercept [default: true]
     #[arg(long, value_name = "true|false")]
     pub intercept: Option<bool>,
-    /// How to minimise: auto, cholesky, coordinate-descent, newton, lbfgs, owlqn, proximal-newton
+    /// How to minimise: auto, cholesky, coordinate-descent, newton, lbfgs, owlqn, proximal-newton; batch by batch: sgd, adagrad,
+    /// rmsprop, adam, adamw, ftrl
     #[arg(long, value_name = "NAME")]
     pub solver: Option<String>,
     /// Relative gap of the objective at which to stop [default: 1e-7]
@@ -52,6 +53,8 @@ pub struct TrainingOptions {
     /// Start from the coefficients of another run
     #[arg(long, value_name = "RUN")]
     pub warm_start: Option<std::path::PathBuf>,
+    #[command(flatten)]
+    pub online: OnlineOptions,
 }
 
 impl TrainingOptions {
@@ -85,6 +88,7 @@ impl TrainingOptions {
             seed,
             class_weight: class_weight(&self.class_weight)?,
             tier: None,
+            ..self.online.request()
         })
     }
 }
@@ -96,7 +100,7 @@ fn several(text: &str) -> std::result::Result<Several, String> {
     }
 }
 
-fn one_or_many(values: &[f64]) -> Option<OneOrMany> {
+pub(super) fn one_or_many(values: &[f64]) -> Option<OneOrMany> {
     match values {
         [] => None,
         [one] => Some(OneOrMany::One(*one)),

@@ -29,7 +29,7 @@ fn metadata() -> Metadata {
         columns: columns(),
         parameters: 3,
         fit: Fit {
-            strengths: Strengths { l1: 0.0, l2: 0.1 },
+            strengths: Strengths { l1: 0.0, l2: 0.1, rate: None },
             standardize: true,
             intercept: true,
             solver: "newton".into(),

@@ -1,0 +1,165 @@
+//! How models do on held-out rows while they learn: the mean loss over the test split, for early stopping.
+//!
+//! One scan over the split for all models; a grain's losses are added in `f64`, grains exactly, so that the figure does not
+//! depend on threads or ranks. Early stopping (Prechelt, "Early stopping, but when?", 1998): a model whose loss has not come below its
+//! best for `patience` epochs stops, and is what it was at its best.
+
+use gristmill_io::manifest::Split;
+use gristmill_io::tiles::{Pick, StreamOptions, TileStream};
+use gristmill_io::watch::{Cancel, Silent};
+use gristmill_kernels::tile::Grain;
+use gristmill_kernels::{Kernels, LossSums, Real};
+use serde::{Deserialize, Serialize};
+
+use super::state::Bytes;
+use crate::engine::exact;
+use crate::engine::group::{Blocks, Group};
+use crate::engine::setup::Setup;
+use crate::engine::space::Stored;
+use crate::engine::target;
+use crate::error::{Error, Result};
+use crate::plan::TrainPlan;
+use crate::sharing;
+
+/// The best that a model was.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Best {
+    /// Its held-out loss.
+    pub loss: f64,
+    /// After how many epochs.
+    pub epoch: u32,
+    /// Epochs since then.
+    pub waited: u32,
+    /// Its point, eight bytes a coordinate.
+    pub point: Bytes,
+}
+
+impl Best {
+    /// Of a model after an epoch.
+    pub fn new(loss: f64, epoch: u32, point: &[f64]) -> Best {
+        let bytes = point.iter().flat_map(|number| number.to_le_bytes()).collect();
+        Best { loss, epoch, waited: 0, point: Bytes(bytes) }
+    }
+
+    /// The point.
+    pub fn point(&self) -> Vec<f64> {
+        self.point.0.as_chunks::<8>().0.iter().map(|bytes| f64::from_le_bytes(*bytes)).collect()
+    }
+}
+
+/// The held-out rows.
+pub struct HeldOut<'a> {
+    setup: &'a Setup<'a>,
+    stream: TileStream<'a>,
+}
+
+/// Buffers of a worker.
+#[derive(Default)]
+struct Worker<R> {
+    z: Vec<R>,
+    y: Vec<R>,
+    weight: Vec<R>,
+    against: Vec<R>,
+    offset: Vec<R>,
+    sums: Vec<LossSums>,
+    cells: Vec<i64>,
+}
+
+impl<'a> HeldOut<'a> {
+    /// Those of a dataset.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when there are none.
+    pub fn new(setup: &'a Setup<'a>, plan: &TrainPlan) -> Result<HeldOut<'a>> {
+        let grains = setup.dataset.grains(Split::Test);
+        if grains.is_empty() {
+            return Err(Error::usage(
+                "patience needs held-out rows, and the dataset has none. Ingest it with --test-share 0.1, or leave --patience out",
+            ));
+        }
+        let mut options = StreamOptions::new(Split::Test);
+        options.grains = Some(sharing::own_grains(setup.company.comm, setup.dataset, Split::Test)?);
+        options.threads = setup.threads;
+        // Beside the open grains of the training: it is read through, not kept.
+        options.budget_bytes = setup.budget_bytes;
+        options.io = plan.io;
+        Ok(HeldOut { setup, stream: setup.dataset.stream(options)? })
+    }
+
+    /// The mean loss of models, those of classes against all others with their class; in stored units.
+    ///
+    /// # Errors
+    /// When rows cannot be read, weigh nothing, or a loss is not finite.
+    pub fn losses<R: Real>(&self, points: &[(Stored, Option<u16>)]) -> Result<Vec<f64>> {
+        let (setup, blocks) = (self.setup, Blocks::of(self.stream.layout()));
+        let groups = Group::<R>::all(&points.iter().map(|(point, _)| point).collect::<Vec<_>>(), &blocks, 1);
+        let kernels = Kernels::<R>::new(setup.tier);
+        let most = setup.tile_rows * Group::most(&groups);
+        let worker = || Worker {
+            z: vec![R::default(); most],
+            y: vec![R::default(); setup.tile_rows],
+            weight: vec![R::default(); setup.tile_rows],
+            against: vec![R::default(); setup.tile_rows],
+            offset: Vec::new(),
+            sums: vec![LossSums::default(); points.len()],
+            cells: vec![0; points.len() * 2 * exact::CELLS],
+        };
+        let mut workers: Vec<Worker<R>> = (0..setup.threads).map(|_| worker()).collect();
+        let visit = |worker: &mut Worker<R>, _: usize, grain: &Grain<'_>| {
+            worker.sums.fill(LossSums::default());
+            for start in (0..grain.rows).step_by(setup.tile_rows) {
+                let rows = start..grain.rows.min(start + setup.tile_rows);
+                let n = rows.len();
+                let (y, weight) = (&mut worker.y[..n], &mut worker.weight[..n]);
+                target::read(&kernels, grain.label.as_ref(), rows.clone(), y);
+                target::read(&kernels, grain.weight.as_ref(), rows.clone(), weight);
+                setup.target.apply(y, Some(weight));
+                setup.read_offset(&kernels, grain, &rows, &mut worker.offset);
+                for group in &groups {
+                    let z = &mut worker.z[..group.points.len() * n];
+                    group.margins(&kernels, &blocks, (grain, &rows), &worker.offset, z);
+                    for (z, model) in z.chunks_exact_mut(n).zip(group.points.clone()) {
+                        let targets = match points[model].1 {
+                            None => &worker.y[..n],
+                            Some(class) => {
+                                let class = R::from_f64(f64::from(class));
+                                for (to, y) in worker.against.iter_mut().zip(&worker.y[..n]) {
+                                    *to = if *y == class { R::ONE } else { R::default() };
+                                }
+                                &worker.against[..n]
+                            }
+                        };
+                        let weight = &worker.weight[..n];
+                        let mut found = kernels.loss(setup.model.loss(), z, targets, Some(weight), None);
+                        let least = targets.iter().zip(weight);
+                        found.loss -= least.map(|(y, w)| w.to_f64() * setup.saturated(y.to_f64())).sum::<f64>();
+                        worker.sums[model] += found;
+                    }
+                }
+            }
+            for (sums, cells) in worker.sums.iter().zip(worker.cells.chunks_exact_mut(2 * exact::CELLS)) {
+                let (loss, weight) = cells.split_at_mut(exact::CELLS);
+                exact::add(sums.loss, loss)?;
+                exact::add(sums.weight, weight)?;
+            }
+            Ok::<(), Error>(())
+        };
+        // To its end: the other ranks wait for this one's sums.
+        self.stream.scan(&mut workers, Pick::All, &Cancel::new(), &Silent, visit)?;
+        let mut all = vec![0i64; points.len() * 2 * exact::CELLS];
+        for worker in &workers {
+            all.iter_mut().zip(&worker.cells).for_each(|(sum, cell)| *sum += cell);
+        }
+        setup.company.comm.all_reduce_vec(&mut all)?;
+        let mean = |cells: &[i64]| {
+            let (loss, weight) = cells.split_at(exact::CELLS);
+            let weight = exact::value(weight);
+            if weight > 0.0 {
+                return Ok(exact::value(loss) / weight);
+            }
+            Err(Error::training("the held-out rows weigh nothing: leave --patience out, or hold out other rows"))
+        };
+        all.chunks_exact(2 * exact::CELLS).map(mean).collect()
+    }
+}

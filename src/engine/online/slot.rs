@@ -1,0 +1,232 @@
+//! Slots: a coordinate's weight with all that moves with it, in one cache line.
+//!
+//! ```text
+//! slot   [sum of the batch: i64][weight][state of the optimiser: 0 to 2 numbers]       16 or 24 bytes in f32
+//! pull   [l1][l2][time at which the weight was settled]                                where there is a penalty
+//! ```
+//! The gradient of a batch is added up as integers (see `engine::sum`), so that it does not depend on the order of rows, nor on
+//! who has them. A weight is settled, that is, moved by the penalty for the time since it was last, when a batch reads it
+//! and after each of its steps; what no batch reads costs nothing.
+
+use gristmill_kernels::Real;
+
+use crate::optim::stochastic::{Optimiser, Pull, Step};
+
+/// A coordinate.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Slot<R, S> {
+    /// Sum of the batch's gradient.
+    pub sum: i64,
+    /// The weight.
+    pub weight: R,
+    /// Of the optimiser.
+    pub state: S,
+}
+
+/// A coordinate's penalty.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pulled<R> {
+    l1: R,
+    l2: R,
+    settled: R,
+}
+
+/// What a batch does to every coordinate that it touches.
+#[derive(Clone, Copy, Debug)]
+pub struct Move {
+    /// The batch.
+    pub step: Step,
+    /// What an integer of a sum stands for, in coordinates whose values are at most 1.
+    pub unit: f64,
+    /// Times before and after.
+    pub time: (f64, f64),
+}
+
+/// The slots of some columns.
+pub struct Slots<O: Optimiser, R: Real> {
+    /// One a coordinate.
+    pub slots: Vec<Slot<R, O::State<R>>>,
+    pulls: Vec<Pulled<R>>,
+    optimiser: O,
+}
+
+/// What a rank adds to a coordinate.
+pub type Entry = (u32, i64);
+
+/// Slots of an optimiser that is not named.
+pub trait Coordinates {
+    /// Puts every coordinate at a weight.
+    fn start(&mut self, weights: &[f64], step: &Step);
+    /// Settles all at a time, for an optimiser at that step.
+    fn settle(&mut self, step: &Step, now: f64);
+    /// Adds the sums of a rank.
+    fn add(&mut self, entries: &[Entry]);
+    /// Adds the sums of all ranks, and takes each coordinate's out again; those that are 0 are left out.
+    fn merge(&mut self, entries: &mut Vec<Entry>);
+    /// Moves these coordinates, each once however often it is named.
+    fn step_entries(&mut self, entries: &[Entry], order: &Move);
+    /// The weights.
+    fn weights(&self, out: &mut [f64]);
+    /// What a checkpoint keeps: between batches all sums are 0.
+    fn save(&self, bytes: &mut Vec<u8>);
+    /// The opposite; false where there is too little.
+    fn load(&mut self, bytes: &mut &[u8]) -> bool;
+}
+
+impl<O: Optimiser, R: Real> Slots<O, R> {
+    /// For coordinates with these strengths; none: no penalty.
+    pub fn new(optimiser: O, count: usize, strengths: Option<(&[f64], &[f64])>) -> Slots<O, R> {
+        let zero = R::default();
+        let pulls = strengths.map_or_else(Vec::new, |(l1, l2)| {
+            let pair = |(l1, l2): (&f64, &f64)| Pulled { l1: R::from_f64(*l1), l2: R::from_f64(*l2), settled: zero };
+            l1.iter().zip(l2).map(pair).collect()
+        });
+        Slots { slots: vec![Slot { sum: 0, weight: zero, state: O::State::default() }; count], pulls, optimiser }
+    }
+
+    /// True when there is no penalty.
+    pub fn is_free(&self) -> bool {
+        self.pulls.is_empty()
+    }
+
+    /// The optimiser at a step.
+    pub fn at(&self, step: &Step) -> O {
+        self.optimiser.at(step)
+    }
+
+    /// The weight of a coordinate, settled.
+    #[inline(always)]
+    pub fn settled(&mut self, optimiser: &O, coordinate: usize, now: f64) -> R {
+        let slot = &mut self.slots[coordinate];
+        let Some(pulled) = self.pulls.get_mut(coordinate) else { return slot.weight };
+        let then = R::from_f64(now);
+        if pulled.settled != then {
+            let pull = Pull {
+                l1: pulled.l1.to_f64(),
+                l2: pulled.l2.to_f64(),
+                since: pulled.settled.to_f64(),
+                now: then.to_f64(),
+            };
+            pulled.settled = then;
+            slot.weight = R::from_f64(optimiser.settle(slot.weight.to_f64(), &slot.state, &pull));
+        }
+        slot.weight
+    }
+
+    /// Moves a coordinate by its sum, if that is not 0, and forgets the sum.
+    #[inline(always)]
+    pub fn touch(&mut self, optimiser: &O, coordinate: usize, order: &Move) {
+        if self.slots[coordinate].sum != 0 {
+            if !self.pulls.is_empty() {
+                // Another rank may have read it, and not this one.
+                self.settled(optimiser, coordinate, order.time.0);
+            }
+            let slot = &mut self.slots[coordinate];
+            let gradient = slot.sum as f64 * order.unit;
+            slot.sum = 0;
+            slot.weight = R::from_f64(optimiser.step(order.step.rate, gradient, slot.weight.to_f64(), &mut slot.state));
+            if !self.pulls.is_empty() {
+                self.settled(optimiser, coordinate, order.time.1);
+            }
+        }
+    }
+
+    /// Moves a coordinate by a gradient, 0 or not.
+    pub fn push(&mut self, optimiser: &O, coordinate: usize, gradient: f64, order: &Move) {
+        let slot = &mut self.slots[coordinate];
+        slot.sum = 0;
+        slot.weight = R::from_f64(optimiser.step(order.step.rate, gradient, slot.weight.to_f64(), &mut slot.state));
+        self.settled(optimiser, coordinate, order.time.1);
+    }
+}
+
+impl<O: Optimiser, R: Real> Coordinates for Slots<O, R> {
+    fn start(&mut self, weights: &[f64], step: &Step) {
+        let optimiser = self.optimiser.at(step);
+        for (slot, &weight) in self.slots.iter_mut().zip(weights) {
+            slot.weight = R::from_f64(weight);
+            slot.state = optimiser.begin(weight);
+        }
+    }
+
+    fn settle(&mut self, step: &Step, now: f64) {
+        if !self.is_free() {
+            let optimiser = self.optimiser.at(step);
+            (0..self.slots.len()).for_each(|coordinate| {
+                self.settled(&optimiser, coordinate, now);
+            });
+        }
+    }
+
+    fn add(&mut self, entries: &[Entry]) {
+        for &(coordinate, sum) in entries {
+            if let Some(slot) = self.slots.get_mut(coordinate as usize) {
+                slot.sum = slot.sum.wrapping_add(sum);
+            }
+        }
+    }
+
+    fn merge(&mut self, entries: &mut Vec<Entry>) {
+        self.add(entries);
+        let slots = &mut self.slots;
+        entries.retain_mut(|(coordinate, sum)| {
+            *sum = slots.get_mut(*coordinate as usize).map_or(0, |slot| std::mem::take(&mut slot.sum));
+            *sum != 0
+        });
+    }
+
+    fn step_entries(&mut self, entries: &[Entry], order: &Move) {
+        let optimiser = self.optimiser.at(&order.step);
+        for &(coordinate, _) in entries {
+            if (coordinate as usize) < self.slots.len() {
+                self.touch(&optimiser, coordinate as usize, order);
+            }
+        }
+    }
+
+    fn weights(&self, out: &mut [f64]) {
+        out.iter_mut().zip(&self.slots).for_each(|(out, slot)| *out = slot.weight.to_f64());
+    }
+
+    fn save(&self, bytes: &mut Vec<u8>) {
+        for slot in &self.slots {
+            put(slot.weight, bytes);
+            slot.state.as_ref().iter().for_each(|&number| put(number, bytes));
+        }
+        self.pulls.iter().for_each(|pulled| put(pulled.settled, bytes));
+    }
+
+    fn load(&mut self, bytes: &mut &[u8]) -> bool {
+        let mut take = || get::<R>(bytes);
+        for slot in &mut self.slots {
+            let places = std::iter::once(&mut slot.weight).chain(slot.state.as_mut());
+            for place in places {
+                let Some(number) = take() else { return false };
+                *place = number;
+            }
+        }
+        for pulled in &mut self.pulls {
+            let Some(number) = take() else { return false };
+            pulled.settled = number;
+        }
+        true
+    }
+}
+
+/// The number's bytes, as many as its type has.
+fn put<R: Real>(number: R, bytes: &mut Vec<u8>) {
+    if size_of::<R>() == 4 {
+        bytes.extend_from_slice(&(number.to_f64() as f32).to_le_bytes());
+    } else {
+        bytes.extend_from_slice(&number.to_f64().to_le_bytes());
+    }
+}
+
+fn get<R: Real>(bytes: &mut &[u8]) -> Option<R> {
+    let (own, rest) = bytes.split_at_checked(size_of::<R>())?;
+    *bytes = rest;
+    Some(match own.try_into() {
+        Ok(four) => R::from_f64(f64::from(f32::from_le_bytes(four))),
+        Err(_) => R::from_f64(f64::from_le_bytes(own.try_into().ok()?)),
+    })
+}
