@@ -35,6 +35,8 @@ pub struct TrainRequest {
     pub huber_delta: Option<f64>,
     /// The power of the mean that the variance of a Tweedie distribution grows with.
     pub tweedie_power: Option<f64>,
+    /// The quantile of the label that is predicted.
+    pub quantile: Option<f64>,
     /// How a model of two classes tells several apart.
     pub multiclass: Option<Several>,
     /// Strengths of the l1 penalty; several make a path.
@@ -215,6 +217,9 @@ pub struct TrainPlan {
     /// The power of the mean that the variance of a Tweedie distribution grows with, 1 to 2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tweedie_power: Option<f64>,
+    /// The quantile of the label that is predicted, between 0 and 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantile: Option<f64>,
     /// How a model of two classes tells several apart; none: there are two.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub multiclass: Option<Several>,
@@ -302,7 +307,7 @@ impl TrainPlan {
 
     /// What the model was told beside its name.
     pub fn settings(&self) -> Settings {
-        Settings { huber_delta: self.huber_delta, tweedie_power: self.tweedie_power }
+        Settings { huber_delta: self.huber_delta, tweedie_power: self.tweedie_power, quantile: self.quantile }
     }
 
     /// True when any configuration has an l1 penalty.
@@ -319,6 +324,7 @@ impl TrainRequest {
             model: self.model.or(below.model),
             huber_delta: self.huber_delta.or(below.huber_delta),
             tweedie_power: self.tweedie_power.or(below.tweedie_power),
+            quantile: self.quantile.or(below.quantile),
             multiclass: self.multiclass.or(below.multiclass),
             l1: self.l1.or(below.l1),
             l2: self.l2.or(below.l2),
@@ -373,6 +379,7 @@ impl TrainRequest {
             model,
             huber_delta: own("huber-delta", "huber", model, self.huber_delta, positive)?,
             tweedie_power: own("tweedie-power", "tweedie", model, self.tweedie_power, power)?,
+            quantile: own("quantile", "quantile", model, self.quantile, share)?,
             multiclass: several(model, self.multiclass)?,
             l1: strengths("l1", self.l1)?,
             l2: strengths("l2", self.l2)?,
@@ -462,6 +469,10 @@ fn positive(value: f64) -> std::result::Result<(), String> {
 
 fn power(value: f64) -> std::result::Result<(), String> {
     if (1.0..=2.0).contains(&value) { Ok(()) } else { Err("it is a number from 1 (Poisson) to 2 (gamma)".into()) }
+}
+
+fn share(value: f64) -> std::result::Result<(), String> {
+    if value > 0.0 && value < 1.0 { Ok(()) } else { Err("it is a number between 0 and 1, such as 0.9".into()) }
 }
 
 fn within(key: &str, value: f64) -> Result<f64> {

@@ -15,6 +15,7 @@ use super::pass::{Found, Point, Want};
 use super::space::Stored;
 use super::tasks::{self, Stand};
 use crate::error::{Error, Result};
+use crate::models::Smoothing;
 use crate::optim::coordinate_descent::Until;
 use crate::optim::quadratic::Quadratic;
 use crate::optim::{Limits, Outcome, Penalty, Sample, cholesky, coordinate_descent};
@@ -55,7 +56,13 @@ impl<R: Real + Default> Training<'_, R> {
     /// One pass, and every configuration of its subsets from it.
     fn closed_pass(&mut self, subsets: &[Option<u16>], tasks: &[Vec<usize>]) -> Result<Next> {
         let zero = Stored { weights: vec![0.0; self.setup.space.mean.len()], intercept: 0.0 };
-        let point = |&left_out: &Option<u16>| Point { at: zero.clone(), want: Want::Gram, left_out, against: None };
+        let point = |&left_out: &Option<u16>| Point {
+            at: zero.clone(),
+            want: Want::Gram,
+            left_out,
+            against: None,
+            smoothing: Smoothing::Exact,
+        };
         let points: Vec<Point> = subsets.iter().map(point).collect();
         self.stand();
         let Some((found, reduced)) = self.pass(&points, Sample::ALL)? else { return Ok(Next::Stop) };

@@ -155,8 +155,9 @@ impl<'a, R: Real + Default> Judge<'a, R> {
         let real = |values: &[f64]| values.iter().map(|value| offset + scale * value).collect::<Vec<f64>>();
         let means = || margin.iter().map(|margin| self.setup.model.mean(*margin)).collect::<Vec<f64>>();
         let in_units = match self.task {
+            _ if self.setup.model.reads_real() => Some((means(), y.to_vec())),
             Task::Regression => Some((real(margin), real(&tile.label[fold.clone()]))),
-            Task::Deviance(_) => Some((means(), y.to_vec())),
+            Task::Deviance(_) | Task::Quantile(_) => Some((means(), y.to_vec())),
             Task::Binary | Task::Margin | Task::Multiclass(_) => None,
         };
         let (prediction, label) =

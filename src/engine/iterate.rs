@@ -10,14 +10,17 @@ use gristmill_kernels::Real;
 
 use super::derive;
 use super::drive::{Next, Training, lane};
+use super::narrow;
 use super::pass::{Found, Point, Want};
-use super::tasks::{self, Stand, Task};
+use super::setup::Setup;
+use super::tasks::{self, Rounding, Stand, Task};
 use crate::error::{Error, Result};
+use crate::models::Smoothing;
 use crate::optim::dense::norm;
 use crate::optim::machine::Machine;
 use crate::optim::schedule::Schedule;
 use crate::optim::second_order::Problem;
-use crate::optim::{Collect, Evaluation, Penalty, Solver, Status};
+use crate::optim::{Collect, Evaluation, Limits, Outcome, Penalty, Solver, Status};
 use crate::train::PointReport;
 
 /// Multiply-adds of the solvers beyond which they go on several threads.
@@ -57,11 +60,22 @@ impl<R: Real + Default> Training<'_, R> {
         for number in 0..self.tasks.len() {
             let task = &self.tasks[number];
             if running < self.setup.together && matches!(task.stand, Stand::Waiting) {
+                if task.rounding.is_none() {
+                    self.tasks[number].rounding = self.first_rounding(task);
+                }
+                let task = &self.tasks[number];
                 self.tasks[number].stand = Stand::Running(Box::new(self.machine(task)?));
                 running += 1;
             }
         }
         Ok(())
+    }
+
+    /// How a loss with a kink is rounded first.
+    pub(super) fn first_rounding(&self, task: &Task) -> Option<Rounding> {
+        self.setup.model.kink()?;
+        let moments = self.known.of(task.left_out).moments(task.against);
+        Some(Rounding { width: narrow::first_width(&*self.setup.model, &moments), count: 1, from: None })
     }
 
     fn machine(&self, task: &Task) -> Result<Machine> {
@@ -71,7 +85,11 @@ impl<R: Real + Default> Training<'_, R> {
             Some(_) => Schedule::whole(),
             None => Schedule::new(totals.rows, self.setup.joint * self.setup.space.mean.len()),
         };
-        self.machine_at(task, self.start(task), schedule)
+        match task.rounding.as_ref().and_then(|rounding| rounding.from.clone()) {
+            // The minimum of a wider kink is nearer than that of a sample.
+            Some(before) => self.machine_at(task, before, Schedule::whole()),
+            None => self.machine_at(task, self.start(task), schedule),
+        }
     }
 
     /// The solver of a model, to begin at a point.
@@ -81,7 +99,14 @@ impl<R: Real + Default> Training<'_, R> {
             penalty: self.penalty(task.strengths),
             intercept: self.plan.intercept,
             metric: self.setup.space.metric().repeat(self.setup.joint),
-            limits: self.limits(task.left_out, task.against),
+            limits: Limits {
+                // The passes at wider kinks count.
+                passes_max: match &task.rounding {
+                    Some(_) => self.plan.max_passes.saturating_sub(task.passes).max(1),
+                    None => self.plan.max_passes,
+                },
+                ..self.limits(task.left_out, task.against)
+            },
         };
         Machine::new(solver, problem, start, schedule)
             .ok_or_else(|| Error::usage(format!("solver '{}' makes no steps", solver.name())))
@@ -107,24 +132,49 @@ impl<R: Real + Default> Training<'_, R> {
 
     /// Where a solver wants to be told of the loss: a point for each margin.
     fn points(&self, task: &Task) -> Vec<Point> {
-        let Stand::Running(machine) = &task.stand else { return Vec::new() };
-        let request = machine.request();
-        let want = if request.collect == Collect::Hessian { Want::Hessian } else { Want::Gradient };
+        let width = task.rounding.as_ref().map_or(0.0, |rounding| rounding.width);
+        let smooth = if width > 0.0 { Smoothing::Width(width) } else { Smoothing::Exact };
         let (left_out, against) = (task.left_out, task.against);
-        let stored = self.setup.to_stored(request.point, self.rounding(task)).into_iter();
-        stored.map(|at| Point { at, want, left_out, against }).collect()
+        let points = |point: &[f64], want: Want, smoothing: Smoothing| {
+            let stored = self.setup.to_stored(point, self.rounding(task)).into_iter();
+            stored.map(|at| Point { at, want, left_out, against, smoothing }).collect::<Vec<Point>>()
+        };
+        match &task.stand {
+            Stand::Running(machine) => {
+                let request = machine.request();
+                let want = if request.collect == Collect::Hessian { Want::Hessian } else { Want::Gradient };
+                points(request.point, want, smooth)
+            }
+            Stand::Certifying(outcome) => {
+                let [loss, gap] = [Smoothing::Exact, Smoothing::Gap(width)]
+                    .map(|smoothing| points(&outcome.point, Want::Gradient, smoothing));
+                [loss, gap].concat()
+            }
+            Stand::Waiting | Stand::Learning(_) | Stand::Done(_) => Vec::new(),
+        }
     }
 
     /// Every solver that asked takes in what was found at its point.
     fn absorb(&mut self, asked: &[usize], found: &[Found]) -> Result<Vec<PointReport>> {
         let (setup, known, n) = (self.setup, &self.known, self.setup.coordinates());
         let penalties: Vec<Penalty> = asked.iter().map(|&number| self.penalty(self.tasks[number].strengths)).collect();
-        let tasks = self.tasks.iter_mut().enumerate().filter(|(number, _)| asked.binary_search(number).is_ok());
         let matrices = found.iter().filter(|found| found.matrix.is_some()).count();
         let threads = if matrices * n * n * n + found.len() * n < SERIAL_MAX { 1 } else { setup.threads };
-        let joint: Vec<&[Found]> = found.chunks(setup.joint).collect();
-        let items: Vec<_> = tasks.map(|(_, task)| task).zip(joint).zip(penalties).collect();
-        let absorbed = tasks::side_by_side(threads, items, |((task, found), penalty)| {
+        let (mut joint, mut rest): (Vec<&[Found]>, &[Found]) = (Vec::new(), found);
+        for &number in asked {
+            let (own, others) = rest.split_at(self.tasks[number].points(setup.joint));
+            joint.push(own);
+            rest = others;
+        }
+        let limits: Vec<Limits> =
+            asked.iter().map(|&number| self.limits(self.tasks[number].left_out, self.tasks[number].against)).collect();
+        let tasks = self.tasks.iter_mut().enumerate().filter(|(number, _)| asked.binary_search(number).is_ok());
+        let items: Vec<_> = tasks.map(|(_, task)| task).zip(joint).zip(penalties.into_iter().zip(limits)).collect();
+        let absorbed = tasks::side_by_side(threads, items, |((task, found), (penalty, limits))| {
+            if let Stand::Certifying(outcome) = &task.stand {
+                let outcome = (**outcome).clone();
+                return certified(setup, task, &outcome, found, (&penalty, &limits)).map(Some);
+            }
             let Stand::Running(machine) = &mut task.stand else { return Ok(None) };
             let mut evaluation = derive::evaluation(&setup.space, found)?;
             if !found.iter().any(|found| found.beyond) {
@@ -144,12 +194,44 @@ impl<R: Real + Default> Training<'_, R> {
                 held_out: None,
             };
             if let Status::Done(outcome) = machine.absorb(evaluation) {
-                task.stand = Stand::Done(outcome);
+                let is_rounded = task.rounding.is_some();
+                task.stand = if is_rounded { Stand::Certifying(outcome) } else { Stand::Done(outcome) };
             }
             Ok(Some(report))
         });
         absorbed.into_iter().filter_map(Result::transpose).collect()
     }
+}
+
+/// What the certificate of a minimum of a rounded loss says, of the exact loss and of the gap there.
+fn certified(
+    setup: &Setup<'_>,
+    task: &mut Task,
+    outcome: &Outcome,
+    found: &[Found],
+    (penalty, limits): (&Penalty, &Limits),
+) -> Result<PointReport> {
+    let exact = derive::evaluation(&setup.space, &found[..1])?;
+    let gap = derive::evaluation(&setup.space, &found[1..])?.loss;
+    let (objective, _) = told(&exact, &outcome.point, penalty);
+    if let Some(rounding) = &mut task.rounding {
+        let parts = (exact.loss, penalty.value(&outcome.point));
+        task.stand = match narrow::judge(outcome, parts, gap, limits, (rounding.width, rounding.count)) {
+            narrow::Verdict::Done(outcome) => Stand::Done(Box::new(outcome)),
+            narrow::Verdict::Narrower(width) => {
+                *rounding = Rounding { width, count: rounding.count + 1, from: Some(outcome.point.clone()) };
+                Stand::Waiting
+            }
+        };
+    }
+    Ok(PointReport {
+        configuration: task.configuration,
+        left_out: task.left_out,
+        against: task.against,
+        collected: "gap".into(),
+        objective: objective * setup.target.loss_unit(),
+        gradient_norm: outcome.gradient_norm * setup.target.units.1.abs(),
+    })
 }
 
 /// Objective and norm of the smallest subgradient at a point.

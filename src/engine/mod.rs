@@ -18,6 +18,7 @@
 //! | [`derive`](mod@derive) | how do the sums of a pass become loss, gradient and Hessian? |
 //! | [`tasks`] | which models are trained, and how far is each? |
 //! | [`drive`], [`closed`], [`iterate`] | how does a plan become models? |
+//! | [`narrow`] | how are losses with a kink minimised? |
 //! | [`online`] | how does a model learn batch by batch? |
 //! | [`judge`], [`held_out`], [`validation`] | how do models do on rows that they never saw? |
 //! | [`answer`] | how do points become models and warnings? |
@@ -38,6 +39,7 @@ pub mod iterate;
 pub mod judge;
 pub mod late;
 pub mod names;
+pub mod narrow;
 pub mod online;
 pub mod part;
 pub mod pass;
@@ -59,6 +61,8 @@ mod fold_reference_tests;
 mod late_tests;
 #[cfg(test)]
 mod loss_tests;
+#[cfg(test)]
+mod narrow_tests;
 #[cfg(test)]
 mod offset_tests;
 #[cfg(test)]

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::pass::Order;
 use super::setup::Setup;
+use crate::models::Smoothing;
 use crate::train::TrainWatch;
 
 /// What a pass sums, as a checksum.
@@ -40,6 +41,13 @@ impl Key {
             add(point.want as u64);
             add(point.left_out.map_or(u64::MAX, u64::from));
             add(point.against.map_or(u64::MAX, u64::from));
+            let (what, width) = match point.smoothing {
+                Smoothing::Exact => (0, 0.0),
+                Smoothing::Width(width) => (1, width),
+                Smoothing::Gap(width) => (2, width),
+            };
+            add(what);
+            add(f64::to_bits(width));
             add(point.at.intercept.to_bits());
             point.at.weights.iter().for_each(|weight| add(weight.to_bits()));
         }

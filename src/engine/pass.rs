@@ -24,6 +24,7 @@ use super::sheet::{LEVEL_MAX, Sheet};
 use super::space::Stored;
 use super::tile::{Job, Worker};
 use crate::error::{Error, Result};
+use crate::models::Smoothing;
 use crate::optim::Sample;
 use crate::train::TrainWatch;
 
@@ -69,6 +70,8 @@ pub struct Point {
     pub left_out: Option<u16>,
     /// The class that is 1 to the loss, all others 0; none: the loss takes targets as they are.
     pub against: Option<u16>,
+    /// What is taken for a loss with a kink.
+    pub smoothing: Smoothing,
 }
 
 /// What a pass found at a point, as sums over rows.

@@ -256,11 +256,14 @@ impl<'a> Setup<'a> {
         (numbers, numbers * (numbers + 1.0) / 2.0)
     }
 
-    /// True when some number of a row is `f64`: then so is all arithmetic.
+    /// True when all arithmetic is `f64`: some number of a row is, or the loss has a kink, of which solvers see less than the
+    /// rounding of a margin in `f32`.
     pub fn is_wide(&self) -> bool {
-        self.dataset.manifest().columns.iter().any(|column| {
-            matches!(column.kind, Kind::Numeric { dtype: DType::F64, .. } | Kind::Vector { dtype: DType::F64, .. })
-        })
+        let is_kinked = self.model.kink().is_some();
+        is_kinked
+            || self.dataset.manifest().columns.iter().any(|column| {
+                matches!(column.kind, Kind::Numeric { dtype: DType::F64, .. } | Kind::Vector { dtype: DType::F64, .. })
+            })
     }
 }
 

@@ -15,7 +15,7 @@ use super::pass::{Found, Point, Want};
 use super::reduce::HEAD;
 use super::setup::Setup;
 use crate::error::{Error, Result};
-use crate::models::Reach;
+use crate::models::{Reach, Smoothing};
 
 /// The plan of the flat sum.
 pub struct Sheet {
@@ -109,7 +109,12 @@ fn bounds(setup: &Setup<'_>, points: &[Point], level: usize) -> (Bounds, bool) {
     let (low, high) = (low + setup.offset_range.0, high + setup.offset_range.1);
     let reach = if setup.deviance().is_some() { REACHES[level] } else { f64::INFINITY };
     let (least, most) = (setup.centre - reach, setup.centre + reach);
-    let row = setup.model.bounds(&Reach { label: setup.target.largest, low: low.max(least), high: high.min(most) });
+    let mut row = setup.model.bounds(&Reach { label: setup.target.largest, low: low.max(least), high: high.min(most) });
+    let smoothing = points.first().map_or(Smoothing::Exact, |point| point.smoothing);
+    if let (Smoothing::Width(width) | Smoothing::Gap(width), Some(kink)) = (smoothing, setup.model.kink()) {
+        row.loss += kink.slopes * width;
+        row.curvature = kink.slopes / (4.0 * width);
+    }
     let is_gram = points.first().is_some_and(|point| point.want == Want::Gram);
     let bend = if is_gram { 1.0 } else { row.curvature };
     let weight = setup.weight_max;

@@ -17,7 +17,6 @@ use gristmill_kernels::{Kernels, Real};
 
 use super::domain;
 use crate::error::{Error, Result};
-use crate::metrics::Task;
 use crate::models::Model;
 use crate::plan::{ClassWeight, Strengths, TrainPlan};
 
@@ -93,7 +92,7 @@ impl Target {
                 )));
             }
         };
-        if matches!(model.task(), Task::Deviance(_)) {
+        if model.reads_real() {
             let ends = [label.min, label.max].map(|stored| units.0 + units.1 * stored);
             let (least, largest) = (ends[0].min(ends[1]), ends[0].max(ends[1]));
             if !domain::allows(model.task(), least) {

@@ -23,8 +23,23 @@ pub struct Task {
     pub against: Option<u16>,
     /// Passes over all rows that it took part in.
     pub passes: u32,
+    /// How its loss with a kink is rounded; none: the loss has none, or it has not begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rounding: Option<Rounding>,
     /// How far it is.
     pub stand: Stand,
+}
+
+/// How the kink of a loss is rounded at this time: see `narrow`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rounding {
+    /// The width.
+    pub width: f64,
+    /// How many widths there were, this one counted.
+    pub count: u32,
+    /// The minimum at the width before; none at the first.
+    pub from: Option<Vec<f64>>,
 }
 
 /// How far a model is.
@@ -37,6 +52,8 @@ pub enum Stand {
     Running(Box<Machine>),
     /// It learns batch by batch.
     Learning(Box<State>),
+    /// Its solver has minimised a rounded loss; whether that is near enough is to be seen.
+    Certifying(Box<Outcome>),
     /// Fitted.
     Done(Box<Outcome>),
 }
@@ -48,8 +65,15 @@ pub fn of(plan: &TrainPlan, against: usize) -> Vec<Task> {
     let classes = if against == 0 { vec![None] } else { (0..against).map(|class| Some(class as u16)).collect() };
     let of_configuration = |(configuration, strengths)| {
         let of_subset = |left_out| {
-            let task =
-                |&against| Task { configuration, strengths, left_out, against, passes: 0, stand: Stand::Waiting };
+            let task = |&against| Task {
+                configuration,
+                strengths,
+                left_out,
+                against,
+                passes: 0,
+                rounding: None,
+                stand: Stand::Waiting,
+            };
             classes.iter().map(task).collect::<Vec<Task>>()
         };
         subsets().flat_map(of_subset).collect::<Vec<Task>>()
@@ -62,8 +86,14 @@ impl Task {
     pub fn sample(&self) -> Option<Sample> {
         match &self.stand {
             Stand::Running(machine) => Some(machine.request().sample),
+            Stand::Certifying(_) => Some(Sample::ALL),
             _ => None,
         }
+    }
+
+    /// Points of a pass that it asks for: one for each margin that makes its loss, or for a certificate the loss and its gap.
+    pub fn points(&self, joint: usize) -> usize {
+        if matches!(self.stand, Stand::Certifying(_)) { 2 } else { joint }
     }
 
     /// Where it ended, once it is done.

@@ -76,7 +76,7 @@ pub(crate) fn bits(trained: &Trained) -> Vec<u64> {
     numbers.map(|x| x.to_bits()).collect()
 }
 
-pub(crate) const PLANS: [(&str, &str); 21] = [
+pub(crate) const PLANS: [(&str, &str); 25] = [
     ("real", r#"{"model": "linear", "l2": 0.1, "threads": 1}"#),
     ("real", r#"{"model": "linear", "l1": [0.1, 0.01], "l2": 0.01, "threads": 1}"#),
     ("real", r#"{"model": "linear", "l2": 0.1, "solver": "lbfgs", "standardize": false, "threads": 1}"#),
@@ -89,6 +89,10 @@ pub(crate) const PLANS: [(&str, &str); 21] = [
     ("real", r#"{"model": "huber", "huber-delta": 0.5, "l1": 0.01, "solver": "owlqn", "threads": 1}"#),
     ("binary", r#"{"model": "squared-hinge", "l2": 0.01, "class-weight": "balanced", "threads": 1}"#),
     ("binary", r#"{"model": "squared-hinge", "l1": 0.01, "threads": 1}"#),
+    ("binary", r#"{"model": "hinge", "l2": [0.01, 0.1], "class-weight": "balanced", "tolerance": 1e-6, "threads": 1}"#),
+    ("real", r#"{"model": "absolute", "l2": 0.01, "tolerance": 1e-6, "threads": 1}"#),
+    ("real", r#"{"model": "quantile", "quantile": 0.9, "l1": 0.01, "tolerance": 1e-6, "threads": 1}"#),
+    ("several", r#"{"model": "hinge", "multiclass": "ovr", "l2": 0.01, "tolerance": 1e-6, "threads": 1}"#),
     ("several", r#"{"model": "softmax", "l2": [0.01, 0.1], "threads": 1}"#),
     ("several", r#"{"model": "softmax", "l1": 0.01, "class-weight": "balanced", "intercept": false, "threads": 1}"#),
     ("several", r#"{"model": "logistic", "multiclass": "ovr", "l2": [0.01, 0.1], "threads": 1}"#),

@@ -247,14 +247,14 @@ impl<'a, R: Real + Default> Job<'a, R> {
         (place, point): (usize, usize),
     ) -> Result<()> {
         let n = rows.len();
-        let Point { want, against, .. } = self.order.points[point];
+        let Point { want, against, smoothing, .. } = self.order.points[point];
         let hessian = want == Want::Hessian;
         worker.rows.turn_against(against);
         let y = if against.is_some() { worker.rows.against() } else { worker.rows.y() };
         let weight = worker.rows.weight(self.setup, &self.left_out, point);
         let bend = hessian.then_some(&mut worker.bend[..n]);
         let z = &mut worker.z[place * n..(place + 1) * n];
-        worker.loss[point] += self.kernels.loss(self.setup.model.loss(), z, y, weight, bend);
+        worker.loss[point] += self.kernels.loss(self.setup.model.smoothed(smoothing), z, y, weight, bend);
         if hessian { self.matrix(worker, grain, rows, point, true) } else { Ok(()) }
     }
 

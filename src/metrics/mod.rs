@@ -10,6 +10,7 @@
 //! |---|---|---|
 //! | [`rmse`] | `rmse` | regression |
 //! | [`mae`] | `mae` | regression |
+//! | [`pinball`] | `pinball_loss`, `below` | quantiles |
 //! | [`r2`] | `r2` | regression |
 //! | [`deviance`] | `deviance`, `d2` | positive means |
 //! | [`log_loss`] | `log_loss` | probabilities |
@@ -31,6 +32,7 @@ pub mod hinge;
 pub mod log_loss;
 pub mod mae;
 pub mod multiclass;
+pub mod pinball;
 pub mod r2;
 pub mod ranking;
 pub mod rmse;
@@ -48,6 +50,8 @@ pub use scoreboard::{Evaluation, Scoreboard};
 pub enum Task {
     /// A number.
     Regression,
+    /// This quantile of a number.
+    Quantile(f64),
     /// A positive mean, judged by the deviance of this power.
     Deviance(f64),
     /// One of two classes, with its probability.
@@ -101,6 +105,14 @@ impl Task {
     pub fn metrics(self, top_k: Option<usize>) -> Vec<Box<dyn Metric>> {
         match self {
             Task::Regression => vec![Box::new(rmse::Rmse), Box::new(mae::Mae), Box::new(r2::R2)],
+            Task::Quantile(quantile) => {
+                vec![
+                    Box::new(pinball::Pinball { quantile }),
+                    Box::new(rmse::Rmse),
+                    Box::new(mae::Mae),
+                    Box::new(r2::R2),
+                ]
+            }
             Task::Deviance(power) => {
                 vec![Box::new(deviance::Deviance { power }), Box::new(rmse::Rmse), Box::new(mae::Mae), Box::new(r2::R2)]
             }

@@ -36,7 +36,9 @@ fn rows_of(task: Task) -> [Vec<f64>; 3] {
             let classes = of.classes as i64;
             [(0..classes * COUNT).map(|j| margin(j / COUNT, j % COUNT)).collect(), column(&|i| label(i) as f64), weight]
         }
-        Task::Regression => [column(&|i| value(i) + ((i * 577) % 211 - 105) as f64 / 8.0), column(&value), weight],
+        Task::Regression | Task::Quantile(_) => {
+            [column(&|i| value(i) + ((i * 577) % 211 - 105) as f64 / 8.0), column(&value), weight]
+        }
     }
 }
 
@@ -53,7 +55,7 @@ fn evaluate(task: Task, weighted: bool, step: usize) -> Evaluation {
             prediction: &of_range,
             label: &label[range.clone()],
             weight: weighted.then(|| &weight[range.clone()]),
-            centre: if task == Task::Regression { 1e6 } else { 20.0 },
+            centre: if matches!(task, Task::Regression | Task::Quantile(_)) { 1e6 } else { 20.0 },
         };
         board.add(from as u64, &rows).expect("scratch file");
     }
@@ -73,6 +75,7 @@ fn figures_are_those_of_scikit_learn() {
         (Task::Binary, "binary"),
         (Task::Margin, "margin"),
         (Task::Regression, "regression"),
+        (Task::Quantile(0.9), "quantile"),
         (Task::Deviance(1.0), "poisson"),
         (Task::Deviance(1.5), "tweedie"),
         (Task::Deviance(2.0), "gamma"),

@@ -5,18 +5,21 @@
 //! link). Everything else (columns, penalties, solvers, ranks) is the engine's. To add a model: one file with a `Model`,
 //! one line in the registry, and, for a new loss, its arithmetic in `kernels/src/losses`.
 
+mod absolute;
 mod gamma;
+mod hinge;
 mod huber;
 mod linear;
 mod logistic;
 mod poisson;
+mod quantile;
 mod softmax;
 mod squared_hinge;
 mod tweedie;
 
 use std::fmt;
 
-pub use gristmill_kernels::Loss;
+pub use gristmill_kernels::{Loss, Smoothing};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::{Error, Result};
@@ -30,6 +33,9 @@ pub const MODELS: &[&dyn Model] = &[
     &softmax::Softmax { classes: 2 },
     &huber::Huber { delta: huber::DELTA },
     &squared_hinge::SquaredHinge,
+    &hinge::Hinge,
+    &absolute::Absolute,
+    &quantile::Quantile { quantile: quantile::QUANTILE },
     &poisson::Poisson,
     &gamma::Gamma,
     &tweedie::Tweedie { power: tweedie::POWER },
@@ -50,6 +56,9 @@ pub struct Settings {
     /// The power of the mean that the variance of a Tweedie distribution grows with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tweedie_power: Option<f64>,
+    /// The quantile of the label that is predicted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantile: Option<f64>,
 }
 
 /// How wide and long a problem is, to choose a solver by.
@@ -76,6 +85,13 @@ pub struct Moments {
     pub saturated: f64,
     /// Share of the weight that lies on each class, of a model with several margins a row; else empty.
     pub shares: Vec<f64>,
+}
+
+/// Where straight lines of a loss meet.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Kink {
+    /// How much the slope changes there.
+    pub slopes: f64,
 }
 
 /// Where targets and margins of rows can be.
@@ -136,6 +152,21 @@ pub trait Model: Sync + Send {
 
     /// The loss of a row as a function of one margin; of a joint model that of a class against all others.
     fn loss(&self) -> Loss;
+
+    /// The loss with its kink rounded, where it has one.
+    fn smoothed(&self, _smoothing: Smoothing) -> Loss {
+        self.loss()
+    }
+
+    /// The kink of a loss that has no curvature: full-batch solvers round it.
+    fn kink(&self) -> Option<Kink> {
+        None
+    }
+
+    /// True when the loss takes real labels and not stored ones: it is not a square that scales with them.
+    fn reads_real(&self) -> bool {
+        matches!(self.task(), Task::Deviance(_))
+    }
 
     /// What is predicted, and so by which figures it is judged.
     fn task(&self) -> Task;
@@ -259,7 +290,7 @@ mod tests {
         for model in MODELS.iter().filter(|model| !model.is_joint()) {
             let labels: &[f64] = match model.task() {
                 Task::Binary | Task::Margin | Task::Multiclass(_) => &[0.0, 1.0],
-                Task::Regression => &[-3.0, 0.0, 2.5],
+                Task::Regression | Task::Quantile(_) => &[-3.0, 0.0, 2.5],
                 Task::Deviance(_) => &[0.0, 0.25, 7.0],
             };
             for &y in labels {
@@ -281,7 +312,7 @@ mod tests {
     /// The margin of the mean is the least of the mean loss of targets with that mean, and the loss there the null loss.
     #[test]
     fn the_null_model_is_the_best_intercept() {
-        for model in MODELS {
+        for model in MODELS.iter().filter(|model| model.kink().is_none()) {
             let labels: [f64; 4] = if model.is_classifier() { [1.0, 0.0, 1.0, 1.0] } else { [0.3, 0.5, 0.75, 0.25] };
             let mean = labels.iter().sum::<f64>() / 4.0;
             let square = labels.iter().map(|y| y * y).sum::<f64>() / 4.0;

@@ -49,7 +49,9 @@ pub struct Settings<'a> {
 /// The columns that a prediction adds.
 pub fn added(model: &Model) -> Vec<Field> {
     match model.metadata.task() {
-        Task::Regression | Task::Deviance(_) => vec![Field::new("prediction", DataType::Float64, false)],
+        Task::Regression | Task::Quantile(_) | Task::Deviance(_) => {
+            vec![Field::new("prediction", DataType::Float64, false)]
+        }
         Task::Binary => {
             vec![Field::new("prediction", DataType::Utf8, false), Field::new("probability", DataType::Float64, false)]
         }

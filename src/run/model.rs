@@ -143,7 +143,7 @@ impl Metadata {
 /// `sign` (the second class where it is positive); of the margins of several classes: `softmax`, or `ovr` (the class with the greatest).
 pub fn link(task: Task) -> &'static str {
     match task {
-        Task::Regression => "identity",
+        Task::Regression | Task::Quantile(_) => "identity",
         Task::Deviance(_) => "log",
         Task::Binary => "logit",
         Task::Margin => "sign",

@@ -52,6 +52,14 @@ def regression(w):
     }
 
 
+def quantile(w):
+    return {
+        "pinball_loss": m.mean_pinball_loss(value, predicted, sample_weight=w, alpha=0.9),
+        "below": np.average(value <= predicted, weights=w),
+        **regression(w),
+    }
+
+
 # Counts from 0 to 40 and means that miss them; for the gamma deviance one more, so that none is 0.
 count = ((i * 7907) % 41).astype(float)
 mean = 0.5 + ((i * 577) % 211) / 8.0
@@ -111,6 +119,7 @@ print(json.dumps({
     "made_with": f"scikit-learn {sklearn.__version__}, numpy {np.__version__}",
     "binary": binary(None), "binary_weighted": binary(weight),
     "regression": regression(None), "regression_weighted": regression(weight),
+    "quantile": quantile(None), "quantile_weighted": quantile(weight),
     "margin": classes_by_margin(None), "margin_weighted": classes_by_margin(weight),
     "poisson": deviance(1, None), "poisson_weighted": deviance(1, weight),
     "tweedie": deviance(1.5, None), "tweedie_weighted": deviance(1.5, weight),

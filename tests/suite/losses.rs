@@ -129,3 +129,33 @@ fn an_offset_is_read_by_training_predicting_and_judging() {
     assert!(fails(at, "train data --offset x --model poisson -o x", 2).contains("its column is 'e'"));
     ok(at, "train e.csv --offset e --model poisson -o direct -q");
 }
+
+/// Labels 0, 1, ..., 9 in two groups, the second 100 higher: the quantile 0.85 of each is its ninth label.
+#[test]
+fn quantiles_of_groups_are_predicted_with_a_certificate() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let at = folder.path();
+    let rows = (0..400).map(|i| format!("{},{},{}\n", i % 2, i / 2 % 10 + 100 * (i % 2), ["no", "yes"][i % 2]));
+    write(at, "g.csv", std::iter::once("x,y,class\n".to_string()).chain(rows).collect::<String>());
+    ok(at, "ingest g.csv -o data --label y --ignore class -q");
+    ok(at, "train data --model quantile --quantile 0.85 -o run -q");
+    for line in ok(at, "predict run g.csv --keep x -o -").lines().skip(1) {
+        let (x, quantile) = line.split_once(',').expect("two columns");
+        let want = if x == "0" { 8.0 } else { 108.0 };
+        assert!((quantile.parse::<f64>().expect("a number") - want).abs() < 1e-3, "{line}");
+    }
+    let pinball = |error: f64| if error > 0.0 { 0.85 * error } else { -0.15 * error };
+    let want = (0..10).map(|y| pinball(f64::from(y) - 8.0)).sum::<f64>() / 10.0;
+    let found = figures(at, "run");
+    assert!((figure(&found, "pinball_loss") / want - 1.0).abs() < 1e-5, "{found}");
+    let shown: Value = serde_json::from_str(&ok(at, "inspect run --json")).expect("JSON");
+    assert!(shown["reason"].as_str().expect("a reason").contains("certified gap"), "{shown}");
+    assert!((shown["objective"].as_f64().expect("a number") / want - 1.0).abs() < 1e-6, "{shown}");
+    ok(at, "train data --model absolute --l2 0.001 -o median -q");
+    ok(at, "ingest g.csv -o classes --label class --ignore y -q");
+    ok(at, "train classes --model hinge --l2 0.01 -o svm -q");
+    assert_eq!(ok(at, "predict svm classes -o -").lines().next(), Some("prediction,decision"));
+    let said = fails(at, "train data --model quantile --quantile 1 -o x", 2);
+    assert!(said.contains("quantile is 1") && said.contains("between 0 and 1"), "{said}");
+    assert!(fails(at, "train data --model linear --quantile 0.5 -o x", 2).contains("--model quantile"));
+}

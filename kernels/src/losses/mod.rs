@@ -5,6 +5,7 @@
 
 mod gamma;
 mod huber;
+mod kinked;
 mod logistic;
 mod poisson;
 mod squared;
@@ -13,6 +14,7 @@ mod tweedie;
 
 pub use gamma::Gamma;
 pub use huber::Huber;
+pub use kinked::{Error as KinkedError, Kinked, Smoothing};
 pub use logistic::Logistic;
 pub use poisson::Poisson;
 pub use squared::Squared;
@@ -38,6 +40,12 @@ pub enum Loss {
     Huber(f64),
     /// `max(0, 1 - s z)^2` with the class `s` = -1 or 1 for `y` = 0 or 1.
     SquaredHinge,
+    /// `max(0, 1 - s z)`.
+    Hinge(Smoothing),
+    /// `|y - z|`.
+    Absolute(Smoothing),
+    /// `q (y - z)` above the margin, `(1 - q) (z - y)` below, for a quantile q between 0 and 1.
+    Quantile(f64, Smoothing),
 }
 
 /// How a margin becomes a prediction.
@@ -94,7 +102,7 @@ pub trait LossVisitor {
 
 impl Loss {
     /// All losses, those with a parameter at one value of it.
-    pub const ALL: [Loss; 7] = [
+    pub const ALL: [Loss; 13] = [
         Loss::Squared,
         Loss::Logistic,
         Loss::Poisson,
@@ -102,6 +110,12 @@ impl Loss {
         Loss::Tweedie(1.5),
         Loss::Huber(0.75),
         Loss::SquaredHinge,
+        Loss::Hinge(Smoothing::Exact),
+        Loss::Hinge(Smoothing::Width(0.5)),
+        Loss::Absolute(Smoothing::Exact),
+        Loss::Absolute(Smoothing::Width(0.5)),
+        Loss::Quantile(0.9, Smoothing::Exact),
+        Loss::Quantile(0.9, Smoothing::Width(0.5)),
     ];
 
     /// The name used in tables.
@@ -114,6 +128,9 @@ impl Loss {
             Loss::Tweedie(_) => "tweedie",
             Loss::Huber(_) => "huber",
             Loss::SquaredHinge => "squared-hinge",
+            Loss::Hinge(_) => "hinge",
+            Loss::Absolute(_) => "absolute",
+            Loss::Quantile(..) => "quantile",
         }
     }
 
@@ -128,6 +145,15 @@ impl Loss {
             Loss::Tweedie(power) => visitor.visit(Tweedie { power }),
             Loss::Huber(delta) => visitor.visit(Huber { delta }),
             Loss::SquaredHinge => visitor.visit(SquaredHinge),
+            Loss::Hinge(smoothing) => {
+                visitor.visit(Kinked { error: KinkedError::Hinge, up: 1.0, down: 0.0, smoothing })
+            }
+            Loss::Absolute(smoothing) => {
+                visitor.visit(Kinked { error: KinkedError::Distance, up: 1.0, down: 1.0, smoothing })
+            }
+            Loss::Quantile(q, smoothing) => {
+                visitor.visit(Kinked { error: KinkedError::Distance, up: q, down: 1.0 - q, smoothing })
+            }
         }
     }
 
@@ -136,6 +162,7 @@ impl Loss {
     pub const fn link(self) -> Link {
         match self {
             Loss::Squared | Loss::Huber(_) | Loss::SquaredHinge => Link::Identity,
+            Loss::Hinge(_) | Loss::Absolute(_) | Loss::Quantile(..) => Link::Identity,
             Loss::Logistic => Link::Sigmoid,
             Loss::Poisson | Loss::Gamma | Loss::Tweedie(_) => Link::Exp,
         }

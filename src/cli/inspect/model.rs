@@ -197,6 +197,9 @@ fn about_table(model: &Model, fit: &Fit) -> String {
     if let Some(power) = about.settings.tweedie_power {
         table.pair("power", number::plain(power, 10));
     }
+    if let Some(quantile) = about.settings.quantile {
+        table.pair("quantile", number::plain(quantile, 10));
+    }
     table.pair("penalty", penalty(fit));
     table.pair("objective", format!("{} (loss {})", number::plain(fit.objective, 10), number::plain(fit.loss, 10)));
     let converged = if fit.converged { "converged" } else { "NOT converged" };

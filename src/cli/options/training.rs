@@ -10,7 +10,7 @@ use crate::plan::{ClassWeight, OneOrMany, Several, TrainRequest};
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Model")]
 pub struct TrainingOptions {
-    /// What to learn: linear, logistic, softmax, huber, squared-hinge, poisson, gamma or tweedie
+    /// What to learn: linear, logistic, softmax, huber, squared-hinge, hinge, absolute, quantile, poisson, gamma or tweedie
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
     /// Where the loss of model huber becomes straight, in units of the label [default: 1]
@@ -19,6 +19,9 @@ pub struct TrainingOptions {
     /// Power of the mean that the variance grows with in model tweedie: from 1 (Poisson) to 2 (gamma) [default: 1.5]
     #[arg(long, value_name = "P", allow_negative_numbers = true)]
     pub tweedie_power: Option<f64>,
+    /// Which quantile of the label model quantile predicts, between 0 and 1 [default: 0.5]
+    #[arg(long, value_name = "Q", allow_negative_numbers = true)]
+    pub quantile: Option<f64>,
     /// How a model of two classes tells several apart: ovr, one against all others (a model a class)
     #[arg(long, value_name = "HOW", value_parser = several)]
     pub multiclass: Option<Several>,
@@ -73,6 +76,7 @@ impl TrainingOptions {
             model: self.model.clone(),
             huber_delta: self.huber_delta,
             tweedie_power: self.tweedie_power,
+            quantile: self.quantile,
             multiclass: self.multiclass,
             l1: one_or_many(&self.l1),
             l2: one_or_many(&self.l2),

@@ -25,6 +25,7 @@ use crate::engine::space::Stored;
 use crate::engine::tasks::Stand;
 use crate::engine::{derive, tasks};
 use crate::error::{Error, Result};
+use crate::models::Smoothing;
 use crate::optim::schedule::Schedule;
 use crate::optim::stochastic::{Step, visit};
 use crate::optim::{Outcome, Sample};
@@ -300,6 +301,7 @@ impl<'a, R: Real> Training<'a, R> {
         let ends: Vec<Vec<f64>> = (0..course.numbers.len()).map(|model| course.end(model)).collect();
         if course.plan.then.is_some() {
             for (&number, end) in course.numbers.iter().zip(ends) {
+                self.tasks[number].rounding = self.first_rounding(&self.tasks[number]);
                 let machine = self.machine_at(&self.tasks[number], end, Schedule::whole())?;
                 self.tasks[number].stand = Stand::Running(Box::new(machine));
             }
@@ -311,6 +313,7 @@ impl<'a, R: Real> Training<'a, R> {
             want: Want::Gradient,
             left_out: self.tasks[number].left_out,
             against: self.tasks[number].against,
+            smoothing: Smoothing::Exact,
         };
         let points: Vec<Point> = course.numbers.iter().zip(&ends).map(point).collect();
         let Some((found, reduced)) = self.pass(&points, Sample::ALL)? else { return Ok(Next::Stop) };

@@ -1,0 +1,79 @@
+//! Losses with a kink against scikit-learn's linear programs and support vector machines (tests/reference/kinked.py says how they
+//! were made).
+
+use gristmill_kernels::dtype::DType;
+use gristmill_kernels::reference;
+use serde::Deserialize;
+
+use super::reference_tests::Reference;
+use super::tests::{fit, plan};
+use crate::optim::dense::dot;
+
+#[derive(Deserialize)]
+struct Answers {
+    sets: Vec<Cases>,
+}
+
+#[derive(Deserialize)]
+struct Cases {
+    name: String,
+    cases: Vec<Case>,
+}
+
+#[derive(Deserialize)]
+struct Case {
+    model: String,
+    quantile: f64,
+    l1: f64,
+    l2: f64,
+    objective: f64,
+}
+
+impl Case {
+    fn request(&self) -> String {
+        let own = if self.model == "quantile" { format!(r#""quantile": {},"#, self.quantile) } else { String::new() };
+        format!(
+            r#"{{"model": "{}", {own} "l1": {}, "l2": {}, "tolerance": 3e-7, "threads": 1}}"#,
+            self.model, self.l1, self.l2
+        )
+    }
+}
+
+/// Within 1e-6 of the least objective, and certified to be.
+#[test]
+fn objectives_are_those_of_linear_programs() {
+    let sets: Reference =
+        serde_json::from_str(include_str!("../../tests/reference/models.json")).expect("the committed file");
+    let answers: Answers =
+        serde_json::from_str(include_str!("../../tests/reference/kinked.json")).expect("the committed file");
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut wrong, mut checked) = (Vec::new(), 0);
+    for answer in &answers.sets {
+        let set = sets.sets.iter().find(|set| set.name == answer.name).expect("a set of that name");
+        for kind in ["linear", "binary"] {
+            let plain = set.plain(sets.unit, kind);
+            let dataset = set.dataset(&plain, DType::F64, &folder.path().join(format!("{}-{kind}", set.name)));
+            for case in answer.cases.iter().filter(|case| (case.model == "hinge") == (kind == "binary")) {
+                let text = case.request();
+                let trained = fit(&dataset, &text).expect("trains");
+                let fitted = &trained.models[0];
+                let loss = plan(&text).model().loss();
+                let mut sums = (0.0, 0.0);
+                for ((row, y), w) in plain.x.iter().zip(&plain.y).zip(&plain.w) {
+                    let z = dot(row, &fitted.coefficients) + fitted.real_intercepts[0];
+                    sums = (sums.0 + w * reference::terms(loss, z, *y).loss, sums.1 + w);
+                }
+                let b = plain.penalised(&fitted.coefficients, true);
+                let penalty = case.l1 * b.iter().map(|b| b.abs()).sum::<f64>() + case.l2 / 2.0 * dot(&b, &b);
+                let off = (sums.0 / sums.1 + penalty) / case.objective - 1.0;
+                let told = fitted.objective / case.objective - 1.0;
+                checked += 1;
+                if !(off.abs() < 1e-6 && told.abs() < 1e-6 && fitted.converged) {
+                    let (reason, passes) = (&fitted.reason, fitted.passes);
+                    wrong.push(format!("{} {text}: off {off:.1e}, told {told:.1e}, {reason} ({passes})", set.name));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {checked}:\n{}", wrong.len(), wrong.join("\n"));
+}
