@@ -99,13 +99,9 @@ impl<R: Real + Default> Training<'_, R> {
             penalty: self.penalty(task.strengths),
             intercept: self.plan.intercept,
             metric: self.setup.space.metric().repeat(self.setup.joint),
-            limits: Limits {
-                // The passes at wider kinks count.
-                passes_max: match &task.rounding {
-                    Some(_) => self.plan.max_passes.saturating_sub(task.passes).max(1),
-                    None => self.plan.max_passes,
-                },
-                ..self.limits(task.left_out, task.against)
+            limits: match &task.rounding {
+                Some(_) => narrow::limits(self.limits(task.left_out, task.against), task.passes),
+                None => self.limits(task.left_out, task.against),
             },
         };
         Machine::new(solver, problem, start, schedule)
@@ -228,6 +224,7 @@ fn certified(
         configuration: task.configuration,
         left_out: task.left_out,
         against: task.against,
+        held_out: None,
         collected: "gap".into(),
         objective: objective * setup.target.loss_unit(),
         gradient_norm: outcome.gradient_norm * setup.target.units.1.abs(),

@@ -5,7 +5,7 @@
 //! sum w_i r_i x_i is in balance with the penalty, and every r_i lies between the slopes of the loss. The difference of primal
 //! and dual objective is then the weighted mean of value - r_i u_i, which a pass sums as it sums a loss. It bounds from above how
 //! far the objective itself is from its minimum, up to what the gradient at the end of the inner solver is off 0 (its own
-//! estimated gap, below the same tolerance). (Boyd and Vandenberghe 2004, 5.5.1; Nesterov 2005, "Smooth minimization of non-smooth
+//! estimated gap, below a tenth of the tolerance). (Boyd and Vandenberghe 2004, 5.5.1; Nesterov 2005, "Smooth minimization of non-smooth
 //! functions".)
 //!
 //! Only rows near the kink have a gap, and about `width` of them lie there: it falls with the square of the width while these
@@ -21,6 +21,8 @@ const FIRST: f64 = 0.5;
 const NARROWER: (f64, f64) = (0.2, 0.5);
 /// Of the part that would bring the gap below the tolerance if it fell with the width.
 const SAFETY: f64 = 0.7;
+/// Tolerance of the solver at a width, as a share of that of the whole.
+const INNER: f64 = 0.1;
 /// Most widths.
 const WIDTHS_MAX: u32 = 14;
 /// Share of the loss without slopes below which an objective counts as 0.
@@ -36,6 +38,11 @@ pub fn first_width(model: &dyn Model, moments: &Moments) -> f64 {
     } else {
         FIRST * moments.mean.abs().max(1.0)
     }
+}
+
+/// When a solver at a width is to stop: nearer than the whole, as the certificate relies on it; the passes so far count.
+pub fn limits(whole: Limits, passes: u32) -> Limits {
+    Limits { tolerance: INNER * whole.tolerance, passes_max: whole.passes_max.saturating_sub(passes).max(1), ..whole }
 }
 
 /// What a certificate says.
