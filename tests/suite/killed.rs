@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::harness::{Outcome, command, ok};
-use crate::ranks::{end, longer_dataset, models, ranks, ranks_of, signal, start};
+use crate::ranks::{end, longer_dataset, models, ranks, ranks_of, signal, start, wait_for};
 
 /// Kills unless the environment says otherwise.
 const KILLS: u64 = 6;
@@ -110,7 +110,11 @@ fn runs_killed_at_any_moment_end_with_the_same_bits() {
         for attempt in 0..4 {
             let number = 1 + random.below(ranks_max);
             let mut child = start(&mut on(folder, number, &words));
-            let wait = length.mul_f64(random.below(1_500) as f64 / 1_000.0);
+            // Of four moments one lies anywhere, start of the launcher included; the others behind the first checkpoint.
+            if random.below(4) > 0 {
+                wait_for(&folder.join(&run), 1, &mut child);
+            }
+            let wait = length.mul_f64(random.below(800) as f64 / 1_000.0);
             let killed =
                 attempt < 3 && random.below(4) > 0 && kill(&mut child, wait, random.below(2) == 0, &mut random);
             done += u64::from(killed);
@@ -127,5 +131,6 @@ fn runs_killed_at_any_moment_end_with_the_same_bits() {
         assert!(models(folder, &run) == *whole, "{run} ({}): another model", TRAININGS[which]);
         std::fs::remove_dir_all(folder.join(&run)).expect("removes");
     }
+    assert!(resumed + 2 >= again, "only {resumed} of {} killed runs had a checkpoint to go on from", resumed + again);
     println!("{done} kills in {turn} runs: {resumed} resumed, {again} begun again, all with the same bits");
 }
