@@ -131,6 +131,11 @@ fn runs_killed_at_any_moment_end_with_the_same_bits() {
         assert!(models(folder, &run) == *whole, "{run} ({}): another model", TRAININGS[which]);
         std::fs::remove_dir_all(folder.join(&run)).expect("removes");
     }
-    assert!(resumed + 2 >= again, "only {resumed} of {} killed runs had a checkpoint to go on from", resumed + again);
+    // A few kills may all fall on the start of the launcher, many may not.
+    assert!(
+        done < 20 || resumed >= again,
+        "only {resumed} of {} killed runs went on from a checkpoint",
+        resumed + again
+    );
     println!("{done} kills in {turn} runs: {resumed} resumed, {again} begun again, all with the same bits");
 }
