@@ -15,7 +15,7 @@ use crate::ranks::{
 };
 
 /// Trainings: every solver, a path, folds.
-const TRAININGS: [&str; 8] = [
+const TRAININGS: [&str; 11] = [
     "numbers --model linear --solver cholesky --l2 0.1",
     "numbers --model linear --solver coordinate-descent --l1 0.01 --l2 0.1",
     "classes --model logistic --solver newton --l2 0.01",
@@ -24,6 +24,9 @@ const TRAININGS: [&str; 8] = [
     "classes --model logistic --solver proximal-newton --l1 0.01",
     "classes --model squared-hinge --l2 0.01",
     "numbers --model huber --l2 0.1",
+    "classes --model logistic --solver adagrad --l2 0.01 --epochs 2 --batch-rows 64",
+    "classes --model logistic --solver ftrl --l1 0.001 --batch-rows 100 --averaging 0 --then owlqn",
+    "numbers --model linear --solver sgd --learning-rate 0.1,0.01 --momentum 0.9 --clip-norm 1 --batch-rows 32",
 ];
 
 /// Trainings of many passes, which can be killed between two.
