@@ -183,12 +183,12 @@ fn steps_are_those_of_the_papers() {
         .write(&folder.path().join("data"))
         .expect("a dataset");
     let centred: Vec<[f64; 3]> = {
-        let n = rows as f64;
+        let n = f64::from(rows);
         let mean = [0, 1].map(|j: usize| x.iter().map(|x| x[j]).sum::<f64>() / n);
         let deviation = [0, 1].map(|j| (x.iter().map(|x| (x[j] - mean[j]).powi(2)).sum::<f64>() / (n - 1.0)).sqrt());
         x.iter().map(|x| [(x[0] - mean[0]) / deviation[0], (x[1] - mean[1]) / deviation[1], 1.0]).collect()
     };
-    let share = y.iter().sum::<f64>() / rows as f64;
+    let share = y.iter().sum::<f64>() / f64::from(rows);
     type Step = fn(k: i32, g: f64, w: f64, state: &mut [f64; 2]) -> f64;
     let cases: [(&str, Step); 8] = [
         (r#""solver": "sgd", "learning-rate": 0.3"#, |_, g, w, _| w - 0.3 * g),
@@ -239,7 +239,7 @@ fn steps_are_those_of_the_papers() {
             for (x, y) in centred.iter().zip(&y) {
                 let z: f64 = x.iter().zip(&w).map(|(x, w)| x * w).sum();
                 let residual = 1.0 / (1.0 + (-z).exp()) - y;
-                gradient.iter_mut().zip(x).for_each(|(g, x)| *g += residual * x / rows as f64);
+                gradient.iter_mut().zip(x).for_each(|(g, x)| *g += residual * x / f64::from(rows));
             }
             for j in 0..3 {
                 w[j] = step(k, gradient[j], w[j], &mut state[j]);
@@ -247,11 +247,11 @@ fn steps_are_those_of_the_papers() {
         }
         // Back to coefficients of the columns as they are.
         let deviation = |j: usize| {
-            let mean = x.iter().map(|x| x[j]).sum::<f64>() / rows as f64;
-            (x.iter().map(|x| (x[j] - mean).powi(2)).sum::<f64>() / (rows as f64 - 1.0)).sqrt()
+            let mean = x.iter().map(|x| x[j]).sum::<f64>() / f64::from(rows);
+            (x.iter().map(|x| (x[j] - mean).powi(2)).sum::<f64>() / (f64::from(rows) - 1.0)).sqrt()
         };
-        for j in 0..2 {
-            let expected = w[j] / deviation(j);
+        for (j, w) in w[..2].iter().enumerate() {
+            let expected = w / deviation(j);
             let error = (found.coefficients[j] - expected).abs() / expected.abs();
             assert!(error < 1e-6, "{settings}: {} {expected}", found.coefficients[j]);
         }
