@@ -2,7 +2,7 @@
 //!
 //! Four little-endian f64 tensors: `weights` (as many as parameters) and `intercept` (one) on stored values, `coefficients`
 //! (as many as parameters) and `real_intercept` (one) in the units of the source columns. Where a row has a margin a class, as
-//! many of each as there are classes: matrices of [classes, parameters], and vectors of [classes]. Every reader of safetensors opens it.
+//! many of each as there are classes: matrices of classes x parameters, and vectors of classes. Every reader of safetensors opens it.
 //! The reader here trusts nothing: names, types, shapes and finiteness are checked.
 
 use std::collections::BTreeMap;

@@ -8,7 +8,7 @@
 //! waits             abandoned                 waits                 waits: it never had anyone
 //! ```
 //! A process that lives and has no children of its own is someone to wait for; one whose children are all defunct (a proxy of
-//! Hydra) waits itself. Cost: a few reads of `/proc` every [`LOOK_INTERVAL`].
+//! Hydra) waits itself. Cost: a few reads of `/proc` every `LOOK_INTERVAL`.
 
 use std::path::Path;
 use std::time::{Duration, Instant};

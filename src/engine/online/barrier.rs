@@ -1,7 +1,7 @@
 //! Where the workers of a batch wait for each other: a barrier that spins for a moment, then yields.
 //!
 //! A batch takes some hundred microseconds, and a thread that sleeps takes tens to wake up; a short spin costs less. Where
-//! other programs want the processor, a spinning thread gives way after [`SPINS`] looks. A worker that fails breaks the
+//! other programs want the processor, a spinning thread gives way after `SPINS` looks. A worker that fails breaks the
 //! barrier, so that the others stop as well.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
