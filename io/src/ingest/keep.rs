@@ -3,13 +3,15 @@
 //! Temporary files live in the staging folder and have no name from the moment they are opened, so that nothing is left of
 //! them however the process ends. A spilled piece is an Arrow IPC stream of one record batch.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use arrow::array::RecordBatch;
+use arrow::array::{ArrayData, ArrayRef, RecordBatch};
+use arrow::buffer::{Buffer, NullBuffer};
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 
@@ -68,7 +70,7 @@ impl SpillFile {
     /// [`Error::Io`], a full disk among them.
     pub fn write(self: &Arc<SpillFile>, batch: &RecordBatch) -> Result<Piece> {
         let odd = |e: arrow::error::ArrowError| Error::data(&self.path, format!("rows cannot be spilled: {e}"));
-        let mut bytes = Vec::with_capacity(batch.get_array_memory_size() + 4096);
+        let mut bytes = Vec::with_capacity(own_bytes(batch) + 4096);
         let mut writer = StreamWriter::try_new(&mut bytes, batch.schema_ref()).map_err(odd)?;
         writer.write(batch).and_then(|()| writer.finish()).map_err(odd)?;
         drop(writer);
@@ -97,7 +99,7 @@ impl Piece {
     /// Bytes that it takes in memory, or about.
     pub fn bytes(&self) -> u64 {
         match self {
-            Piece::Memory(batch) => batch.get_array_memory_size() as u64,
+            Piece::Memory(batch) => held_bytes(batch) as u64,
             Piece::Spilled { bytes, .. } => *bytes as u64,
         }
     }
@@ -126,6 +128,25 @@ impl Piece {
     }
 }
 
+/// Bytes of the rows themselves.
+fn own_bytes(batch: &RecordBatch) -> usize {
+    let of = |column: &ArrayRef| column.to_data().get_slice_memory_size().unwrap_or_default();
+    batch.columns().iter().map(of).sum()
+}
+
+/// Bytes that stay in memory as long as the rows do. Columns of a record batch that was read from a file lie in one buffer, which
+/// counts once.
+fn held_bytes(batch: &RecordBatch) -> usize {
+    fn add(data: &ArrayData, seen: &mut HashSet<usize>) -> usize {
+        let buffers = data.buffers().iter().chain(data.nulls().map(NullBuffer::buffer));
+        let own: usize =
+            buffers.filter(|buffer| seen.insert(buffer.data_ptr().as_ptr() as usize)).map(Buffer::capacity).sum();
+        own + data.child_data().iter().map(|child| add(child, seen)).sum::<usize>()
+    }
+    let mut seen = HashSet::new();
+    batch.columns().iter().map(|column| add(&column.to_data(), &mut seen)).sum()
+}
+
 impl Keeper {
     /// Keeps at most `limit` bytes in memory; the rest goes to a temporary file in `folder`.
     ///
@@ -141,7 +162,7 @@ impl Keeper {
     /// # Errors
     /// [`Error::Io`] when it has to be spilled and cannot.
     pub fn keep(&self, batch: RecordBatch, reserved: u64) -> Result<Piece> {
-        let bytes = batch.get_array_memory_size() as u64;
+        let bytes = held_bytes(&batch) as u64;
         let held = self.held.fetch_add(bytes, Ordering::Relaxed);
         if held + bytes + reserved <= self.limit {
             return Ok(Piece::Memory(batch));
@@ -163,5 +184,37 @@ impl Keeper {
     /// The temporary file.
     pub fn spill(&self) -> &Arc<SpillFile> {
         &self.spill
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{Array, UInt8Array};
+    use arrow::buffer::ScalarBuffer;
+    use arrow::datatypes::{DataType, Field, Schema};
+
+    use super::*;
+
+    /// A wide record batch of an Arrow file: every column is a part of one buffer.
+    #[test]
+    fn columns_that_share_a_buffer_count_once() {
+        let (rows, columns) = (1_000, 784);
+        let buffer = Buffer::from_vec((0..rows * columns).map(|i| i as u8).collect::<Vec<u8>>());
+        let column = |number: usize| {
+            let values = ScalarBuffer::<u8>::new(buffer.clone(), number * rows, rows);
+            Arc::new(UInt8Array::new(values, None)) as ArrayRef
+        };
+        let fields: Vec<Field> = (0..columns).map(|i| Field::new(i.to_string(), DataType::UInt8, false)).collect();
+        let arrays = (0..columns).map(column).collect();
+        let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).unwrap();
+        let bytes = rows * columns;
+        assert!(held_bytes(&batch) >= bytes && held_bytes(&batch) < bytes + bytes / 4, "{}", held_bytes(&batch));
+        assert_eq!(own_bytes(&batch), bytes);
+        let folder = tempfile::tempdir().unwrap();
+        let keeper = Keeper::new(2 * bytes as u64, folder.path()).unwrap();
+        assert!(matches!(keeper.keep(batch.clone(), 0).unwrap(), Piece::Memory(_)));
+        let spilled = keeper.keep(batch.slice(10, 500), bytes as u64).unwrap();
+        assert!(matches!(spilled, Piece::Spilled { rows: 500, .. }), "{spilled:?}");
+        assert_eq!(spilled.load().unwrap().column(3).to_data(), batch.slice(10, 500).column(3).to_data());
     }
 }
