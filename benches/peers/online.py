@@ -66,7 +66,7 @@ cache = time.perf_counter() - begin
 seconds = {"vw": [], "gristmill": []}
 for _ in range(args.rounds):
     begin = time.perf_counter()
-    subprocess.run(vw + learn + ["-f", at("model.vw")], **quiet)
+    subprocess.run(vw + learn + ["-d", at("train.vw"), "-f", at("model.vw")], **quiet)
     seconds["vw"].append(time.perf_counter() - begin)
     ours = [args.gristmill, "train", at("data"), "--model", "logistic", "--solver", "adagrad", "--batch-rows", str(args.batch_rows)]
     subprocess.run(ours + ["--threads", str(args.threads), "-o", at("run"), "--force", "-q"], **quiet)
@@ -80,6 +80,7 @@ theirs = np.clip(np.loadtxt(at("vw.txt")), 1e-12, 1 - 1e-12)
 found = pq.read_table(at("ours.parquet"))
 probability = [name for name in found.column_names if "prob" in name][-1]
 own = np.clip(np.asarray(found.column(probability), dtype=np.float64), 1e-12, 1 - 1e-12)
+assert max(loss(theirs), loss(own)) < 0.9 * loss(np.full(len(truth), truth.mean())), "one of them has learnt nothing"
 medians = {name: statistics.median(own) for name, own in seconds.items()}
 print(json.dumps({"rows": cut, "training_seconds": medians, "ratio": medians["vw"] / medians["gristmill"],
                   "preparing_seconds": {"vw": cache, "gristmill": ingest},
