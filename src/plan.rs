@@ -374,7 +374,7 @@ impl TrainRequest {
             None => return Err(Error::usage(format!("no model given. Add --model; models: {}", models::names()))),
         };
         let solver = solver_named(self.solver.as_deref().unwrap_or("auto"))?;
-        let online = OnlinePlan::resolve(&self, solver)?;
+        let online = OnlinePlan::resolve(&self, solver, model)?;
         let plan = TrainPlan {
             model,
             huber_delta: own("huber-delta", "huber", model, self.huber_delta, positive)?,
@@ -520,10 +520,6 @@ fn check_solver(plan: &TrainPlan) -> Result<()> {
         }
         SolverName::Newton | SolverName::ProximalNewton if model.is_joint() => refuse(
             "needs a Hessian of all classes at once, which is too large",
-            if plan.any_l1() { "owlqn" } else { "lbfgs" },
-        ),
-        stochastic if stochastic.is_stochastic() && model.is_joint() => refuse(
-            "learns one margin a row, and this model has one a class",
             if plan.any_l1() { "owlqn" } else { "lbfgs" },
         ),
         SolverName::Cholesky if plan.any_l1() => refuse("cannot have an l1 penalty", "coordinate-descent"),

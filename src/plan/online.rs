@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{OneOrMany, SolverName, TrainRequest};
 use crate::error::{Error, Result};
+use crate::models::ModelName;
 use crate::optim::stochastic::rates::Schedule;
 
 /// Default of `epochs`.
@@ -123,7 +124,7 @@ impl OnlinePlan {
     ///
     /// # Errors
     /// [`Error::Usage`] for a setting that this solver does not have, or out of its range.
-    pub fn resolve(request: &TrainRequest, solver: SolverName) -> Result<Option<OnlinePlan>> {
+    pub fn resolve(request: &TrainRequest, solver: SolverName, model: ModelName) -> Result<Option<OnlinePlan>> {
         if !solver.is_stochastic() {
             return refuse(request, solver).map(|()| None);
         }
@@ -179,7 +180,7 @@ impl OnlinePlan {
             averaging: request.averaging,
             patience: request.patience.map(|patience| whole("patience", Some(patience), 1)).transpose()?,
             max_seconds: request.max_seconds,
-            then: request.then.as_deref().map(|name| then(name, request)).transpose()?,
+            then: request.then.as_deref().map(|name| then(name, request, model)).transpose()?,
         };
         for (key, given) in [("clip-norm", plan.clip_norm), ("max-seconds", plan.max_seconds)] {
             if let Some(value) = given.filter(|value| !positive(*value)) {
@@ -241,7 +242,7 @@ fn refuse(request: &TrainRequest, solver: SolverName) -> Result<()> {
 }
 
 /// The solver that goes on.
-fn then(name: &str, request: &TrainRequest) -> Result<SolverName> {
+fn then(name: &str, request: &TrainRequest, model: ModelName) -> Result<SolverName> {
     use SolverName::{Auto, Lbfgs, Newton, Owlqn, ProximalNewton};
     let allowed = [Auto, Newton, Lbfgs, Owlqn, ProximalNewton];
     let Some(solver) = allowed.into_iter().find(|solver| solver.name() == name) else {
@@ -257,6 +258,9 @@ fn then(name: &str, request: &TrainRequest) -> Result<SolverName> {
         Newton | Lbfgs if any_l1 => {
             Err(Error::usage(format!("then is '{name}', which cannot have an l1 penalty. Use --then owlqn, or auto")))
         }
+        Newton | ProximalNewton if model.model().is_joint() => Err(Error::usage(format!(
+            "then is '{name}', which needs a Hessian of all classes at once. Use --then lbfgs (owlqn for l1), or auto"
+        ))),
         _ => Ok(solver),
     }
 }
@@ -338,6 +342,8 @@ mod tests {
         assert!(with("sgd", r#""averaging": 1"#).contains("averaging is 1"));
         assert!(with("sgd", r#""then": "cholesky""#).contains("proximal-newton"));
         assert!(with("sgd", r#""then": "lbfgs", "l1": 1"#).contains("--then owlqn"));
+        let joint = message(r#"{"model": "softmax", "solver": "sgd", "then": "newton"}"#);
+        assert!(joint.contains("--then lbfgs"), "{joint}");
         assert!(with("sgd", r#""patience": 0"#).contains("patience is 0"));
         assert!(with("sgd", r#""clip-norm": 0"#).contains("clip-norm is 0"));
         assert!(with("sgd", r#""warmup": -1"#).contains("warmup is -1"));

@@ -34,6 +34,32 @@ fn figure(evaluation: &Value, name: &str) -> f64 {
     found.and_then(|figure| figure["value"].as_f64()).unwrap_or_else(|| panic!("no {name}: {evaluation}"))
 }
 
+/// Batch by batch: the best that patience is told of held-out rows is the log loss that evaluate finds there.
+#[test]
+fn softmax_learns_batch_by_batch() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let at = folder.path();
+    write(at, "t.csv", trees());
+    ok(at, "ingest t.csv -o data --label kind --ignore code --test-share 0.3 -q");
+    ok(
+        at,
+        "train data --model softmax --solver adam --learning-rate 0.1,0.01 --batch-rows 16 --epochs 5 --patience 9 -o run -q",
+    );
+    let metrics = std::fs::read_to_string(at.join("run/metrics.jsonl")).expect("metrics");
+    let passes = metrics.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    let epochs: Vec<Value> = passes.filter(|pass| pass["collected"] == "epoch").collect();
+    assert_eq!(epochs.len(), 5, "{metrics}");
+    for (model, rate) in ["0.1", "0.01"].into_iter().enumerate() {
+        let judged = evaluation(at, &format!("evaluate run/l1-0-l2-0-rate-{rate} data --split test --json"));
+        let told = epochs.iter().map(|epoch| epoch["points"][model]["held_out"].as_f64().expect("told"));
+        let (best, found) = (told.fold(f64::INFINITY, f64::min), figure(&judged, "log_loss"));
+        assert!((best / found - 1.0).abs() < 1e-5, "{rate}: {best} {found}");
+        assert!(figure(&judged, "accuracy") > 0.8, "{judged}");
+    }
+    let refused = "train data --model softmax --solver adam --then newton -o x";
+    assert!(fails(at, refused, 2).contains("--then lbfgs"));
+}
+
 #[test]
 fn classes_by_name_are_predicted_judged_and_shown() {
     let folder = tempfile::tempdir().expect("temporary folder");

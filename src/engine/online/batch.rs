@@ -13,11 +13,12 @@
 use std::sync::RwLock;
 
 use gristmill_io::Error as IoError;
+use gristmill_kernels::ops::softmax::Softmax;
 use gristmill_kernels::tile::{Block, Grain};
 use gristmill_kernels::{FixedScale, Kernels, Real};
 
 use super::barrier::{Barrier, Broken};
-use super::columns::{Part, Residuals, Tile};
+use super::columns::{Part, Residuals, Tile, places};
 use super::exchange::Exchange;
 use super::learner::{Bundle, Online};
 use super::order::Round;
@@ -90,7 +91,7 @@ pub struct Shared<'a, R: Real> {
     pub clip_norm: Option<f64>,
     /// Where workers wait.
     pub barrier: &'a Barrier,
-    /// Parts of the margin: two buffers for each bundle, in each the models one after the other.
+    /// Parts of the margins: two buffers for each bundle, in each the models one after the other, of each its lines.
     pub margins: &'a [[RwLock<Vec<Vec<R>>>; 2]],
     /// The other ranks.
     pub exchange: &'a Exchange<'a>,
@@ -123,10 +124,13 @@ pub struct Worker<'a, R: Real> {
     pub leads: bool,
     rows: Rows<R>,
     parts: Vec<Part>,
-    /// Of each model.
+    /// Of each model, line after line.
     residuals: Vec<Vec<R>>,
     quantised: Vec<Vec<i64>>,
+    /// Over each part, line after line.
     sums: Vec<Vec<f64>>,
+    /// Margins of a part, line after line.
+    near: Vec<R>,
 }
 
 /// Targets and weights of a batch.
@@ -161,6 +165,7 @@ impl<'a, R: Real> Worker<'a, R> {
             residuals: vec![Vec::new(); count],
             quantised: vec![Vec::new(); count],
             sums: vec![Vec::new(); count],
+            near: Vec::new(),
         }
     }
 
@@ -205,7 +210,7 @@ impl<'a, R: Real> Worker<'a, R> {
             let mut margins = shared.margins[*number][turn].write().map_err(|_| broken(Broken))?;
             for ((columns, order), z) in bundle.models.iter_mut().zip(&orders).zip(&mut *margins) {
                 z.clear();
-                z.resize(own_rows, R::default());
+                z.resize(own_rows * shared.online.lines, R::default());
                 columns.iter_mut().for_each(|columns| columns.margins(&shared.kernels, &tile, order, z));
             }
         }
@@ -231,8 +236,9 @@ impl<'a, R: Real> Worker<'a, R> {
     /// Margins of a model as residuals, and its loss.
     fn residuals(&mut self, shared: &Shared<'_, R>, parts: &[Part], model: usize, turn: usize) -> Result<()> {
         let (residuals, sums) = (&mut self.residuals[model], &mut self.sums[model]);
+        let lines = shared.online.lines;
         residuals.clear();
-        residuals.resize(parts.last().map_or(0, |part| part.places().end), R::default());
+        residuals.resize(lines * parts.last().map_or(0, |part| part.places().end), R::default());
         for bundle in shared.margins {
             let own = bundle[turn].read().map_err(|_| broken(Broken))?;
             residuals.iter_mut().zip(&own[model]).for_each(|(sum, z)| *sum += *z);
@@ -251,19 +257,28 @@ impl<'a, R: Real> Worker<'a, R> {
         let weight = self.rows.weight(shared.setup, left_out);
         let targets = if against.is_some() { &self.rows.against } else { &self.rows.y };
         sums.clear();
+        sums.resize(lines * parts.len(), 0.0);
         let mut seen = self.seen.as_mut().map(|seen| &mut seen[model]);
-        for part in parts {
+        for (number, part) in parts.iter().enumerate() {
             let places = part.places();
             let weight = weight.map(|weight| &weight[places.clone()]);
-            let (z, y) = (&mut residuals[places.clone()], &targets[places]);
-            let found = shared.kernels.loss(shared.setup.model.loss(), z, y, weight, None);
-            sums.push(found.residual);
+            let y = &targets[places.clone()];
+            let (loss, total) = if shared.setup.model.is_joint() {
+                joint(shared, residuals, (part, y, weight), &mut self.near, |line, sum| {
+                    sums[line * parts.len() + number] = sum;
+                })
+            } else {
+                let z = &mut residuals[places];
+                let found = shared.kernels.loss(shared.setup.model.loss(), z, y, weight, None);
+                sums[number] = found.residual;
+                (found.loss, found.weight)
+            };
             if let Some(seen) = &mut seen {
-                if !found.loss.is_finite() {
-                    return Err(Error::Sum(format!("the loss of a batch is {}", found.loss)));
+                if !loss.is_finite() {
+                    return Err(Error::Sum(format!("the loss of a batch is {loss}")));
                 }
-                exact::add(found.loss, &mut seen.loss)?;
-                exact::add(found.weight, &mut seen.weight)?;
+                exact::add(loss, &mut seen.loss)?;
+                exact::add(total, &mut seen.weight)?;
             }
         }
         Ok(())
@@ -306,7 +321,8 @@ impl<'a, R: Real> Worker<'a, R> {
         if !inside {
             return Err(Error::Sum("a residual is not a finite number".into()));
         }
-        let residuals = Residuals { real, quantised, sums: &self.sums[model], scale, exponent, largest };
+        let rows = real.len() / shared.online.lines;
+        let residuals = Residuals { real, quantised, rows, sums: &self.sums[model], scale, exponent, largest };
         let alone = !shared.exchange.is_needed();
         for (number, bundle) in &mut self.bundles {
             for (unit, columns) in bundle.models[model].iter_mut().enumerate() {
@@ -417,6 +433,27 @@ impl<R: Real> Rows<R> {
             None => setup.has_weights().then_some(&self.weight[..]),
         }
     }
+}
+
+/// Margins of a part's rows as residuals of the loss that all lines make together; hands out their sum over each line, and
+/// returns loss and weight.
+fn joint<R: Real>(
+    shared: &Shared<'_, R>,
+    residuals: &mut [R],
+    (part, y, weight): (&Part, &[R], Option<&[R]>),
+    near: &mut Vec<R>,
+    mut sum: impl FnMut(usize, f64),
+) -> (f64, f64) {
+    let (lines, rows) = (shared.online.lines, residuals.len() / shared.online.lines);
+    near.clear();
+    (0..lines).for_each(|line| near.extend_from_slice(&residuals[places(rows, line, part)]));
+    let mut totals = vec![0.0; lines];
+    let found = shared.kernels.softmax(Softmax { z: near, y, weight, residuals: &mut totals });
+    for (line, own) in near.chunks_exact(part.rows.len().max(1)).enumerate() {
+        residuals[places(rows, line, part)].copy_from_slice(own);
+        sum(line, totals[line]);
+    }
+    (found.loss, found.weight)
 }
 
 /// What a batch does to a model's coordinates, up to the unit of sums.

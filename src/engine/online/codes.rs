@@ -6,7 +6,7 @@ use gristmill_kernels::ops::codes::Code;
 use gristmill_kernels::tile::{Block, Codes};
 use gristmill_kernels::{Kernels, OutOfRange, Real};
 
-use super::columns::{Columns, Residuals, Tile};
+use super::columns::{Columns, Residuals, Tile, places};
 use super::slot::{Coordinates, Entry, Move, Slots};
 use crate::optim::stochastic::Optimiser;
 
@@ -14,7 +14,7 @@ use crate::optim::stochastic::Optimiser;
 pub struct CodeColumn<O: Optimiser, R: Real> {
     /// Number of its block.
     pub block: usize,
-    /// A slot a level.
+    /// A slot a level and line.
     pub slots: Slots<O, R>,
     /// True when all rows have the same level: it is left out.
     pub is_constant: bool,
@@ -42,39 +42,46 @@ macro_rules! each_width {
 }
 
 impl<O: Optimiser, R: Real> CodeColumn<O, R> {
-    fn add_weights<C: Code>(&mut self, codes: &[C], order: &Move, z: &mut [R]) {
+    /// Of the slots that `at` says.
+    fn add_weights<C: Code>(&mut self, codes: &[C], order: &Move, z: &mut [R], at: impl Fn(&C) -> usize) {
         if self.slots.is_free() {
             let slots = &self.slots.slots;
             for (z, code) in z.iter_mut().zip(codes) {
-                *z += slots[code.index()].weight;
+                *z += slots[at(code)].weight;
             }
         } else {
             let optimiser = self.slots.at(&order.step);
             for (z, code) in z.iter_mut().zip(codes) {
-                *z += self.slots.settled(&optimiser, code.index(), order.time.0);
+                *z += self.slots.settled(&optimiser, at(code), order.time.0);
             }
         }
     }
 
     fn touch<C: Code>(&mut self, optimiser: &O, codes: &[C], order: &Move) {
+        let lines = self.slots.lines;
         for code in codes {
-            self.slots.touch(optimiser, code.index(), order);
+            let first = code.index() * lines;
+            (first..first + lines).for_each(|slot| self.slots.touch(optimiser, slot, order));
         }
     }
 
-    fn add_sums<C: Code>(&mut self, codes: &[C], quantised: &[i64]) {
+    /// To the slots that `at` says.
+    fn add_sums<C: Code>(&mut self, codes: &[C], quantised: &[i64], at: impl Fn(&C) -> usize) {
         let slots = &mut self.slots.slots;
         for (code, quantised) in codes.iter().zip(quantised) {
-            let sum = &mut slots[code.index()].sum;
+            let sum = &mut slots[at(code)].sum;
             *sum = sum.wrapping_add(*quantised);
         }
     }
 
     fn take<C: Code>(&mut self, codes: &[C], entries: &mut Vec<Entry>) {
+        let lines = self.slots.lines;
         for code in codes {
-            let sum = &mut self.slots.slots[code.index()].sum;
-            if *sum != 0 {
-                entries.push((code.index() as u32, std::mem::take(sum)));
+            let first = code.index() * lines;
+            for (slot, own) in (first..).zip(&mut self.slots.slots[first..first + lines]) {
+                if own.sum != 0 {
+                    entries.push((slot as u32, std::mem::take(&mut own.sum)));
+                }
             }
         }
     }
@@ -82,9 +89,21 @@ impl<O: Optimiser, R: Real> CodeColumn<O, R> {
 
 impl<O: Optimiser, R: Real> Columns<R> for CodeColumn<O, R> {
     fn margins(&mut self, _kernels: &Kernels<R>, tile: &Tile<'_>, order: &Move, z: &mut [R]) {
+        let lines = self.slots.lines;
+        if lines == 1 {
+            for (block, part) in tile.blocks(self.block) {
+                let z = &mut z[part.places()];
+                each_width!(block, part.rows.clone(), codes => self.add_weights(codes, order, z, |code| code.index()));
+            }
+            return;
+        }
+        let rows = z.len() / lines;
         for (block, part) in tile.blocks(self.block) {
-            let z = &mut z[part.places()];
-            each_width!(block, part.rows.clone(), codes => self.add_weights(codes, order, z));
+            for line in 0..lines {
+                let z = &mut z[places(rows, line, part)];
+                let at = |code: usize| code * lines + line;
+                each_width!(block, part.rows.clone(), codes => self.add_weights(codes, order, z, |code| at(code.index())));
+            }
         }
     }
 
@@ -97,9 +116,18 @@ impl<O: Optimiser, R: Real> Columns<R> for CodeColumn<O, R> {
         if self.is_constant {
             return Ok(());
         }
+        let lines = self.slots.lines;
         for (block, part) in tile.blocks(self.block) {
-            let quantised = &residuals.quantised[part.places()];
-            each_width!(block, part.rows.clone(), codes => self.add_sums(codes, quantised));
+            if lines == 1 {
+                let quantised = &residuals.quantised[part.places()];
+                each_width!(block, part.rows.clone(), codes => self.add_sums(codes, quantised, |code| code.index()));
+                continue;
+            }
+            for line in 0..lines {
+                let quantised = &residuals.quantised[residuals.places(line, part)];
+                let at = |code: usize| code * lines + line;
+                each_width!(block, part.rows.clone(), codes => self.add_sums(codes, quantised, |code| at(code.index())));
+            }
         }
         Ok(())
     }

@@ -1,4 +1,8 @@
 //! The door of a batch's columns: margins out, gradient in, a step. One file a kind: `dense`, `codes`, `sparse`.
+//!
+//! A row has as many *lines* as margins make its loss: one, or one a class of a joint model (softmax). Margins and residuals of a
+//! batch lie line after line, `z[line * rows + i]`; a coordinate's slots lie side by side, so that a level's classes share cache
+//! lines and all lines of a row come from one reading of the data.
 
 use std::ops::Range;
 
@@ -47,7 +51,9 @@ pub struct Residuals<'a, R> {
     pub real: &'a [R],
     /// The same as integers at `scale`.
     pub quantised: &'a [i64],
-    /// Their sum over each part, in `f64`.
+    /// Rows of a line.
+    pub rows: usize,
+    /// Their sum over each part, in `f64`: line after line.
     pub sums: &'a [f64],
     /// Of sums in coordinates whose values are at most 1.
     pub scale: FixedScale,
@@ -55,6 +61,19 @@ pub struct Residuals<'a, R> {
     pub exponent: i32,
     /// Largest size of a residual.
     pub largest: f64,
+}
+
+impl<R> Residuals<'_, R> {
+    /// Places of the rows of a part in a line.
+    pub fn places(&self, line: usize, part: &Part) -> Range<usize> {
+        places(self.rows, line, part)
+    }
+}
+
+/// Places of the rows of a part in a line of so many rows.
+pub fn places(rows: usize, line: usize, part: &Part) -> Range<usize> {
+    let own = part.places();
+    line * rows + own.start..line * rows + own.end
 }
 
 /// Some columns of one kind: a part of the margin, and the coordinates that go with it.

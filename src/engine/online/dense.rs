@@ -7,9 +7,10 @@
 //! ```
 //! Every coordinate takes a step in every batch. The intercept is a column of ones of its own ([`Intercept`]).
 
+use gristmill_kernels::tile::Block;
 use gristmill_kernels::{FixedScale, Kernels, OutOfRange, Real};
 
-use super::columns::{Columns, Residuals, Tile};
+use super::columns::{Columns, Part, Residuals, Tile, places};
 use super::slot::{Coordinates, Entry, Move, Slots};
 use crate::engine::sum::exponent_above;
 use crate::optim::stochastic::Optimiser;
@@ -29,8 +30,11 @@ pub struct DenseColumns<O: Optimiser, R: Real> {
     largest: Vec<f64>,
     /// The least power of two above that, its exponent.
     exponents: Vec<i32>,
+    /// Line after line.
     weights: Vec<R>,
     gradient: Vec<f64>,
+    /// Margins or residuals of a part, line after line, where there are several.
+    near: Vec<R>,
 }
 
 impl<O: Optimiser, R: Real> DenseColumns<O, R> {
@@ -39,7 +43,7 @@ impl<O: Optimiser, R: Real> DenseColumns<O, R> {
         let reach = |((largest, mean), inverse): ((&f64, &f64), &f64)| (largest + mean.abs()) * inverse;
         let largest: Vec<f64> = largest.iter().zip(mean).zip(inverse).map(reach).collect();
         let exponents = largest.iter().map(|&largest| exponent_above(largest)).collect();
-        let count = mean.len();
+        let count = mean.len() * slots.lines;
         DenseColumns {
             block,
             slots,
@@ -49,30 +53,60 @@ impl<O: Optimiser, R: Real> DenseColumns<O, R> {
             exponents,
             weights: vec![R::default(); count],
             gradient: vec![0.0; count],
+            near: Vec::new(),
         }
     }
 
-    /// A gradient from its sum.
-    fn gradient(&self, column: usize, order: &Move) -> f64 {
-        let sum = self.slots.slots[column].sum as f64;
-        sum * order.unit * 2f64.powi(self.exponents[column])
+    /// The gradient that the sum of a slot stands for.
+    fn gradient(&self, slot: usize, sum: i64, order: &Move) -> f64 {
+        sum as f64 * order.unit * 2f64.powi(self.exponents[slot / self.slots.lines])
+    }
+
+    /// Adds a part's margins of all lines: a value that was loaded serves them all.
+    fn add_margins(&mut self, kernels: &Kernels<R>, block: &Block<'_>, part: &Part, z: &mut [R]) {
+        let (lines, rows) = (self.slots.lines, z.len() / self.slots.lines);
+        if lines == 1 {
+            return kernels.margins(block, part.rows.clone(), &self.weights, &mut z[part.places()]);
+        }
+        self.near.clear();
+        (0..lines).for_each(|line| self.near.extend_from_slice(&z[places(rows, line, part)]));
+        kernels.margins_k(block, part.rows.clone(), &self.weights, &mut self.near);
+        for (line, own) in self.near.chunks_exact(part.rows.len().max(1)).enumerate() {
+            z[places(rows, line, part)].copy_from_slice(own);
+        }
+    }
+
+    /// Finds a part's gradients of all lines.
+    fn find_gradient(&mut self, kernels: &Kernels<R>, block: &Block<'_>, part: &Part, residuals: &Residuals<'_, R>) {
+        self.gradient.fill(0.0);
+        if self.slots.lines == 1 {
+            let real = &residuals.real[part.places()];
+            return kernels.gradient(block, part.rows.clone(), real, &mut self.gradient);
+        }
+        self.near.clear();
+        let lines = 0..self.slots.lines;
+        lines.for_each(|line| self.near.extend_from_slice(&residuals.real[residuals.places(line, part)]));
+        kernels.gradient_k(block, part.rows.clone(), &self.near, &mut self.gradient);
     }
 }
 
 impl<O: Optimiser, R: Real> Columns<R> for DenseColumns<O, R> {
     fn margins(&mut self, kernels: &Kernels<R>, tile: &Tile<'_>, order: &Move, z: &mut [R]) {
         let optimiser = self.slots.at(&order.step);
-        let mut shift = 0.0;
-        for (column, weight) in self.weights.iter_mut().enumerate() {
-            let own = self.slots.settled(&optimiser, column, order.time.0).to_f64() * self.inverse[column];
-            *weight = R::from_f64(own);
-            shift -= weight.to_f64() * self.mean[column];
+        let (lines, count) = (self.slots.lines, self.mean.len());
+        let rows = z.len() / lines;
+        for line in 0..lines {
+            let mut shift = 0.0;
+            for (column, weight) in self.weights[line * count..(line + 1) * count].iter_mut().enumerate() {
+                let own = self.slots.settled(&optimiser, column * lines + line, order.time.0);
+                *weight = R::from_f64(own.to_f64() * self.inverse[column]);
+                shift -= weight.to_f64() * self.mean[column];
+            }
+            let shift = R::from_f64(shift);
+            z[line * rows..(line + 1) * rows].iter_mut().for_each(|z| *z += shift);
         }
-        let shift = R::from_f64(shift);
         for (block, part) in tile.blocks(self.block) {
-            let z = &mut z[part.places()];
-            z.iter_mut().for_each(|z| *z += shift);
-            kernels.margins(block, part.rows.clone(), &self.weights, z);
+            self.add_margins(kernels, block, part, z);
         }
     }
 
@@ -82,17 +116,20 @@ impl<O: Optimiser, R: Real> Columns<R> for DenseColumns<O, R> {
         tile: &Tile<'_>,
         residuals: &Residuals<'_, R>,
     ) -> Result<(), OutOfRange> {
-        let mut inside = true;
-        for ((block, part), total) in tile.blocks(self.block).zip(residuals.sums) {
-            self.gradient.fill(0.0);
-            kernels.gradient(block, part.rows.clone(), &residuals.real[part.places()], &mut self.gradient);
+        let (mut inside, lines, count) = (true, self.slots.lines, self.mean.len());
+        for (number, (block, part)) in tile.blocks(self.block).enumerate() {
+            self.find_gradient(kernels, block, part, residuals);
             let bound = part.rows.len() as f64 * residuals.largest * SLACK;
-            for (column, sum) in self.gradient.iter().enumerate() {
-                let scale = FixedScale::new(residuals.exponent - self.exponents[column], bound * self.largest[column]);
-                let (quantised, fits) = scale.quantise((sum - self.mean[column] * total) * self.inverse[column]);
-                let cell = &mut self.slots.slots[column].sum;
-                *cell = cell.wrapping_add(quantised);
-                inside &= fits;
+            for (line, gradient) in self.gradient.chunks_exact(count.max(1)).enumerate() {
+                let total = residuals.sums[line * tile.parts.len() + number];
+                for (column, sum) in gradient.iter().enumerate() {
+                    let scale =
+                        FixedScale::new(residuals.exponent - self.exponents[column], bound * self.largest[column]);
+                    let (quantised, fits) = scale.quantise((sum - self.mean[column] * total) * self.inverse[column]);
+                    let cell = &mut self.slots.slots[column * lines + line].sum;
+                    *cell = cell.wrapping_add(quantised);
+                    inside &= fits;
+                }
             }
         }
         if inside { Ok(()) } else { Err(OutOfRange) }
@@ -100,15 +137,15 @@ impl<O: Optimiser, R: Real> Columns<R> for DenseColumns<O, R> {
 
     fn step(&mut self, _tile: &Tile<'_>, order: &Move) {
         let optimiser = self.slots.at(&order.step);
-        for column in 0..self.mean.len() {
-            let gradient = self.gradient(column, order);
-            self.slots.push(&optimiser, column, gradient, order);
+        for slot in 0..self.slots.slots.len() {
+            let gradient = self.gradient(slot, self.slots.slots[slot].sum, order);
+            self.slots.push(&optimiser, slot, gradient, order);
         }
     }
 
     fn take(&mut self, _tile: &Tile<'_>, entries: &mut Vec<Entry>) {
         let slots = self.slots.slots.iter_mut().enumerate();
-        entries.extend(slots.map(|(column, slot)| (column as u32, std::mem::take(&mut slot.sum))));
+        entries.extend(slots.map(|(number, slot)| (number as u32, std::mem::take(&mut slot.sum))));
     }
 
     fn step_shared(&mut self, _entries: &[Entry], order: &Move) {
@@ -116,7 +153,7 @@ impl<O: Optimiser, R: Real> Columns<R> for DenseColumns<O, R> {
     }
 
     fn gradient_of(&self, entry: &Entry, order: &Move) -> f64 {
-        entry.1 as f64 * order.unit * 2f64.powi(self.exponents[entry.0 as usize])
+        self.gradient(entry.0 as usize, entry.1, order)
     }
 
     fn coordinates(&self) -> &dyn Coordinates {
@@ -130,14 +167,16 @@ impl<O: Optimiser, R: Real> Columns<R> for DenseColumns<O, R> {
 
 /// The column of ones.
 pub struct Intercept<O: Optimiser, R: Real> {
-    /// One.
+    /// One a line.
     pub slots: Slots<O, R>,
 }
 
 impl<O: Optimiser, R: Real> Columns<R> for Intercept<O, R> {
     fn margins(&mut self, _kernels: &Kernels<R>, _tile: &Tile<'_>, _order: &Move, z: &mut [R]) {
-        let weight = self.slots.slots[0].weight;
-        z.iter_mut().for_each(|z| *z += weight);
+        let rows = z.len() / self.slots.lines;
+        for (z, slot) in z.chunks_exact_mut(rows.max(1)).zip(&self.slots.slots) {
+            z.iter_mut().for_each(|z| *z += slot.weight);
+        }
     }
 
     fn gather(
@@ -146,26 +185,29 @@ impl<O: Optimiser, R: Real> Columns<R> for Intercept<O, R> {
         tile: &Tile<'_>,
         residuals: &Residuals<'_, R>,
     ) -> Result<(), OutOfRange> {
-        for (part, total) in tile.parts.iter().zip(residuals.sums) {
-            let largest = part.rows.len() as f64 * residuals.largest * SLACK;
-            let (quantised, fits) = FixedScale::new(residuals.exponent, largest).quantise(*total);
-            let cell = &mut self.slots.slots[0].sum;
-            *cell = cell.wrapping_add(quantised);
-            if !fits {
-                return Err(OutOfRange);
+        let mut inside = true;
+        for (slot, totals) in self.slots.slots.iter_mut().zip(residuals.sums.chunks_exact(tile.parts.len().max(1))) {
+            for (part, total) in tile.parts.iter().zip(totals) {
+                let largest = part.rows.len() as f64 * residuals.largest * SLACK;
+                let (quantised, fits) = FixedScale::new(residuals.exponent, largest).quantise(*total);
+                slot.sum = slot.sum.wrapping_add(quantised);
+                inside &= fits;
             }
         }
-        Ok(())
+        if inside { Ok(()) } else { Err(OutOfRange) }
     }
 
     fn step(&mut self, _tile: &Tile<'_>, order: &Move) {
         let optimiser = self.slots.at(&order.step);
-        let gradient = self.slots.slots[0].sum as f64 * order.unit;
-        self.slots.push(&optimiser, 0, gradient, order);
+        for slot in 0..self.slots.slots.len() {
+            let gradient = self.slots.slots[slot].sum as f64 * order.unit;
+            self.slots.push(&optimiser, slot, gradient, order);
+        }
     }
 
     fn take(&mut self, _tile: &Tile<'_>, entries: &mut Vec<Entry>) {
-        entries.push((0, std::mem::take(&mut self.slots.slots[0].sum)));
+        let slots = self.slots.slots.iter_mut().enumerate();
+        entries.extend(slots.map(|(number, slot)| (number as u32, std::mem::take(&mut slot.sum))));
     }
 
     fn step_shared(&mut self, _entries: &[Entry], order: &Move) {

@@ -7,6 +7,7 @@
 use gristmill_io::manifest::Split;
 use gristmill_io::tiles::{Pick, StreamOptions, TileStream};
 use gristmill_io::watch::{Cancel, Silent};
+use gristmill_kernels::ops::softmax::Softmax;
 use gristmill_kernels::tile::Grain;
 use gristmill_kernels::{Kernels, LossSums, Real};
 use serde::{Deserialize, Serialize};
@@ -87,13 +88,16 @@ impl<'a> HeldOut<'a> {
         Ok(HeldOut { setup, stream: setup.dataset.stream(options)? })
     }
 
-    /// The mean loss of models, those of classes against all others with their class; in stored units.
+    /// The mean loss of models, each with the points of the margins of a row that make one loss, and those of classes against all
+    /// others with their class; in stored units.
     ///
     /// # Errors
     /// When rows cannot be read, weigh nothing, or a loss is not finite.
-    pub fn losses<R: Real>(&self, points: &[(Stored, Option<u16>)]) -> Result<Vec<f64>> {
+    pub fn losses<R: Real>(&self, models: &[(Vec<Stored>, Option<u16>)]) -> Result<Vec<f64>> {
         let (setup, blocks) = (self.setup, Blocks::of(self.stream.layout()));
-        let groups = Group::<R>::all(&points.iter().map(|(point, _)| point).collect::<Vec<_>>(), &blocks, 1);
+        let joint = setup.joint;
+        let points: Vec<&Stored> = models.iter().flat_map(|(points, _)| points).collect();
+        let groups = Group::<R>::all(&points, &blocks, joint);
         let kernels = Kernels::<R>::new(setup.tier);
         let most = setup.tile_rows * Group::most(&groups);
         let worker = || Worker {
@@ -102,8 +106,8 @@ impl<'a> HeldOut<'a> {
             weight: vec![R::default(); setup.tile_rows],
             against: vec![R::default(); setup.tile_rows],
             offset: Vec::new(),
-            sums: vec![LossSums::default(); points.len()],
-            cells: vec![0; points.len() * 2 * exact::CELLS],
+            sums: vec![LossSums::default(); models.len()],
+            cells: vec![0; models.len() * 2 * exact::CELLS],
         };
         let mut workers: Vec<Worker<R>> = (0..setup.threads).map(|_| worker()).collect();
         let visit = |worker: &mut Worker<R>, _: usize, grain: &Grain<'_>| {
@@ -119,8 +123,9 @@ impl<'a> HeldOut<'a> {
                 for group in &groups {
                     let z = &mut worker.z[..group.points.len() * n];
                     group.margins(&kernels, &blocks, (grain, &rows), &worker.offset, z);
-                    for (z, model) in z.chunks_exact_mut(n).zip(group.points.clone()) {
-                        let targets = match points[model].1 {
+                    for (z, point) in z.chunks_exact_mut(n * joint).zip(group.points.clone().step_by(joint)) {
+                        let model = point / joint;
+                        let targets = match models[model].1 {
                             None => &worker.y[..n],
                             Some(class) => {
                                 let class = R::from_f64(f64::from(class));
@@ -131,7 +136,14 @@ impl<'a> HeldOut<'a> {
                             }
                         };
                         let weight = &worker.weight[..n];
-                        let mut found = kernels.loss(setup.model.loss(), z, targets, Some(weight), None);
+                        let mut found = if setup.model.is_joint() {
+                            let mut residuals = vec![0.0; joint];
+                            let rows = Softmax { z, y: targets, weight: Some(weight), residuals: &mut residuals };
+                            let found = kernels.softmax(rows);
+                            LossSums { loss: found.loss, weight: found.weight, ..LossSums::default() }
+                        } else {
+                            kernels.loss(setup.model.loss(), z, targets, Some(weight), None)
+                        };
                         let least = targets.iter().zip(weight);
                         found.loss -= least.map(|(y, w)| w.to_f64() * setup.saturated(y.to_f64())).sum::<f64>();
                         worker.sums[model] += found;
@@ -147,7 +159,7 @@ impl<'a> HeldOut<'a> {
         };
         // To its end: the other ranks wait for this one's sums.
         self.stream.scan(&mut workers, Pick::All, &Cancel::new(), &Silent, visit)?;
-        let mut all = vec![0i64; points.len() * 2 * exact::CELLS];
+        let mut all = vec![0i64; models.len() * 2 * exact::CELLS];
         for worker in &workers {
             all.iter_mut().zip(&worker.cells).for_each(|(sum, cell)| *sum += cell);
         }

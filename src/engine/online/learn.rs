@@ -79,6 +79,13 @@ impl<'a, R: Real> Training<'a, R> {
         let variance = known.square / known.weight - (known.label / known.weight).powi(2);
         let online = Online::new(setup, variance.max(0.0).sqrt());
         let grains = setup.dataset.grains(Split::Train).iter().map(|grain| grain.rows).collect();
+        let widest = online.units.iter().map(|unit| unit.parameters.len() * online.lines).max().unwrap_or(0);
+        if u32::try_from(widest).is_err() {
+            return Err(Error::usage(format!(
+                "a column has {widest} weights in all classes; stochastic solvers number them with 32 bits. Use a solver by \
+                 passes (--solver lbfgs)"
+            )));
+        }
         let order = Plan::new(grains, plan.open_grains as usize, plan.batch_rows as usize, self.plan.seed);
         let mut bundles = bundles(&online.units);
         let mut models = Vec::new();
@@ -86,7 +93,7 @@ impl<'a, R: Real> Training<'a, R> {
             let task = &self.tasks[number];
             let peak = task.strengths.rate.unwrap_or(plan.learning_rate[0]);
             let rates = rates(plan, peak);
-            let penalty = online.penalty(&self.penalty(task.strengths));
+            let penalty = online.penalty(&setup.space.penalty(setup.target.strengths(task.strengths)));
             let start = online.from_point(&self.start(task));
             let step = Step { number: 1, rate: rates.at(0.0, 0.0).max(f64::MIN_POSITIVE), rows: 0.0 };
             let add = AddModel { online: &online, bundles: &mut bundles, penalty: &penalty, start: &start, step };
@@ -252,7 +259,7 @@ impl<'a, R: Real> Training<'a, R> {
         let share = course.place.rows as f64 / setup.statistics.rows as f64;
         let grains = setup.dataset.grains(Split::Train);
         let clock = std::mem::take(&mut course.clock);
-        let multiply_adds = 2.0 * setup.multiply_adds().0 * reports.len() as f64;
+        let multiply_adds = 2.0 * setup.multiply_adds().0 * (setup.joint * reports.len()) as f64;
         let Some(first) = reports.first().cloned() else { return Ok(()) };
         let report = PassReport {
             pass: self.answer.passes() + 1,
@@ -286,11 +293,11 @@ impl<'a, R: Real> Training<'a, R> {
         Ok(())
     }
 
-    /// Where the models are, in stored space, with the class that each tells from all others.
-    fn stored(&self, course: &Course<'a, R>) -> Vec<(Stored, Option<u16>)> {
+    /// Where the models are, in stored space margin after margin, with the class that each tells from all others.
+    fn stored(&self, course: &Course<'a, R>) -> Vec<(Vec<Stored>, Option<u16>)> {
         let round = |weight: f64| R::from_f64(weight).to_f64();
         let stored = |(model, number): (usize, &usize)| {
-            (self.setup.space.to_stored(&course.point(model), round), self.tasks[*number].against)
+            (self.setup.to_stored(&course.point(model), round), self.tasks[*number].against)
         };
         course.numbers.iter().enumerate().map(stored).collect()
     }
@@ -308,21 +315,21 @@ impl<'a, R: Real> Training<'a, R> {
             return Ok(Next::GoOn);
         }
         let round = |weight: f64| R::from_f64(weight).to_f64();
-        let point = |(&number, point): (&usize, &Vec<f64>)| Point {
-            at: setup.space.to_stored(point, round),
-            want: Want::Gradient,
-            left_out: self.tasks[number].left_out,
-            against: self.tasks[number].against,
-            smoothing: Smoothing::Exact,
+        let of_model = |(&number, point): (&usize, &Vec<f64>)| {
+            let (left_out, against) = (self.tasks[number].left_out, self.tasks[number].against);
+            let (want, smoothing) = (Want::Gradient, Smoothing::Exact);
+            let margins = setup.to_stored(point, round).into_iter();
+            margins.map(|at| Point { at, want, left_out, against, smoothing }).collect::<Vec<Point>>()
         };
-        let points: Vec<Point> = course.numbers.iter().zip(&ends).map(point).collect();
+        let points: Vec<Point> = course.numbers.iter().zip(&ends).flat_map(of_model).collect();
         let Some((found, reduced)) = self.pass(&points, Sample::ALL)? else { return Ok(Next::Stop) };
         let solving = Instant::now();
         let mut reports = Vec::new();
+        let found = found.chunks_exact(setup.joint);
         for (model, ((&number, point), found)) in course.numbers.iter().zip(ends).zip(found).enumerate() {
             let task = &self.tasks[number];
-            let mut evaluation = derive::evaluation(&setup.space, std::slice::from_ref(&found))?;
-            if !found.beyond {
+            let mut evaluation = derive::evaluation(&setup.space, found)?;
+            if !found.iter().any(|found| found.beyond) {
                 let totals = self.known.of(task.left_out);
                 evaluation.loss -= totals.saturated / totals.weight;
             }

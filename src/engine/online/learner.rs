@@ -59,6 +59,8 @@ pub enum UnitKind {
 /// and scaled as for a solver, levels and sparse elements are neither, but sparse elements are divided by their largest.
 pub struct Online<'a> {
     space: &'a Space,
+    /// Margins that make a row's loss: the classes of a joint model, else 1.
+    pub lines: usize,
     /// Deviation of the target where the margin is a number in its units, else 1.
     pub scale: f64,
     /// The units.
@@ -85,10 +87,10 @@ impl<'a> Online<'a> {
         }
         let is_number = matches!(setup.model.task(), Task::Regression);
         let scale = if is_number && deviation > 0.0 && deviation.is_finite() { deviation } else { 1.0 };
-        Online { space, scale, units, factor, scattered }
+        Online { space, lines: setup.joint, scale, units, factor, scattered }
     }
 
-    /// A penalty of a solver's coordinates in those that are learnt, the objective divided by `scale`^2.
+    /// A penalty of a line's coordinates of a solver in those that are learnt, the objective divided by `scale`^2.
     pub fn penalty(&self, penalty: &Penalty) -> Penalty {
         let factors = || self.factor.iter().copied().chain(std::iter::once(1.0));
         Penalty {
@@ -103,8 +105,12 @@ impl<'a> Online<'a> {
         parameters.map(|j| point[j] * self.space.inverse[j] * self.space.mean[j]).sum()
     }
 
-    /// From a point of a solver.
+    /// From a point of a solver, line after line.
     pub fn from_point(&self, point: &[f64]) -> Vec<f64> {
+        point.chunks_exact(self.space.coordinates().max(1)).flat_map(|line| self.line_from_point(line)).collect()
+    }
+
+    fn line_from_point(&self, point: &[f64]) -> Vec<f64> {
         let slopes = point.iter().zip(&self.factor);
         let own = |(t, factor): (&f64, &f64)| if *factor == 0.0 { 0.0 } else { t / factor / self.scale };
         let mut weights: Vec<f64> = slopes.map(own).collect();
@@ -114,8 +120,12 @@ impl<'a> Online<'a> {
         weights
     }
 
-    /// To a point of a solver.
+    /// To a point of a solver, line after line.
     pub fn to_point(&self, weights: &[f64]) -> Vec<f64> {
+        weights.chunks_exact(self.space.coordinates().max(1)).flat_map(|line| self.line_to_point(line)).collect()
+    }
+
+    fn line_to_point(&self, weights: &[f64]) -> Vec<f64> {
         let slopes = weights.iter().zip(&self.factor);
         let mut point: Vec<f64> = slopes.map(|(weight, factor)| weight * factor * self.scale).collect();
         if self.space.intercept {
@@ -129,9 +139,9 @@ impl<'a> Online<'a> {
         let (unit, space) = (&self.units[number], self.space);
         let own = unit.parameters.clone();
         let strengths = (!penalty.is_none()).then(|| (&penalty.l1[own.clone()], &penalty.l2[own.clone()]));
-        let slots = Slots::new(optimiser, own.len(), strengths);
+        let slots = Slots::new(optimiser, (own.len(), self.lines), strengths);
         match unit.kind {
-            UnitKind::Intercept => Box::new(Intercept { slots: Slots::new(optimiser, 1, None) }),
+            UnitKind::Intercept => Box::new(Intercept { slots: Slots::new(optimiser, (1, self.lines), None) }),
             UnitKind::Dense => {
                 let own = (&space.mean[own.clone()], &space.inverse[own.clone()], &space.largest[own]);
                 Box::new(DenseColumns::new(number, slots, own.0, own.1, own.2))
@@ -261,7 +271,7 @@ impl<R: Real> OptimiserVisitor for AddModel<'_, '_, R> {
         for bundle in self.bundles {
             let of_unit = |&unit: &usize| {
                 let mut columns = self.online.columns::<O, R>(unit, optimiser, self.penalty);
-                columns.coordinates_mut().start(self.online.own(unit, self.start), &self.step);
+                columns.coordinates_mut().start(&self.online.own(unit, self.start), &self.step);
                 columns
             };
             bundle.models.push(bundle.units.iter().map(of_unit).collect());
@@ -271,25 +281,37 @@ impl<R: Real> OptimiserVisitor for AddModel<'_, '_, R> {
 }
 
 impl Online<'_> {
-    /// The part of some weights that belongs to a unit; the intercept is the last.
-    pub fn own<'w>(&self, unit: usize, weights: &'w [f64]) -> &'w [f64] {
-        &weights[self.place(unit)]
+    /// The part of some weights that belongs to a unit, in the order of its slots.
+    fn own(&self, unit: usize, weights: &[f64]) -> Vec<f64> {
+        let lines = |j: usize| (0..self.lines).map(move |line| weights[line * self.space.coordinates() + j]);
+        self.place(unit).flat_map(lines).collect()
     }
 
-    /// Where the weights of a unit stand.
-    pub fn place(&self, unit: usize) -> Range<usize> {
+    /// Where the weights of a unit stand in a line; the intercept is the last.
+    fn place(&self, unit: usize) -> Range<usize> {
         match self.units[unit].kind {
             UnitKind::Intercept => self.factor.len()..self.factor.len() + 1,
             _ => self.units[unit].parameters.clone(),
         }
     }
 
-    /// The weights of a model, the intercept last.
+    /// The weights of a model line after line, in each the intercept last.
     pub fn weights<R: Real>(&self, bundles: &[Bundle<R>], model: usize) -> Vec<f64> {
-        let mut weights = vec![0.0; self.space.coordinates()];
+        let coordinates = self.space.coordinates();
+        let mut weights = vec![0.0; self.lines * coordinates];
+        let mut own = Vec::new();
         for bundle in bundles {
             for (&unit, columns) in bundle.units.iter().zip(&bundle.models[model]) {
-                columns.coordinates().weights(&mut weights[self.place(unit)]);
+                let place = self.place(unit);
+                if self.lines == 1 {
+                    columns.coordinates().weights(&mut weights[place]);
+                    continue;
+                }
+                own.resize(place.len() * self.lines, 0.0);
+                columns.coordinates().weights(&mut own);
+                for (j, lines) in place.zip(own.chunks_exact(self.lines)) {
+                    lines.iter().enumerate().for_each(|(line, weight)| weights[line * coordinates + j] = *weight);
+                }
             }
         }
         weights

@@ -42,20 +42,22 @@ pub struct Move {
     pub time: (f64, f64),
 }
 
-/// The slots of some columns.
+/// The slots of some columns; those of a coordinate's lines (see `columns`) side by side: `coordinate * lines + line`.
 pub struct Slots<O: Optimiser, R: Real> {
-    /// One a coordinate.
+    /// One a coordinate and line.
     pub slots: Vec<Slot<R, O::State<R>>>,
+    /// Margins of a row.
+    pub lines: usize,
     pulls: Vec<Pulled<R>>,
     optimiser: O,
 }
 
-/// What a rank adds to a coordinate.
+/// What a rank adds to a slot: its number, and the sum.
 pub type Entry = (u32, i64);
 
 /// Slots of an optimiser that is not named.
 pub trait Coordinates {
-    /// Puts every coordinate at a weight.
+    /// Puts every slot at a weight.
     fn start(&mut self, weights: &[f64], step: &Step);
     /// Settles all at a time, for an optimiser at that step.
     fn settle(&mut self, step: &Step, now: f64);
@@ -74,14 +76,15 @@ pub trait Coordinates {
 }
 
 impl<O: Optimiser, R: Real> Slots<O, R> {
-    /// For coordinates with these strengths; none: no penalty.
-    pub fn new(optimiser: O, count: usize, strengths: Option<(&[f64], &[f64])>) -> Slots<O, R> {
+    /// For so many coordinates of so many lines, with these strengths in each line; none: no penalty.
+    pub fn new(optimiser: O, (count, lines): (usize, usize), strengths: Option<(&[f64], &[f64])>) -> Slots<O, R> {
         let zero = R::default();
         let pulls = strengths.map_or_else(Vec::new, |(l1, l2)| {
             let pair = |(l1, l2): (&f64, &f64)| Pulled { l1: R::from_f64(*l1), l2: R::from_f64(*l2), settled: zero };
-            l1.iter().zip(l2).map(pair).collect()
+            l1.iter().zip(l2).flat_map(|own| std::iter::repeat_n(pair(own), lines)).collect()
         });
-        Slots { slots: vec![Slot { sum: 0, weight: zero, state: O::State::default() }; count], pulls, optimiser }
+        let slot = Slot { sum: 0, weight: zero, state: O::State::default() };
+        Slots { slots: vec![slot; count * lines], lines, pulls, optimiser }
     }
 
     /// True when there is no penalty.

@@ -6,7 +6,7 @@
 use gristmill_kernels::tile::Block;
 use gristmill_kernels::{Kernels, OutOfRange, Real};
 
-use super::columns::{Columns, Part, Residuals, Tile};
+use super::columns::{Columns, Part, Residuals, Tile, places};
 use super::slot::{Coordinates, Entry, Move, Slots};
 use crate::optim::stochastic::Optimiser;
 
@@ -14,7 +14,7 @@ use crate::optim::stochastic::Optimiser;
 pub struct SparseColumn<O: Optimiser, R: Real> {
     /// Number of its block.
     pub block: usize,
-    /// A slot an element.
+    /// A slot an element and line.
     pub slots: Slots<O, R>,
     /// 1 / max |x| of each element; 0 where it is left out.
     pub inverse: Vec<f64>,
@@ -36,18 +36,22 @@ fn entries<'a>(block: &'a Block<'a>, part: &Part) -> impl Iterator<Item = (usize
 impl<O: Optimiser, R: Real> Columns<R> for SparseColumn<O, R> {
     fn margins(&mut self, _kernels: &Kernels<R>, tile: &Tile<'_>, order: &Move, z: &mut [R]) {
         let optimiser = self.slots.at(&order.step);
+        let lines = self.slots.lines;
+        let rows = z.len() / lines;
         for (block, part) in tile.blocks(self.block) {
-            let z = &mut z[part.places()];
-            let (mut row, mut sum) = (0, 0.0);
-            for (own, element, value) in entries(block, part) {
-                if own != row {
-                    z[row] += R::from_f64(sum);
-                    (row, sum) = (own, 0.0);
+            for line in 0..lines {
+                let z = &mut z[places(rows, line, part)];
+                let (mut row, mut sum) = (0, 0.0);
+                for (own, element, value) in entries(block, part) {
+                    if own != row {
+                        z[row] += R::from_f64(sum);
+                        (row, sum) = (own, 0.0);
+                    }
+                    let weight = self.slots.settled(&optimiser, element * lines + line, order.time.0);
+                    sum += weight.to_f64() * (value * self.inverse[element]);
                 }
-                let weight = self.slots.settled(&optimiser, element, order.time.0);
-                sum += weight.to_f64() * (value * self.inverse[element]);
+                z[row] += R::from_f64(sum);
             }
-            z[row] += R::from_f64(sum);
         }
     }
 
@@ -57,32 +61,40 @@ impl<O: Optimiser, R: Real> Columns<R> for SparseColumn<O, R> {
         tile: &Tile<'_>,
         residuals: &Residuals<'_, R>,
     ) -> Result<(), OutOfRange> {
-        let mut inside = true;
+        let (mut inside, lines) = (true, self.slots.lines);
         for (block, part) in tile.blocks(self.block) {
-            let real = &residuals.real[part.places()];
-            for (row, element, value) in entries(block, part) {
-                let (quantised, fits) = residuals.scale.quantise(real[row].to_f64() * (value * self.inverse[element]));
-                let sum = &mut self.slots.slots[element].sum;
-                *sum = sum.wrapping_add(quantised);
-                inside &= fits;
+            for line in 0..lines {
+                let real = &residuals.real[residuals.places(line, part)];
+                for (row, element, value) in entries(block, part) {
+                    let (quantised, fits) =
+                        residuals.scale.quantise(real[row].to_f64() * (value * self.inverse[element]));
+                    let sum = &mut self.slots.slots[element * lines + line].sum;
+                    *sum = sum.wrapping_add(quantised);
+                    inside &= fits;
+                }
             }
         }
         if inside { Ok(()) } else { Err(OutOfRange) }
     }
 
     fn step(&mut self, tile: &Tile<'_>, order: &Move) {
-        let optimiser = self.slots.at(&order.step);
+        let (optimiser, lines) = (self.slots.at(&order.step), self.slots.lines);
         for (block, part) in tile.blocks(self.block) {
-            entries(block, part).for_each(|(_, element, _)| self.slots.touch(&optimiser, element, order));
+            for (_, element, _) in entries(block, part) {
+                (element * lines..(element + 1) * lines).for_each(|slot| self.slots.touch(&optimiser, slot, order));
+            }
         }
     }
 
     fn take(&mut self, tile: &Tile<'_>, out: &mut Vec<Entry>) {
+        let lines = self.slots.lines;
         for (block, part) in tile.blocks(self.block) {
             for (_, element, _) in entries(block, part) {
-                let sum = &mut self.slots.slots[element].sum;
-                if *sum != 0 {
-                    out.push((element as u32, std::mem::take(sum)));
+                let first = element * lines;
+                for (slot, own) in (first..).zip(&mut self.slots.slots[first..first + lines]) {
+                    if own.sum != 0 {
+                        out.push((slot as u32, std::mem::take(&mut own.sum)));
+                    }
                 }
             }
         }

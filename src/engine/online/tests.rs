@@ -15,7 +15,7 @@ use crate::plan::TrainPlan;
 use crate::train::{Company, Ended, PassReport, Start, TrainWatch, Trained, Unwatched};
 
 /// A plan for every optimiser and every feature that touches bits: the kind of label and the request.
-const PLANS: [(&str, &str); 15] = [
+const PLANS: [(&str, &str); 21] = [
     ("binary", r#"{"model": "logistic", "solver": "sgd", "learning-rate": 0.1}"#),
     (
         "binary",
@@ -40,6 +40,21 @@ const PLANS: [(&str, &str); 15] = [
     ("real", r#"{"model": "huber", "solver": "adam", "schedule": "step", "warmup": 0.5, "batch-rows": 64}"#),
     ("positive", r#"{"model": "poisson", "solver": "adagrad", "l2": 0.01, "epochs": 2, "batch-rows": 64}"#),
     ("several", r#"{"model": "logistic", "multiclass": "ovr", "solver": "adagrad", "l2": 0.01, "batch-rows": 64}"#),
+    ("several", r#"{"model": "softmax", "solver": "adagrad", "l1": 0.001, "l2": 0.01, "batch-rows": 64, "folds": 2}"#),
+    (
+        "several",
+        r#"{"model": "softmax", "solver": "sgd", "learning-rate": [0.1, 0.01], "momentum": 0.9, "nesterov": true, "batch-rows": 50}"#,
+    ),
+    (
+        "several",
+        r#"{"model": "softmax", "solver": "rmsprop", "class-weight": "balanced", "l2": 0.01, "batch-rows": 33}"#,
+    ),
+    (
+        "several",
+        r#"{"model": "softmax", "solver": "adam", "l2": 0.1, "clip-norm": 0.1, "averaging": 0.5, "intercept": false, "batch-rows": 8}"#,
+    ),
+    ("several", r#"{"model": "softmax", "solver": "adamw", "schedule": "cosine", "l2": 0.01, "then": "lbfgs"}"#),
+    ("several", r#"{"model": "softmax", "solver": "ftrl", "l1": 0.001, "l2": 0.01, "batch-rows": 50}"#),
     ("positive", r#"{"model": "gamma", "solver": "adam", "folds": 2, "batch-rows": 64}"#),
     (
         "binary",
