@@ -71,8 +71,6 @@ pub enum Ended {
 pub struct Trained {
     /// One a configuration of the path, in the order of [`TrainPlan::path`].
     pub models: Vec<Fitted>,
-    /// Names of the parameters, in layout order: `column`, `column=level`, `column[element]`.
-    pub names: Vec<String>,
     /// The classes by number from 0, for classifiers.
     pub classes: Option<Vec<String>>,
     /// How the configurations did on held-out rows, where folds were asked for.

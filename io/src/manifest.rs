@@ -14,6 +14,9 @@ use serde::{Deserialize, Serialize};
 /// The version of the dataset format that this build writes.
 pub const FORMAT_VERSION: u32 = 1;
 
+/// Most bits of a hashed column's levels: what is left of 32 without the sign and one, so that codes fit an `i32`.
+pub const HASH_BITS_MAX: u8 = 30;
+
 /// `manifest.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -156,6 +159,12 @@ pub enum Kind {
         /// Code of values that training never saw (or saw too rarely); none: such a value is an error.
         unseen_code: Option<u32>,
     },
+    /// A level found by hashing: |MurmurHash3("name=value")| mod 2^bits, of a missing value |MurmurHash3("name")| mod 2^bits.
+    /// No dictionary: every value has a level, and several may share one.
+    Hashed {
+        /// Binary logarithm of the number of levels.
+        bits: u8,
+    },
     /// A vector of numbers, `FixedSizeList`.
     Vector {
         /// Storage type.
@@ -171,6 +180,15 @@ pub enum Kind {
         /// True when the source counted from 1 (names of parameters do too).
         one_based: bool,
     },
+}
+
+/// Bytes of a code that tells so many levels apart.
+pub fn code_bytes(levels: usize) -> u8 {
+    match levels {
+        0..=0x100 => 1,
+        0x101..=0x1_0000 => 2,
+        _ => 4,
+    }
 }
 
 mod dtype_name {
@@ -213,7 +231,17 @@ impl Kind {
         match self {
             Kind::Numeric { .. } | Kind::Indicator { .. } => 1,
             Kind::Categorical { levels, .. } => *levels,
+            Kind::Hashed { bits } => 1 << bits,
             Kind::Vector { width, .. } | Kind::Sparse { width, .. } => *width,
+        }
+    }
+
+    /// Bytes of a code and number of levels, of a kind that is stored as codes.
+    pub fn codes(&self) -> Option<(u8, usize)> {
+        match self {
+            Kind::Categorical { code_bytes, levels, .. } => Some((*code_bytes, *levels)),
+            Kind::Hashed { bits } => Some((code_bytes(1 << bits), 1 << bits)),
+            _ => None,
         }
     }
 
@@ -240,7 +268,7 @@ impl Layout {
             .collect();
         let singles: [fn(&Kind) -> bool; 3] = [
             |kind| matches!(kind, Kind::Vector { .. }),
-            |kind| matches!(kind, Kind::Categorical { .. }),
+            |kind| kind.codes().is_some(),
             |kind| matches!(kind, Kind::Sparse { .. }),
         ];
         for single in singles {

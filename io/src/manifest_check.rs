@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::{Component, Path};
 
-use crate::manifest::{Column, Kind, Manifest, Role, ShardEntry, Split};
+use crate::manifest::{Column, HASH_BITS_MAX, Kind, Manifest, Role, ShardEntry, Split};
 
 type Checked = Result<(), String>;
 
@@ -116,6 +116,11 @@ fn check_column(column: &Column) -> Checked {
             let mut special = missing_code.iter().chain(unseen_code);
             if special.any(|&code| code as usize >= *levels) {
                 return Err(format!("a special code is not below the number of levels, {levels}"));
+            }
+        }
+        Kind::Hashed { bits } => {
+            if !(1..=HASH_BITS_MAX).contains(bits) {
+                return Err(format!("a hash of {bits} bits is not possible"));
             }
         }
         Kind::Vector { width, .. } | Kind::Sparse { width, .. } => {

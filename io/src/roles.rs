@@ -5,7 +5,7 @@
 //! called `label`, `target` or `y` (the first of these that exists, in any case); libsvm's first field is called
 //! `label`. Names may be patterns with `*` and `?`.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use arrow::datatypes::{DataType, Schema};
@@ -41,6 +41,11 @@ pub enum Shape {
     Numeric,
     /// One level a row.
     Categorical,
+    /// One level a row, found by hashing.
+    Hashed {
+        /// Binary logarithm of the number of levels.
+        bits: u8,
+    },
     /// The same number of numbers in every row.
     Vector,
     /// (index, value) pairs.
@@ -151,6 +156,46 @@ impl Roles {
 }
 
 impl Resolved {
+    /// Gives categorical features hashed levels: 2^`all` where it is given, or as `own` says for a column.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a name in `own` that is no categorical feature.
+    pub fn hash(&mut self, all: Option<u8>, own: &BTreeMap<String, u8>) -> Result<()> {
+        let names: Vec<&str> = self.columns.iter().map(|column| column.name.as_str()).collect();
+        for name in own.keys() {
+            let Some(column) = self.columns.iter().find(|column| column.name == *name) else {
+                return Err(match self.ignored.contains(name) {
+                    true => Error::Usage(format!("--hash-bits {name}: the column is left out")),
+                    false => unknown(&names, name, "hash-bits"),
+                });
+            };
+            if (column.role, column.shape) != (Role::Feature, Shape::Categorical) {
+                let what = if column.role == Role::Feature { "no category" } else { "no feature" };
+                let help = if what == "no category" && is_number(value_type(&column.source_type)) {
+                    format!(". Read it as one with --categorical {name}")
+                } else {
+                    String::new()
+                };
+                return Err(Error::Usage(format!(
+                    "--hash-bits {name}: the column is {what}, only categories are hashed{help}"
+                )));
+            }
+        }
+        let mut any = false;
+        for column in &mut self.columns {
+            if (column.role, column.shape) == (Role::Feature, Shape::Categorical)
+                && let Some(bits) = own.get(&column.name).copied().or(all)
+            {
+                column.shape = Shape::Hashed { bits };
+                any = true;
+            }
+        }
+        if all.is_some() && !any {
+            return Err(Error::Usage("--hash-bits: the source has no categorical feature to hash".into()));
+        }
+        Ok(())
+    }
+
     /// The same columns in a source that was opened again with fewer of them.
     ///
     /// # Errors

@@ -26,7 +26,6 @@ pub struct Answer {
     /// Full sentences.
     pub warnings: Vec<String>,
     history: Vec<PassReport>,
-    names: Vec<String>,
 }
 
 /// Refuses targets that say nothing, among all rows or outside a fold, and folds without rows.
@@ -92,7 +91,7 @@ impl Answer {
             .filter(|&j| setup.space.inverse[j] == 0.0)
             .collect();
         if !constant.is_empty() {
-            let listed = answer.list(setup, &constant);
+            let listed = Answer::list(setup, &constant);
             answer.warnings.push(format!("Constant in the training rows, coefficient 0: {listed}."));
         }
         answer
@@ -142,7 +141,7 @@ impl Answer {
             let warning = format!(
                 "Combinations of other columns: {}. Many coefficients fit equally well; those of smallest norm are given. \
                  Drop the columns, or add --l2.",
-                self.list(setup, &dependent)
+                Answer::list(setup, &dependent)
             );
             if !self.warnings.contains(&warning) {
                 self.warnings.push(warning);
@@ -164,12 +163,8 @@ impl Answer {
         }
     }
 
-    fn list(&mut self, setup: &Setup<'_>, parameters: &[usize]) -> String {
-        if self.names.is_empty() {
-            // Without names a warning is still worth its numbers.
-            self.names = names::parameters(setup.dataset, setup.stream.layout()).unwrap_or_default();
-        }
-        let name = |j: &usize| self.names.get(*j).map_or_else(|| format!("parameter {j}"), |name| format!("'{name}'"));
+    fn list(setup: &Setup<'_>, parameters: &[usize]) -> String {
+        let name = |&j: &usize| names::parameter(setup.dataset, setup.stream.layout(), j);
         let mut listed: Vec<String> = parameters.iter().take(NAMED_MAX).map(name).collect();
         if parameters.len() > NAMED_MAX {
             listed.push(format!("and {} more", parameters.len() - NAMED_MAX));
@@ -178,9 +173,6 @@ impl Answer {
     }
 
     /// The whole answer.
-    ///
-    /// # Errors
-    /// When a dictionary cannot be read.
     pub fn trained(
         self,
         setup: &Setup<'_>,
@@ -188,16 +180,13 @@ impl Answer {
         validation: Option<Validation>,
         clock: &Clock,
         arithmetic: &str,
-    ) -> Result<Trained> {
-        let names =
-            if self.names.is_empty() { names::parameters(setup.dataset, setup.stream.layout())? } else { self.names };
+    ) -> Trained {
         let mut solvers: Vec<&str> = models.iter().map(|fitted| fitted.solver.as_str()).collect();
         solvers.sort_unstable();
         solvers.dedup();
-        Ok(Trained {
+        Trained {
             solver: solvers.join(" and "),
             models,
-            names,
             classes: setup.target.classes.as_ref().map(|classes| classes.names.clone()),
             validation,
             tier: setup.tier.name().into(),
@@ -212,7 +201,7 @@ impl Answer {
             checkpointing_seconds: clock.checkpointing_seconds,
             arithmetic: arithmetic.into(),
             way: setup.stream.way().clone(),
-        })
+        }
     }
 }
 

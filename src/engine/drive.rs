@@ -142,7 +142,7 @@ impl<'a, R: Real + Default> Training<'a, R> {
         }
         self.answer.warn_of_folds(validation.as_ref());
         let arithmetic = if size_of::<R>() == 4 { "f32" } else { "f64" };
-        let trained = self.answer.trained(self.setup, models, validation, &self.clock, arithmetic)?;
+        let trained = self.answer.trained(self.setup, models, validation, &self.clock, arithmetic);
         Ok(Ended::Trained(Box::new(trained)))
     }
 

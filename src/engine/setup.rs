@@ -232,7 +232,7 @@ impl<'a> Setup<'a> {
         let blocks = self.stream.layout().blocks.iter();
         blocks
             .map(|block| match block.columns.first().map(|&number| &columns[number].kind) {
-                Some(Kind::Categorical { .. }) => GramShape::Codes(block.parameters),
+                Some(kind) if kind.codes().is_some() => GramShape::Codes(block.parameters),
                 Some(Kind::Sparse { .. }) => GramShape::Sparse(block.parameters),
                 _ => GramShape::Dense(block.parameters),
             })
@@ -327,7 +327,9 @@ fn tile_rows(dataset: &Dataset) -> usize {
         .map(|column| match &column.kind {
             Kind::Numeric { dtype, .. } => dtype.bytes(),
             Kind::Vector { dtype, width } => dtype.bytes() * width,
-            Kind::Categorical { code_bytes, .. } => usize::from(*code_bytes),
+            Kind::Categorical { .. } | Kind::Hashed { .. } => {
+                column.kind.codes().map_or(4, |(bytes, _)| usize::from(bytes))
+            }
             Kind::Indicator { .. } => 1,
             // The rows of a sparse column have no fixed size; some hundred entries are meant.
             Kind::Sparse { .. } => 512,

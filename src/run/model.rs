@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use gristmill_io::manifest::{Column, FileEntry, Kind, Layout, Role};
+use gristmill_io::manifest::{Column, FileEntry, HASH_BITS_MAX, Kind, Layout, Role};
 use gristmill_io::statistics::DISTINCT_MAX;
 use gristmill_io::{checksum, durable};
 use serde::{Deserialize, Serialize};
@@ -279,7 +279,10 @@ fn check_kind(kind: &Kind) -> std::result::Result<(), String> {
             }
             Ok(())
         }
-        Kind::Indicator { .. } | Kind::Vector { .. } | Kind::Sparse { .. } => Ok(()),
+        Kind::Hashed { bits } if !(1..=HASH_BITS_MAX).contains(bits) => {
+            Err(format!("a hash of {bits} bits is not possible"))
+        }
+        Kind::Hashed { .. } | Kind::Indicator { .. } | Kind::Vector { .. } | Kind::Sparse { .. } => Ok(()),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Names of parameters: `column`, `column=level`, `column[element]`, in the order of the layout.
+//! Names of parameters: `column`, `column=level`, `column#hashed level`, `column[element]`, in the order of the layout.
 //!
 //! The levels `missing` and `unseen` of a categorical column are named `column (missing)` and `column (unseen)`, so
 //! that they cannot be taken for a level that happens to be called that.
@@ -15,6 +15,7 @@ pub fn name(columns: &[Column], dictionaries: &Dictionaries, column: usize, elem
         Kind::Numeric { .. } | Kind::Indicator { .. } => name.clone(),
         Kind::Vector { .. } => format!("{name}[{element}]"),
         Kind::Sparse { one_based, .. } => format!("{name}[{}]", element + usize::from(*one_based)),
+        Kind::Hashed { .. } => format!("{name}#{element}"),
         Kind::Categorical { missing_code, unseen_code, .. } => {
             let code = Some(element as u32);
             match dictionaries.get(column).and_then(|levels| levels.get(element)) {

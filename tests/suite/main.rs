@@ -8,6 +8,7 @@ mod flags;
 mod formats;
 mod generate;
 mod harness;
+mod hashed;
 mod interrupted;
 mod killed;
 mod local_shards;

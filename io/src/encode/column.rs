@@ -40,6 +40,13 @@ pub enum Encoder {
         /// The code of ids beyond `codes`; none: a fault.
         unseen: Option<u32>,
     },
+    /// Ids that are codes already: buckets of a hashed column.
+    Buckets {
+        /// Bytes of a code.
+        bytes: u8,
+        /// The code of missing values.
+        missing: u32,
+    },
     /// Vectors.
     Vector {
         /// How their numbers are stored.
@@ -97,9 +104,13 @@ impl Encoder {
         match self {
             Encoder::Numeric { affine, .. } => Stored::Numbers(Numbers::with_capacity(affine.dtype, rows), None),
             Encoder::Indicator(dtype) => Stored::Numbers(Numbers::with_capacity(*dtype, rows), None),
-            Encoder::Codes { bytes: 1, .. } => Stored::Codes8(Vec::with_capacity(rows)),
-            Encoder::Codes { bytes: 2, .. } => Stored::Codes16(Vec::with_capacity(rows)),
-            Encoder::Codes { .. } => Stored::Codes32(Vec::with_capacity(rows)),
+            Encoder::Codes { bytes: 1, .. } | Encoder::Buckets { bytes: 1, .. } => {
+                Stored::Codes8(Vec::with_capacity(rows))
+            }
+            Encoder::Codes { bytes: 2, .. } | Encoder::Buckets { bytes: 2, .. } => {
+                Stored::Codes16(Vec::with_capacity(rows))
+            }
+            Encoder::Codes { .. } | Encoder::Buckets { .. } => Stored::Codes32(Vec::with_capacity(rows)),
             Encoder::Vector { affine, width } => {
                 Stored::Numbers(Numbers::with_capacity(affine.dtype, rows * width), Some(*width))
             }
@@ -140,6 +151,10 @@ impl Encoder {
                     id => codes.get(id as usize).copied().or(*unseen).unwrap_or(UNKNOWN),
                 };
                 to.append_codes(ids, code)?;
+                Ok(0.0)
+            }
+            (Encoder::Buckets { missing, .. }, Raw::Ids(ids), to) => {
+                to.append_codes(ids, |id| if id == MISSING { *missing } else { id })?;
                 Ok(0.0)
             }
             (Encoder::Sparse { width, base }, Raw::Sparse(rows), Stored::Sparse { offsets, indices, values }) => {
@@ -304,7 +319,7 @@ impl Raw {
         let other = || Fault::whole("the column holds another kind of values than expected", "");
         match encoder {
             Encoder::Numeric { .. } | Encoder::Indicator(_) => Ok(Raw::Numbers(Arc::clone(array))),
-            Encoder::Codes { .. } => {
+            Encoder::Codes { .. } | Encoder::Buckets { .. } => {
                 Ok(Raw::Ids(array.as_primitive_opt::<UInt32Type>().ok_or_else(other)?.values().clone()))
             }
             Encoder::Vector { .. } => {

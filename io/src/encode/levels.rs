@@ -11,6 +11,7 @@ use arrow::datatypes::DataType;
 
 use super::intern::Interner;
 use super::raw::Fault;
+use crate::manifest::code_bytes;
 
 /// The id of a missing value.
 pub const MISSING: u32 = u32::MAX;
@@ -140,11 +141,7 @@ impl Levels {
 
     /// Bytes of a code.
     pub fn code_bytes(&self) -> u8 {
-        match self.parameters() {
-            0..=0x100 => 1,
-            0x101..=0x1_0000 => 2,
-            _ => 4,
-        }
+        code_bytes(self.parameters())
     }
 }
 

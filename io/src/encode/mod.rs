@@ -8,14 +8,17 @@
 //! | [`store`] | the loops that write stored numbers |
 //! | [`column`](mod@column) | how do raw columns become stored columns and blocks? |
 //! | [`levels`] | which code has a level? |
+//! | [`hashing`], [`murmur3`] | which level has a value without a dictionary? |
 //! | [`row`], [`grain`] | rows to predict, as kernels see them |
 //! | [`intern`] | how does text become a small number? |
 
 pub mod affine;
 pub mod column;
 pub mod grain;
+pub mod hashing;
 pub mod intern;
 pub mod levels;
+pub mod murmur3;
 pub mod raw;
 pub mod row;
 pub mod store;

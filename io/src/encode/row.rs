@@ -15,6 +15,7 @@ use gristmill_kernels::dtype::DType;
 use super::affine::Affine;
 use super::column::{Encoder, Raw};
 use super::grain::EncodedGrain;
+use super::hashing::Hashing;
 use super::intern::Interner;
 use super::levels;
 use super::raw::{self, Fault};
@@ -141,6 +142,7 @@ impl RowEncoder {
                 Encoder::Vector { affine: Affine::plain(wide(*dtype), true), width: *width }
             }
             Kind::Sparse { width, .. } => Encoder::Sparse { width: *width, base: 0 },
+            Kind::Hashed { bits } => Hashing::new(&column.name, *bits).encoder(),
             Kind::Categorical { code_bytes, missing_code, unseen_code, .. } => {
                 let listed = dictionaries
                     .get(number)
@@ -173,6 +175,11 @@ impl Part {
                 Raw::Vectors(values, width)
             }
             Encoder::Sparse { .. } => Raw::Sparse(raw::sparse(array)?.from_base(base)?),
+            Encoder::Buckets { .. } => {
+                let Kind::Hashed { bits } = column.kind else { return Err(Fault::whole("is not hashed", "")) };
+                let texts = raw::texts(&as_trained(array, &column.source_type)?)?;
+                Raw::Ids(Hashing::new(&column.name, bits).ids(&texts)?.into())
+            }
             Encoder::Codes { .. } => {
                 let table = self.table.as_ref().ok_or_else(|| Fault::whole("its dictionary is missing", ""))?;
                 let texts = raw::texts(&as_trained(array, &column.source_type)?)?;

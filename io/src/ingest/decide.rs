@@ -12,6 +12,7 @@ use super::survey::Found;
 use crate::dictionary::Dictionary;
 use crate::encode::affine::Affine;
 use crate::encode::column::Encoder;
+use crate::encode::hashing::Hashing;
 use crate::encode::levels::Levels;
 use crate::encode::store::round_trip;
 use crate::error::{Error, Result};
@@ -81,6 +82,7 @@ pub fn decide(
                     decided.stored.push(case.indicator(&names));
                 }
             }
+            Shape::Hashed { bits } => decided.stored.push(case.hashed(found, bits)),
             Shape::Categorical => decided.stored.push(case.categorical(found)?),
             Shape::Vector => decided.stored.push(case.vector()?),
             Shape::Sparse => decided.stored.push(case.sparse(found, index_base, memory)?),
@@ -231,6 +233,16 @@ impl Case<'_> {
         decision.levels = Some(Dictionary { levels: levels.texts, counts: levels.counts });
         decision.code_counts = code_counts;
         Ok(decision)
+    }
+
+    fn hashed(&self, found: &Found, bits: u8) -> Decision {
+        let hashing = Hashing::new(&self.column.name, bits);
+        let mut code_counts = found.counts[self.number].clone();
+        code_counts.resize(1 << bits, 0);
+        code_counts[hashing.missing() as usize] += self.seen.train.missing;
+        let kind = Kind::Hashed { bits };
+        let bytes = kind.codes().map_or(4, |(bytes, _)| bytes);
+        Decision { code_counts, ..self.decision(kind, hashing.encoder(), f64::from(bytes)) }
     }
 
     fn vector(&self) -> Result<Decision> {

@@ -53,6 +53,9 @@ use crate::watch::{Cancel, Progress};
 
 pub use options::{Impute, IngestOptions};
 
+/// Bytes of a parameter's statistics while they are written: as numbers and as an Arrow array.
+const STATISTICS_BYTES: u64 = 80;
+
 /// What ingest did.
 #[derive(Clone, Debug)]
 pub struct IngestReport {
@@ -96,7 +99,7 @@ pub fn ingest(
     // Columns of types that mean nothing are errors only when they are not ignored, and that is known a line further down.
     reading.any_type = true;
     let mut opened = source::open_files(&files, &reading)?;
-    let mut plan = options.roles.resolve(&opened.schema(), options.split_column.as_deref())?;
+    let mut plan = planned(options, &opened.schema())?;
     let numeric = options.roles.numeric.iter().filter(|name| opened.schema().field_with_name(name).is_ok());
     reading.types.extend(numeric.map(|name| (name.clone(), source::TextType::Float)));
     if narrow(&mut reading, &plan, &opened.schema()) {
@@ -109,10 +112,18 @@ pub fn ingest(
     run(opened.as_ref(), &plan, entries, options, writer, progress, cancel)
 }
 
+/// What is to be made of each column.
+fn planned(options: &IngestOptions, schema: &Schema) -> Result<Resolved> {
+    let mut plan = options.roles.resolve(schema, options.split_column.as_deref())?;
+    plan.hash(options.hash_bits, &options.hashes)?;
+    Ok(plan)
+}
+
 /// Leave out what is not wanted, and read categories as the text that stands in the file; true: something changed.
 fn narrow(reading: &mut source::SourceOptions, plan: &Resolved, schema: &Schema) -> bool {
     for column in &plan.columns {
-        if column.shape == Shape::Categorical && inferred(&column.source_type) == Some(Shape::Numeric) {
+        let is_category = matches!(column.shape, Shape::Categorical | Shape::Hashed { .. });
+        if is_category && inferred(&column.source_type) == Some(Shape::Numeric) {
             reading.types.insert(column.name.clone(), source::TextType::Text);
         }
     }
@@ -136,7 +147,7 @@ pub fn ingest_source(
     cancel: &Cancel,
 ) -> Result<IngestReport> {
     options.check()?;
-    let plan = options.roles.resolve(&source.schema(), options.split_column.as_deref())?;
+    let plan = planned(options, &source.schema())?;
     let writer = DatasetWriter::create(output, options.force)?;
     run(source, &plan, entries, options, writer, progress, cancel)
 }
@@ -178,6 +189,7 @@ fn run(
 ) -> Result<IngestReport> {
     let began = Instant::now();
     let budget = Budget::of(options);
+    check_hashed(plan, options, budget.memory)?;
     let keeper = Keeper::new(budget.keep, writer.folder())?;
     progress.begin("reading", source.bytes());
     let mut found = survey(source, plan, options, &budget, &keeper, progress, cancel)?;
@@ -244,6 +256,24 @@ fn run(
         encode_seconds: began.elapsed().as_secs_f64() - survey_seconds,
         manifest,
     })
+}
+
+/// Hashed levels are counted by every worker and have statistics, whatever the rows: refuse before anything is read.
+fn check_hashed(plan: &Resolved, options: &IngestOptions, memory: u64) -> Result<()> {
+    let levels = plan.columns.iter().map(|column| match column.shape {
+        Shape::Hashed { bits } => 1u64 << bits,
+        _ => 0,
+    });
+    let levels: u64 = levels.sum();
+    let needed = levels * (STATISTICS_BYTES + 8 * (1 + options.workers() as u64));
+    if needed > memory / 2 {
+        return Err(Error::Usage(format!(
+            "hashed columns have {levels} levels in all, whose statistics take {} MB, more than half of --memory. Lower \
+             --hash-bits (of one column: --hash-bits COLUMN=N), or raise --memory",
+            needed / 1_000_000
+        )));
+    }
+    Ok(())
 }
 
 fn survey(

@@ -7,6 +7,7 @@ use gristmill_kernels::dtype::DType;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::{Error, Result};
+use crate::manifest::HASH_BITS_MAX;
 use crate::roles::Roles;
 use crate::source::SourceOptions;
 
@@ -77,6 +78,10 @@ pub struct IngestOptions {
     pub max_categories: usize,
     /// Levels with fewer training rows than this are treated as unseen.
     pub min_count: u64,
+    /// Categorical features are hashed into 2^this levels each; none: they have dictionaries.
+    pub hash_bits: Option<u8>,
+    /// The same by column name.
+    pub hashes: BTreeMap<String, u8>,
     /// Leave rows without a label out instead of stopping.
     pub drop_missing_label: bool,
     /// Rows of a grain; none: about 4 MiB.
@@ -114,6 +119,8 @@ impl Default for IngestOptions {
             threads: None,
             max_categories: 1_000_000,
             min_count: 1,
+            hash_bits: None,
+            hashes: BTreeMap::new(),
             drop_missing_label: false,
             grain_rows: None,
             shard_grains: None,
@@ -148,6 +155,11 @@ impl IngestOptions {
         }
         if self.max_categories == 0 || self.max_categories > 1 << 31 {
             return refuse("--max-categories: expected a number from 1 to 2147483648");
+        }
+        for bits in self.hash_bits.iter().chain(self.hashes.values()) {
+            if !(1..=HASH_BITS_MAX).contains(bits) {
+                return Err(Error::Usage(format!("--hash-bits: found {bits}, expected 1 to {HASH_BITS_MAX}")));
+            }
         }
         if self.grain_rows.is_some_and(|rows| rows == 0 || rows % 64 != 0) || self.shard_grains == Some(0) {
             return refuse("rows of a grain are a multiple of 64, a shard has at least one grain");

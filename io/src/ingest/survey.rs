@@ -18,6 +18,7 @@ use super::sequence::{Fold, Placed, Sequence, lock};
 use super::split::Splitter;
 use super::summary::{ChunkSummary, ColumnSummary};
 use crate::encode::column::Raw;
+use crate::encode::hashing::Hashing;
 use crate::encode::intern::Interner;
 use crate::encode::levels::{self, MISSING, UNKNOWN};
 use crate::encode::raw::{self, Fault};
@@ -220,7 +221,7 @@ impl Shared<'_> {
             for (number, column) in plan.columns.iter().enumerate() {
                 let found = &mut summary.columns[number];
                 found.add(column.shape, split, part.column(number), (at.chunk, at.row_in_chunk));
-                if column.shape == Shape::Categorical && split == Split::Train {
+                if matches!(column.shape, Shape::Categorical | Shape::Hashed { .. }) && split == Split::Train {
                     count(part.column(number), &mut counts[number]);
                 }
             }
@@ -239,6 +240,7 @@ impl Shared<'_> {
                 Raw::Vectors(values, width)
             }
             Shape::Sparse => Raw::Sparse(raw::sparse(array)?),
+            Shape::Hashed { bits } => Raw::Ids(Hashing::new(&column.name, bits).ids(&raw::texts(array)?)?.into()),
             Shape::Categorical => Raw::Ids(self.ids(number, &raw::texts(array)?)?.into()),
         })
     }
@@ -398,10 +400,12 @@ impl ColumnSummary {
                 self.width = Some((lists.value_length() as usize, first));
                 Summary::of(lists.values())
             }),
-            Shape::Categorical => array.as_primitive_opt::<arrow::datatypes::UInt32Type>().map(|ids| {
-                let missing = ids.values().iter().filter(|&&id| id == MISSING).count() as u64;
-                Summary { count: ids.len() as u64 - missing, missing, ..Summary::default() }
-            }),
+            Shape::Categorical | Shape::Hashed { .. } => {
+                array.as_primitive_opt::<arrow::datatypes::UInt32Type>().map(|ids| {
+                    let missing = ids.values().iter().filter(|&&id| id == MISSING).count() as u64;
+                    Summary { count: ids.len() as u64 - missing, missing, ..Summary::default() }
+                })
+            }
             Shape::Sparse => array.as_list_opt::<i32>().and_then(|lists| raw::sparse_parts(lists).ok()).map(|rows| {
                 let width = rows.indices.iter().max().map_or(0, |&last| last as usize + 1);
                 self.sparse_width = self.sparse_width.max(width);

@@ -90,6 +90,7 @@ impl Tally {
     pub fn new(decisions: &[Decision]) -> Tally {
         let moments = decisions.iter().map(|decision| match decision.column.kind {
             Kind::Vector { width, .. } | Kind::Sparse { width, .. } => vec![Moments::default(); width],
+            Kind::Hashed { .. } => Vec::new(),
             Kind::Categorical { .. } if decision.column.role != Role::Label => Vec::new(),
             _ => vec![Moments::default()],
         });
@@ -132,7 +133,7 @@ impl Tally {
         let columns: Vec<Column> = decisions.iter().map(|decision| decision.column.clone()).collect();
         let mut statistics = Statistics { rows: self.rows, ..Statistics::default() };
         for &number in Layout::of(&columns, |_| true).blocks.iter().flat_map(|block| &block.columns) {
-            if let Kind::Categorical { .. } = columns[number].kind {
+            if columns[number].kind.codes().is_some() {
                 let counts = &decisions[number].code_counts;
                 counts.iter().for_each(|&ones| push(&mut statistics, &Moments::of_flag(ones, self.rows)));
             } else {

@@ -67,9 +67,11 @@ pub fn data_type(kind: &Kind) -> DataType {
     match kind {
         Kind::Numeric { dtype, .. } => number(*dtype),
         Kind::Indicator { .. } => DataType::UInt8,
-        Kind::Categorical { code_bytes: 1, .. } => DataType::UInt8,
-        Kind::Categorical { code_bytes: 2, .. } => DataType::UInt16,
-        Kind::Categorical { .. } => DataType::UInt32,
+        Kind::Categorical { .. } | Kind::Hashed { .. } => match kind.codes() {
+            Some((1, _)) => DataType::UInt8,
+            Some((2, _)) => DataType::UInt16,
+            _ => DataType::UInt32,
+        },
         Kind::Vector { dtype, width } => {
             let width = i32::try_from(*width).unwrap_or(i32::MAX);
             DataType::FixedSizeList(Arc::new(Field::new("item", number(*dtype), false)), width)

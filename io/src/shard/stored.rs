@@ -60,14 +60,16 @@ impl Stored {
                 DType::U8 => Stored::U8(typed(find(piece)?)?),
             })
         };
-        match (kind, pieces) {
-            (Kind::Numeric { dtype, .. } | Kind::Vector { dtype, .. }, [piece]) => number(*dtype, piece),
-            (Kind::Indicator { .. }, [piece]) => number(DType::U8, piece),
-            (Kind::Categorical { code_bytes, .. }, [piece]) => match code_bytes {
+        if let (Some((bytes, _)), [piece]) = (kind.codes(), pieces) {
+            return match bytes {
                 1 => number(DType::U8, piece),
                 2 => number(DType::U16, piece),
                 _ => Some(Stored::U32(typed(find(piece)?)?)),
-            },
+            };
+        }
+        match (kind, pieces) {
+            (Kind::Numeric { dtype, .. } | Kind::Vector { dtype, .. }, [piece]) => number(*dtype, piece),
+            (Kind::Indicator { .. }, [piece]) => number(DType::U8, piece),
             (Kind::Sparse { .. }, [offsets, indices, values]) => Some(Stored::Sparse {
                 offsets: typed(find(offsets)?)?,
                 indices: typed(find(indices)?)?,
@@ -105,9 +107,12 @@ impl Stored {
     /// The first value that is not allowed.
     pub fn check(&self, column: &Column) -> Result<(), Fault> {
         match (&column.kind, self) {
-            (Kind::Categorical { levels, .. }, Stored::U8(codes)) => check_codes(codes, *levels),
-            (Kind::Categorical { levels, .. }, Stored::U16(codes)) => check_codes(codes, *levels),
-            (Kind::Categorical { levels, .. }, Stored::U32(codes)) => check_codes(codes, *levels),
+            (kind, codes) if let Some((_, levels)) = kind.codes() => match codes {
+                Stored::U8(codes) => check_codes(codes, levels),
+                Stored::U16(codes) => check_codes(codes, levels),
+                Stored::U32(codes) => check_codes(codes, levels),
+                _ => Ok(()),
+            },
             (Kind::Sparse { width, .. }, Stored::Sparse { offsets, indices, .. }) => {
                 check_sparse(offsets, indices, *width)
             }

@@ -88,6 +88,7 @@ fn block_shape(columns: &[Column], numbers: &[usize]) -> BlockShape {
     match first {
         Some(Kind::Vector { width, .. }) => BlockShape::Vectors { width: *width },
         Some(Kind::Categorical { levels, .. }) => BlockShape::Codes { levels: *levels },
+        Some(Kind::Hashed { bits }) => BlockShape::Codes { levels: 1 << bits },
         Some(Kind::Sparse { width, .. }) => BlockShape::Sparse { width: *width },
         Some(scalar) => BlockShape::Columns { dtype: scalar.scalar_dtype().unwrap_or(DType::U8), count: numbers.len() },
         None => BlockShape::Columns { dtype: DType::U8, count: 0 },

@@ -115,6 +115,10 @@ fn described(column: &Column, rows: u64) -> Found {
         Kind::Categorical { code_bytes, levels, .. } => {
             ("categorical", format!("u{} codes", 8 * u32::from(*code_bytes)), Some(*levels), None)
         }
+        Kind::Hashed { bits } => {
+            let bytes = column.kind.codes().map_or(4, |(bytes, _)| u32::from(bytes));
+            ("hashed", format!("u{} codes", 8 * bytes), Some(1 << bits), None)
+        }
         Kind::Vector { dtype, width } => ("vector", dtype.name().to_string(), Some(*width), None),
         Kind::Sparse { width, .. } => ("sparse", "u32, f32 pairs".to_string(), Some(*width), None),
     };
@@ -178,6 +182,9 @@ fn range_text(column: &Found) -> String {
         return format!("{min} .. {max}, mean {mean}{std}");
     }
     let Some(width) = column.width else { return String::new() };
+    if column.kind == "hashed" {
+        return format!("{} levels by hash", number::count(width as u64));
+    }
     if column.kind != "categorical" {
         return format!("{} elements", number::count(width as u64));
     }

@@ -156,7 +156,8 @@ pub fn show_path(path: &Path, report: &Report) -> Result<()> {
     report.text(&format!("{}\n{}", report.bold("a path of models; inspect each by its folder"), table.text(2)))
 }
 
-/// Names and coefficients in the order of the columns.
+/// Names and coefficients in the order of the columns. Hashed levels without a coefficient, of which there may be millions, are
+/// left out.
 fn coefficients(model: &Model) -> Result<Vec<Coefficient>> {
     let columns = &model.metadata.columns;
     let dictionaries: Dictionaries = columns
@@ -166,9 +167,15 @@ fn coefficients(model: &Model) -> Result<Vec<Coefficient>> {
             _ => Ok(Vec::new()),
         })
         .collect::<gristmill_io::Result<_>>()?;
-    let mut places: Vec<(usize, (usize, usize))> = names::places(columns).into_iter().enumerate().collect();
-    places.sort_by_key(|(_, place)| *place);
     let (parameters, margins) = (model.metadata.parameters, model.weights.intercepts.len());
+    let is_zero = |j: usize| (0..margins).all(|margin| model.weights.coefficients[margin * parameters + j] == 0.0);
+    let is_hashed = |column: usize| matches!(columns[column].kind, Kind::Hashed { .. });
+    let mut places: Vec<(usize, (usize, usize))> = names::places(columns)
+        .into_iter()
+        .enumerate()
+        .filter(|&(j, (column, _))| !(is_hashed(column) && is_zero(j)))
+        .collect();
+    places.sort_by_key(|(_, place)| *place);
     let values = |j: usize| (0..margins).map(|margin| model.weights.coefficients[margin * parameters + j]).collect();
     Ok(places
         .into_iter()

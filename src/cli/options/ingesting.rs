@@ -57,6 +57,9 @@ pub struct IngestingOptions {
     /// Levels with fewer training rows than this count as unseen [default: 1]
     #[arg(long, value_name = "N")]
     pub min_count: Option<u64>,
+    /// Hash categorical columns into 2^N levels each, without dictionaries: N, or COLUMN=N, separated by commas (1 to 30)
+    #[arg(long, value_name = "N", value_delimiter = ',')]
+    pub hash_bits: Vec<String>,
     /// Share of the rows to hold out, decided row by row by the seed [default: 0]
     #[arg(long, value_name = "SHARE", help_heading = "Rows", allow_negative_numbers = true)]
     pub test_share: Option<f64>,
@@ -116,6 +119,18 @@ impl IngestingOptions {
             match column {
                 Some(column) => drop(options.imputes.insert(column.to_string(), rule)),
                 None => options.impute = rule,
+            }
+        }
+        for given in &self.hash_bits {
+            let (column, bits) = split_rule(given);
+            let number = bits.parse().map_err(|_| {
+                Error::usage(format!(
+                    "--hash-bits: found '{bits}', expected a number of bits from 1 to 30, or COLUMN=N"
+                ))
+            })?;
+            match column {
+                Some(column) => drop(options.hashes.insert(column.to_string(), number)),
+                None => options.hash_bits = Some(number),
             }
         }
         options.check()?;

@@ -2,6 +2,7 @@
 //! what is left behind when it fails.
 
 mod faults;
+mod hashed;
 mod laws;
 mod memory;
 mod sources;
@@ -70,7 +71,7 @@ impl Source for Memory {
 
 /// Ingest without the lower bound of memory.
 pub(super) fn ingested(source: &Memory, options: &IngestOptions, output: &Path) -> Result<IngestReport> {
-    let plan = options.roles.resolve(&source.schema(), options.split_column.as_deref())?;
+    let plan = planned(options, &source.schema())?;
     let writer = DatasetWriter::create(output, options.force)?;
     run(source, &plan, Vec::new(), options, writer, &Silent, &Cancel::new())
 }
