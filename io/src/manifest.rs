@@ -165,6 +165,12 @@ pub enum Kind {
         /// Binary logarithm of the number of levels.
         bits: u8,
     },
+    /// The bucket of a number: code i of a value between `edges[i - 1]`, included, and `edges[i]`, excluded; the first and the
+    /// last bucket have no end. The code behind them is that of missing values.
+    Bucketized {
+        /// Rising.
+        edges: Vec<f64>,
+    },
     /// A vector of numbers, `FixedSizeList`.
     Vector {
         /// Storage type.
@@ -181,6 +187,9 @@ pub enum Kind {
         one_based: bool,
     },
 }
+
+/// Most buckets of a bucketized column: with the level for missing values, codes fit two bytes.
+pub const BUCKETS_MAX: usize = (1 << 16) - 1;
 
 /// Bytes of a code that tells so many levels apart.
 pub fn code_bytes(levels: usize) -> u8 {
@@ -232,6 +241,7 @@ impl Kind {
             Kind::Numeric { .. } | Kind::Indicator { .. } => 1,
             Kind::Categorical { levels, .. } => *levels,
             Kind::Hashed { bits } => 1 << bits,
+            Kind::Bucketized { edges } => edges.len() + 2,
             Kind::Vector { width, .. } | Kind::Sparse { width, .. } => *width,
         }
     }
@@ -240,9 +250,14 @@ impl Kind {
     pub fn codes(&self) -> Option<(u8, usize)> {
         match self {
             Kind::Categorical { code_bytes, levels, .. } => Some((*code_bytes, *levels)),
-            Kind::Hashed { bits } => Some((code_bytes(1 << bits), 1 << bits)),
+            Kind::Hashed { .. } | Kind::Bucketized { .. } => Some((code_bytes(self.parameters()), self.parameters())),
             _ => None,
         }
+    }
+
+    /// True for levels of text: values are read as they stand in the file.
+    pub fn is_text(&self) -> bool {
+        matches!(self, Kind::Categorical { .. } | Kind::Hashed { .. })
     }
 
     /// Storage type of a scalar numeric column (an indicator is u8).

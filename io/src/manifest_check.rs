@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::{Component, Path};
 
-use crate::manifest::{Column, HASH_BITS_MAX, Kind, Manifest, Role, ShardEntry, Split};
+use crate::manifest::{BUCKETS_MAX, Column, HASH_BITS_MAX, Kind, Manifest, Role, ShardEntry, Split};
 
 type Checked = Result<(), String>;
 
@@ -96,39 +96,62 @@ impl Manifest {
 }
 
 fn check_column(column: &Column) -> Checked {
-    match &column.kind {
-        Kind::Numeric { offset, scale, .. } => {
-            if !offset.is_finite() || !scale.is_finite() || *scale == 0.0 {
-                return Err(format!("offset {offset} and scale {scale} are not possible"));
+    column.kind.check()?;
+    check_role(column)
+}
+
+impl Kind {
+    /// Check that its parts fit each other.
+    ///
+    /// # Errors
+    /// What is wrong, in words.
+    pub fn check(&self) -> Checked {
+        match self {
+            Kind::Numeric { offset, scale, impute, .. } => {
+                let finite = offset.is_finite() && scale.is_finite() && impute.is_none_or(f64::is_finite);
+                if !finite || *scale == 0.0 {
+                    return Err(format!("offset {offset}, scale {scale} and imputed {impute:?} are not possible"));
+                }
+            }
+            Kind::Indicator { .. } => {}
+            Kind::Categorical { code_bytes, levels, missing_code, unseen_code, .. } => {
+                let most = match code_bytes {
+                    1 => 1 << 8,
+                    2 => 1 << 16,
+                    4 => 1 << 32,
+                    _ => return Err(format!("codes of {code_bytes} bytes are not possible")),
+                };
+                if *levels as u64 > most {
+                    return Err(format!("{levels} levels do not fit codes of {code_bytes} bytes"));
+                }
+                let mut special = missing_code.iter().chain(unseen_code);
+                if special.any(|&code| code as usize >= *levels) {
+                    return Err(format!("a special code is not below the number of levels, {levels}"));
+                }
+            }
+            Kind::Hashed { bits } => {
+                if !(1..=HASH_BITS_MAX).contains(bits) {
+                    return Err(format!("a hash of {bits} bits is not possible"));
+                }
+            }
+            Kind::Bucketized { edges } => {
+                let rising =
+                    edges.windows(2).all(|pair| pair[0] < pair[1]) && edges.iter().all(|edge| edge.is_finite());
+                if !rising || edges.len() >= BUCKETS_MAX {
+                    return Err(format!("its {} edges of buckets are not rising, not finite or too many", edges.len()));
+                }
+            }
+            Kind::Vector { width, .. } | Kind::Sparse { width, .. } => {
+                if *width > WIDTH_MAX {
+                    return Err(format!("a width of {width} is not possible"));
+                }
             }
         }
-        Kind::Indicator { .. } => {}
-        Kind::Categorical { code_bytes, levels, missing_code, unseen_code, .. } => {
-            let most = match code_bytes {
-                1 => 1 << 8,
-                2 => 1 << 16,
-                4 => 1 << 32,
-                _ => return Err(format!("codes of {code_bytes} bytes are not possible")),
-            };
-            if *levels as u64 > most {
-                return Err(format!("{levels} levels do not fit codes of {code_bytes} bytes"));
-            }
-            let mut special = missing_code.iter().chain(unseen_code);
-            if special.any(|&code| code as usize >= *levels) {
-                return Err(format!("a special code is not below the number of levels, {levels}"));
-            }
-        }
-        Kind::Hashed { bits } => {
-            if !(1..=HASH_BITS_MAX).contains(bits) {
-                return Err(format!("a hash of {bits} bits is not possible"));
-            }
-        }
-        Kind::Vector { width, .. } | Kind::Sparse { width, .. } => {
-            if *width > WIDTH_MAX {
-                return Err(format!("a width of {width} is not possible"));
-            }
-        }
+        Ok(())
     }
+}
+
+fn check_role(column: &Column) -> Checked {
     let scalar = column.kind.scalar_dtype().is_some();
     let class = matches!(column.kind, Kind::Categorical { code_bytes: 1 | 2, .. });
     match column.role {

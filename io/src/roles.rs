@@ -215,6 +215,34 @@ impl Resolved {
     }
 }
 
+impl Resolved {
+    /// Check that columns which are to become buckets are numeric features.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for the first that is not.
+    pub fn check_buckets<'a>(&self, wanted: impl Iterator<Item = &'a String>) -> Result<()> {
+        let names: Vec<&str> = self.columns.iter().map(|column| column.name.as_str()).collect();
+        for name in wanted {
+            let refuse = |what: &str| Err(Error::Usage(format!("--bucketize {name}: the column is {what}")));
+            match self.columns.iter().find(|column| column.name == *name) {
+                None if self.ignored.contains(name) => return refuse("left out"),
+                None => return Err(unknown(&names, name, "bucketize")),
+                Some(column) if column.role != Role::Feature => return refuse("no feature"),
+                Some(column) if column.shape != Shape::Numeric => {
+                    let help = if is_text(&column.source_type) {
+                        format!(". Read it as one with --numeric {name}")
+                    } else {
+                        String::new()
+                    };
+                    return refuse(&format!("no number, only numbers have buckets{help}"));
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+}
+
 /// What a column of that type holds when nobody says otherwise; none: it has no meaning as a number.
 pub fn inferred(source_type: &DataType) -> Option<Shape> {
     match source_type {

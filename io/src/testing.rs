@@ -248,7 +248,7 @@ fn parameter_moments(values: &ArrayRef, kind: &Kind) -> Vec<Moments> {
     let rows = values.len();
     match kind {
         Kind::Numeric { .. } | Kind::Indicator { .. } => vec![moments(&floats(values))],
-        Kind::Categorical { .. } | Kind::Hashed { .. } => {
+        Kind::Categorical { .. } | Kind::Hashed { .. } | Kind::Bucketized { .. } => {
             let levels = &kind.parameters();
             dictionary_of(*levels, values).counts.into_iter().map(|count| level_moments(count, rows as f64)).collect()
         }

@@ -327,7 +327,7 @@ fn tile_rows(dataset: &Dataset) -> usize {
         .map(|column| match &column.kind {
             Kind::Numeric { dtype, .. } => dtype.bytes(),
             Kind::Vector { dtype, width } => dtype.bytes() * width,
-            Kind::Categorical { .. } | Kind::Hashed { .. } => {
+            Kind::Categorical { .. } | Kind::Hashed { .. } | Kind::Bucketized { .. } => {
                 column.kind.codes().map_or(4, |(bytes, _)| usize::from(bytes))
             }
             Kind::Indicator { .. } => 1,

@@ -40,7 +40,7 @@ pub fn encoder(model: &Model, targets: bool) -> Result<(RowEncoder, Layout)> {
 pub fn typed(mut options: SourceOptions, model: &Model, read: &[String]) -> SourceOptions {
     for column in model.metadata.columns.iter().filter(|column| read.contains(&column.name)) {
         let text = column.source_type.contains("Utf8");
-        if text && column.kind.codes().is_some() {
+        if text && column.kind.is_text() {
             options.types.entry(column.name.clone()).or_insert(TextType::Text);
         }
     }

@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use gristmill_io::manifest::{Column, FileEntry, HASH_BITS_MAX, Kind, Layout, Role};
+use gristmill_io::manifest::{Column, FileEntry, Kind, Layout, Role};
 use gristmill_io::statistics::DISTINCT_MAX;
 use gristmill_io::{checksum, durable};
 use serde::{Deserialize, Serialize};
@@ -231,6 +231,9 @@ fn check_version(text: &[u8]) -> std::result::Result<(), String> {
 
 /// What later code relies on.
 fn check_metadata(metadata: &Metadata) -> std::result::Result<(), String> {
+    for column in &metadata.columns {
+        column.kind.check().map_err(|what| format!("column '{}': {what}", column.name))?;
+    }
     let mut parameters = 0usize;
     for column in metadata.columns.iter().filter(|column| column.role == Role::Feature) {
         parameters = parameters
@@ -249,9 +252,6 @@ fn check_metadata(metadata: &Metadata) -> std::result::Result<(), String> {
     if !(2..=DISTINCT_MAX).contains(&count) || (count > 2 && !several) {
         return Err(format!("has {count} classes, which do not fit a {} model", metadata.model));
     }
-    for column in &metadata.columns {
-        check_kind(&column.kind).map_err(|what| format!("column '{}': {what}", column.name))?;
-    }
     let files = dictionaries(&metadata.columns).chain([&metadata.weights]);
     for entry in files {
         let plain = Path::new(&entry.file).components().count() == 1 && !entry.file.starts_with('.');
@@ -260,30 +260,6 @@ fn check_metadata(metadata: &Metadata) -> std::result::Result<(), String> {
         }
     }
     Ok(())
-}
-
-fn check_kind(kind: &Kind) -> std::result::Result<(), String> {
-    match kind {
-        Kind::Numeric { offset, scale, impute, .. } => {
-            let finite = offset.is_finite() && scale.is_finite() && impute.is_none_or(f64::is_finite);
-            if finite && *scale != 0.0 {
-                Ok(())
-            } else {
-                Err(format!("offset {offset} and scale {scale} make no sense"))
-            }
-        }
-        Kind::Categorical { code_bytes, levels, missing_code, unseen_code, .. } => {
-            let outside = |code: &Option<u32>| code.is_some_and(|code| code as usize >= *levels);
-            if !matches!(code_bytes, 1 | 2 | 4) || outside(missing_code) || outside(unseen_code) {
-                return Err(format!("{levels} levels, codes of {code_bytes} bytes and its special levels do not fit"));
-            }
-            Ok(())
-        }
-        Kind::Hashed { bits } if !(1..=HASH_BITS_MAX).contains(bits) => {
-            Err(format!("a hash of {bits} bits is not possible"))
-        }
-        Kind::Hashed { .. } | Kind::Indicator { .. } | Kind::Vector { .. } | Kind::Sparse { .. } => Ok(()),
-    }
 }
 
 /// The dictionaries of the categorical columns.

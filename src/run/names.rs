@@ -16,6 +16,15 @@ pub fn name(columns: &[Column], dictionaries: &Dictionaries, column: usize, elem
         Kind::Vector { .. } => format!("{name}[{element}]"),
         Kind::Sparse { one_based, .. } => format!("{name}[{}]", element + usize::from(*one_based)),
         Kind::Hashed { .. } => format!("{name}#{element}"),
+        Kind::Bucketized { edges } => {
+            match (element.checked_sub(1).and_then(|below| edges.get(below)), edges.get(element)) {
+                _ if element > edges.len() => format!("{name} (missing)"),
+                (None, None) => format!("{name} (present)"),
+                (None, Some(to)) => format!("{name} < {to}"),
+                (Some(from), None) => format!("{from} <= {name}"),
+                (Some(from), Some(to)) => format!("{from} <= {name} < {to}"),
+            }
+        }
         Kind::Categorical { missing_code, unseen_code, .. } => {
             let code = Some(element as u32);
             match dictionaries.get(column).and_then(|levels| levels.get(element)) {

@@ -1,4 +1,4 @@
-//! Hashed columns through the binary: ingest, training by passes and by batches, prediction of values never seen, inspection.
+//! Hashed columns, rare levels and buckets of numbers through the binary: ingest, training by passes and by batches, prediction of values never seen, inspection.
 
 use crate::harness::{fails, ok};
 use crate::interrupted::models;
@@ -18,6 +18,29 @@ fn rows(users: std::ops::Range<u64>) -> String {
     };
     let body: String = users.map(row).collect();
     format!("user,site,x,click\n{body}")
+}
+
+#[test]
+fn buckets_of_numbers_and_rare_levels_through_the_binary() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let at = folder.path();
+    write(at, "a.csv", rows(0..2_000));
+    ok(at, "ingest a.csv -o data --label click --bucketize x=4 --ignore user --min-count 300 -q");
+    ok(at, "verify data -q");
+    assert!(ok(at, "inspect data").contains("4 buckets at"), "{}", ok(at, "inspect data"));
+    ok(at, "train data --model logistic --l2 0.001 -o run -q");
+    let found: serde_json::Value = serde_json::from_str(&ok(at, "inspect run --json")).expect("JSON");
+    let names: Vec<&str> = found["coefficients"].as_object().expect("an object").keys().map(String::as_str).collect();
+    // x is 0..=10, 182 or 181 rows each: a quarter of 2,000 rows ends at 2, a half at 5, three quarters at 8.
+    let expected = ["site (missing)", "site (unseen)", "x < 2", "2 <= x < 5", "5 <= x < 8", "8 <= x", "x (missing)"];
+    assert!(expected.iter().all(|name| names.contains(name)) && names.len() == 7, "{names:?}");
+    write(at, "new.csv", "site,x\nnever,-1e9\ns1,1e9\n,\n");
+    ok(at, "predict run new.csv -o p.csv -q");
+    ok(at, "evaluate run a.csv -q");
+    assert!(fails(at, "ingest a.csv -o no --label click --bucketize x -q", 2).contains("expected COLUMN=N"));
+    assert!(
+        fails(at, "ingest a.csv -o no --label click --bucketize user=3 -q", 2).contains("only numbers have buckets")
+    );
 }
 
 #[test]

@@ -13,6 +13,7 @@ use gristmill_kernels::dtype::DType;
 use gristmill_kernels::tile::{Block, Codes, Values};
 
 use super::affine::Affine;
+use super::buckets::Buckets;
 use super::levels::{MISSING, UNKNOWN};
 use super::raw::{Fault, SparseRows};
 use super::store::Numbers;
@@ -47,6 +48,8 @@ pub enum Encoder {
         /// The code of missing values.
         missing: u32,
     },
+    /// Buckets of numbers.
+    Edges(Buckets),
     /// Vectors.
     Vector {
         /// How their numbers are stored.
@@ -111,6 +114,7 @@ impl Encoder {
                 Stored::Codes16(Vec::with_capacity(rows))
             }
             Encoder::Codes { .. } | Encoder::Buckets { .. } => Stored::Codes32(Vec::with_capacity(rows)),
+            Encoder::Edges(buckets) => buckets.start(rows),
             Encoder::Vector { affine, width } => {
                 Stored::Numbers(Numbers::with_capacity(affine.dtype, rows * width), Some(*width))
             }
@@ -155,6 +159,10 @@ impl Encoder {
             }
             (Encoder::Buckets { missing, .. }, Raw::Ids(ids), to) => {
                 to.append_codes(ids, |id| if id == MISSING { *missing } else { id })?;
+                Ok(0.0)
+            }
+            (Encoder::Edges(buckets), Raw::Numbers(raw), to) => {
+                to.append_codes(&buckets.codes(raw)?, |code| code)?;
                 Ok(0.0)
             }
             (Encoder::Sparse { width, base }, Raw::Sparse(rows), Stored::Sparse { offsets, indices, values }) => {
@@ -318,7 +326,7 @@ impl Raw {
     pub fn from_array(array: &ArrayRef, encoder: &Encoder) -> Result<Raw, Fault> {
         let other = || Fault::whole("the column holds another kind of values than expected", "");
         match encoder {
-            Encoder::Numeric { .. } | Encoder::Indicator(_) => Ok(Raw::Numbers(Arc::clone(array))),
+            Encoder::Numeric { .. } | Encoder::Indicator(_) | Encoder::Edges(_) => Ok(Raw::Numbers(Arc::clone(array))),
             Encoder::Codes { .. } | Encoder::Buckets { .. } => {
                 Ok(Raw::Ids(array.as_primitive_opt::<UInt32Type>().ok_or_else(other)?.values().clone()))
             }

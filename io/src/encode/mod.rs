@@ -9,10 +9,12 @@
 //! | [`column`](mod@column) | how do raw columns become stored columns and blocks? |
 //! | [`levels`] | which code has a level? |
 //! | [`hashing`], [`murmur3`] | which level has a value without a dictionary? |
+//! | [`buckets`] | which bucket has a number? |
 //! | [`row`], [`grain`] | rows to predict, as kernels see them |
 //! | [`intern`] | how does text become a small number? |
 
 pub mod affine;
+pub mod buckets;
 pub mod column;
 pub mod grain;
 pub mod hashing;

@@ -13,6 +13,7 @@ use arrow::datatypes::DataType;
 use gristmill_kernels::dtype::DType;
 
 use super::affine::Affine;
+use super::buckets::Buckets;
 use super::column::{Encoder, Raw};
 use super::grain::EncodedGrain;
 use super::hashing::Hashing;
@@ -142,6 +143,7 @@ impl RowEncoder {
                 Encoder::Vector { affine: Affine::plain(wide(*dtype), true), width: *width }
             }
             Kind::Sparse { width, .. } => Encoder::Sparse { width: *width, base: 0 },
+            Kind::Bucketized { edges } => Encoder::Edges(Buckets::new(edges)),
             Kind::Hashed { bits } => Hashing::new(&column.name, *bits).encoder(),
             Kind::Categorical { code_bytes, missing_code, unseen_code, .. } => {
                 let listed = dictionaries
@@ -169,7 +171,7 @@ impl RowEncoder {
 impl Part {
     fn raw(&self, array: &ArrayRef, column: &Column, base: u32) -> std::result::Result<Raw, Fault> {
         Ok(match &self.encoder {
-            Encoder::Numeric { .. } | Encoder::Indicator(_) => Raw::Numbers(raw::numbers(array)?),
+            Encoder::Numeric { .. } | Encoder::Indicator(_) | Encoder::Edges(_) => Raw::Numbers(raw::numbers(array)?),
             Encoder::Vector { .. } => {
                 let (values, width) = raw::vectors(array)?;
                 Raw::Vectors(values, width)

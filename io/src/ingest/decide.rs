@@ -1,5 +1,6 @@
 //! Between the passes (stage 2): from what the survey found to how every column is stored.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
@@ -11,6 +12,7 @@ use super::summary::ColumnSummary;
 use super::survey::Found;
 use crate::dictionary::Dictionary;
 use crate::encode::affine::Affine;
+use crate::encode::buckets::Buckets;
 use crate::encode::column::Encoder;
 use crate::encode::hashing::Hashing;
 use crate::encode::levels::Levels;
@@ -48,7 +50,7 @@ pub struct Decided {
     pub empty: Vec<String>,
 }
 
-/// Decide.
+/// Decide; `edges` are those between buckets, by number of the column.
 ///
 /// # Errors
 /// [`Error::Usage`] for names that are not there and values that a type cannot hold.
@@ -56,6 +58,7 @@ pub fn decide(
     options: &IngestOptions,
     plan: &Resolved,
     found: &Found,
+    edges: &BTreeMap<usize, Vec<f64>>,
     index_base: Option<&str>,
     memory: u64,
 ) -> Result<Decided> {
@@ -75,6 +78,7 @@ pub fn decide(
         }
         let case = Case { options, column, seen, number };
         match column.shape {
+            Shape::Numeric if edges.contains_key(&number) => decided.stored.push(case.bucketized(&edges[&number])),
             Shape::Numeric => {
                 decided.stored.push(case.numeric()?);
                 let missing = column.role == Role::Feature && seen.train.missing > 0;
@@ -243,6 +247,12 @@ impl Case<'_> {
         let kind = Kind::Hashed { bits };
         let bytes = kind.codes().map_or(4, |(bytes, _)| bytes);
         Decision { code_counts, ..self.decision(kind, hashing.encoder(), f64::from(bytes)) }
+    }
+
+    fn bucketized(&self, edges: &[f64]) -> Decision {
+        let kind = Kind::Bucketized { edges: edges.to_vec() };
+        let bytes = kind.codes().map_or(4, |(bytes, _)| bytes);
+        self.decision(kind, Encoder::Edges(Buckets::new(edges)), f64::from(bytes))
     }
 
     fn vector(&self) -> Result<Decision> {

@@ -14,6 +14,7 @@
 //! | [`sequence`], [`parallel`] | how do parallel chunks get numbered rows and ordered sums? |
 //! | [`split`] | which rows are held out? |
 //! | [`keep`] | where are the rows between the passes? |
+//! | [`quantiles`] | where are the edges between buckets of numbers? |
 //! | [`decide`] | how is every column stored? |
 //! | [`shuffle`] | how do rows get into random order in bounded memory? |
 //! | [`write`](mod@write), [`tally`], [`moments`] | pass B: shards and statistics |
@@ -23,6 +24,7 @@ pub mod keep;
 pub mod moments;
 pub mod options;
 pub mod parallel;
+pub mod quantiles;
 pub mod sequence;
 pub mod shuffle;
 pub mod split;
@@ -31,6 +33,7 @@ pub mod survey;
 pub mod tally;
 pub mod write;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
@@ -116,6 +119,7 @@ pub fn ingest(
 fn planned(options: &IngestOptions, schema: &Schema) -> Result<Resolved> {
     let mut plan = options.roles.resolve(schema, options.split_column.as_deref())?;
     plan.hash(options.hash_bits, &options.hashes)?;
+    plan.check_buckets(options.bucketize.keys())?;
     Ok(plan)
 }
 
@@ -198,7 +202,8 @@ fn run(
 
     let schema = source.schema();
     let index_base = schema.metadata().get(INDEX_BASE).map(String::as_str);
-    let mut decided = decide::decide(options, plan, &found, index_base, budget.memory)?;
+    let edges = edges(plan, options, &found, cancel)?;
+    let mut decided = decide::decide(options, plan, &found, &edges, index_base, budget.memory)?;
     found.tables.clear();
     for number in 0..decided.stored.len() {
         let decision = &mut decided.stored[number];
@@ -314,6 +319,27 @@ fn survey(
         }));
     }
     Ok(found)
+}
+
+/// The inner edges of the columns that become buckets, by number of the column.
+fn edges(
+    plan: &Resolved,
+    options: &IngestOptions,
+    found: &Found,
+    cancel: &Cancel,
+) -> Result<BTreeMap<usize, Vec<f64>>> {
+    let pieces: Vec<&Piece> =
+        found.pieces.iter().filter(|(split, _)| *split == Split::Train).map(|(_, piece)| piece).collect();
+    let mut all = BTreeMap::new();
+    for (number, column) in plan.columns.iter().enumerate() {
+        let count = found.summary.columns[number].train.count;
+        if let Some(&buckets) = options.bucketize.get(&column.name).filter(|_| count > 0) {
+            let column = quantiles::Column { pieces: &pieces, number, threads: options.workers(), cancel };
+            let edges = column.edges(buckets, count)?;
+            all.insert(number, edges.get(1..edges.len() - 1).unwrap_or_default().to_vec());
+        }
+    }
+    Ok(all)
 }
 
 /// Rows of both splits in their final order.

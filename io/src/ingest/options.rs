@@ -7,7 +7,7 @@ use gristmill_kernels::dtype::DType;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::{Error, Result};
-use crate::manifest::HASH_BITS_MAX;
+use crate::manifest::{BUCKETS_MAX, HASH_BITS_MAX};
 use crate::roles::Roles;
 use crate::source::SourceOptions;
 
@@ -82,6 +82,8 @@ pub struct IngestOptions {
     pub hash_bits: Option<u8>,
     /// The same by column name.
     pub hashes: BTreeMap<String, u8>,
+    /// Numeric features that become levels, with their numbers of buckets.
+    pub bucketize: BTreeMap<String, usize>,
     /// Leave rows without a label out instead of stopping.
     pub drop_missing_label: bool,
     /// Rows of a grain; none: about 4 MiB.
@@ -121,6 +123,7 @@ impl Default for IngestOptions {
             min_count: 1,
             hash_bits: None,
             hashes: BTreeMap::new(),
+            bucketize: BTreeMap::new(),
             drop_missing_label: false,
             grain_rows: None,
             shard_grains: None,
@@ -159,6 +162,20 @@ impl IngestOptions {
         for bits in self.hash_bits.iter().chain(self.hashes.values()) {
             if !(1..=HASH_BITS_MAX).contains(bits) {
                 return Err(Error::Usage(format!("--hash-bits: found {bits}, expected 1 to {HASH_BITS_MAX}")));
+            }
+        }
+        for (column, buckets) in &self.bucketize {
+            if !(2..=BUCKETS_MAX).contains(buckets) {
+                return Err(Error::Usage(format!(
+                    "--bucketize {column}: found {buckets}, expected 2 to {BUCKETS_MAX} buckets"
+                )));
+            }
+            let twice = [("dtype", self.dtypes.contains_key(column)), ("impute", self.imputes.contains_key(column))];
+            if let Some((flag, _)) = twice.into_iter().find(|(_, given)| *given) {
+                return Err(Error::Usage(format!(
+                    "--bucketize {column} and --{flag} {column}=... contradict each other: buckets are stored as codes, and a \
+                     missing value has a level of its own"
+                )));
             }
         }
         if self.grain_rows.is_some_and(|rows| rows == 0 || rows % 64 != 0) || self.shard_grains == Some(0) {

@@ -41,6 +41,7 @@ impl GrainTally {
                 (Kind::Categorical { .. }, stored) if decision.column.role == Role::Label => {
                     stored.values().map(|values| vec![Moments::of(values)]).unwrap_or_default()
                 }
+                (Kind::Bucketized { .. }, stored) => flags(stored, decision.column.kind.parameters(), rows as u64),
                 (_, Stored::Numbers(numbers, None)) => vec![Moments::of(numbers.values())],
                 (_, Stored::Numbers(numbers, Some(width))) => Moments::of_vectors(numbers.values(), *width),
                 _ => Vec::new(),
@@ -49,6 +50,18 @@ impl GrainTally {
         let moments = moments.collect();
         GrainTally { moments, labels, rows: rows as u64 }
     }
+}
+
+/// How many rows have each level.
+fn flags(stored: &Stored, levels: usize, rows: u64) -> Vec<Moments> {
+    let mut counts = vec![0u64; levels];
+    match stored {
+        Stored::Codes8(codes) => codes.iter().for_each(|&code| counts[usize::from(code)] += 1),
+        Stored::Codes16(codes) => codes.iter().for_each(|&code| counts[usize::from(code)] += 1),
+        Stored::Codes32(codes) => codes.iter().for_each(|&code| counts[code as usize] += 1),
+        _ => {}
+    }
+    counts.into_iter().map(|ones| Moments::of_flag(ones, rows)).collect()
 }
 
 /// Distinct values with their counts; none: too many.
@@ -91,6 +104,7 @@ impl Tally {
         let moments = decisions.iter().map(|decision| match decision.column.kind {
             Kind::Vector { width, .. } | Kind::Sparse { width, .. } => vec![Moments::default(); width],
             Kind::Hashed { .. } => Vec::new(),
+            Kind::Bucketized { .. } => vec![Moments::default(); decision.column.kind.parameters()],
             Kind::Categorical { .. } if decision.column.role != Role::Label => Vec::new(),
             _ => vec![Moments::default()],
         });
@@ -133,7 +147,11 @@ impl Tally {
         let columns: Vec<Column> = decisions.iter().map(|decision| decision.column.clone()).collect();
         let mut statistics = Statistics { rows: self.rows, ..Statistics::default() };
         for &number in Layout::of(&columns, |_| true).blocks.iter().flat_map(|block| &block.columns) {
-            if columns[number].kind.codes().is_some() {
+            if let Kind::Bucketized { .. } = columns[number].kind {
+                // Whole numbers of rows have added up exactly; what follows from them is found anew.
+                let levels = self.moments[number].iter();
+                levels.for_each(|level| push(&mut statistics, &Moments::of_flag(level.nonzero, self.rows)));
+            } else if columns[number].kind.codes().is_some() {
                 let counts = &decisions[number].code_counts;
                 counts.iter().for_each(|&ones| push(&mut statistics, &Moments::of_flag(ones, self.rows)));
             } else {

@@ -67,7 +67,7 @@ pub fn data_type(kind: &Kind) -> DataType {
     match kind {
         Kind::Numeric { dtype, .. } => number(*dtype),
         Kind::Indicator { .. } => DataType::UInt8,
-        Kind::Categorical { .. } | Kind::Hashed { .. } => match kind.codes() {
+        Kind::Categorical { .. } | Kind::Hashed { .. } | Kind::Bucketized { .. } => match kind.codes() {
             Some((1, _)) => DataType::UInt8,
             Some((2, _)) => DataType::UInt16,
             _ => DataType::UInt32,

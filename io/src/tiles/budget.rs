@@ -103,7 +103,9 @@ fn row_bytes(kind: &Kind) -> u64 {
     match kind {
         Kind::Numeric { dtype, .. } => dtype.bytes() as u64,
         Kind::Indicator { .. } => 1,
-        Kind::Categorical { .. } | Kind::Hashed { .. } => kind.codes().map_or(0, |(bytes, _)| u64::from(bytes)),
+        Kind::Categorical { .. } | Kind::Hashed { .. } | Kind::Bucketized { .. } => {
+            kind.codes().map_or(0, |(bytes, _)| u64::from(bytes))
+        }
         Kind::Vector { dtype, width } => dtype.bytes() as u64 * *width as u64,
         Kind::Sparse { .. } => 0,
     }

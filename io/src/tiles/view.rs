@@ -87,8 +87,7 @@ fn block_shape(columns: &[Column], numbers: &[usize]) -> BlockShape {
     let first = numbers.first().map(|&number| &columns[number].kind);
     match first {
         Some(Kind::Vector { width, .. }) => BlockShape::Vectors { width: *width },
-        Some(Kind::Categorical { levels, .. }) => BlockShape::Codes { levels: *levels },
-        Some(Kind::Hashed { bits }) => BlockShape::Codes { levels: 1 << bits },
+        Some(codes) if codes.codes().is_some() => BlockShape::Codes { levels: codes.parameters() },
         Some(Kind::Sparse { width, .. }) => BlockShape::Sparse { width: *width },
         Some(scalar) => BlockShape::Columns { dtype: scalar.scalar_dtype().unwrap_or(DType::U8), count: numbers.len() },
         None => BlockShape::Columns { dtype: DType::U8, count: 0 },

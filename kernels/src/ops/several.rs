@@ -15,37 +15,59 @@ use std::ops::Range;
 /// Vectors of rows, or columns, that meet with several weight vectors at a time.
 const SIDE: usize = 3;
 
+/// Most weight vectors that meet with `SIDE` of them; more meet with fewer, which costs more conversions a sum.
+const SIDE_VECTORS: usize = 8;
+
+/// The same of more weight vectors.
+const NARROW: usize = 2;
+
 /// Weight vectors that go together: their sums fill three quarters of the registers.
 #[inline(always)]
 const fn together<T: Isa, R: Real>() -> usize {
-    T::REGISTERS * 3 / 4 / <R::Lanes<T> as Lanes<T, R>>::REGISTERS / SIDE
+    T::REGISTERS * 3 / 4 / <R::Lanes<T> as Lanes<T, R>>::REGISTERS / if T::REGISTERS < 32 { SIDE } else { NARROW }
 }
 
-/// Does something for all of `count` vectors: for `K` of them from `first` on, `K` being 8, 4, 2 or 1.
+/// Vectors of rows, or columns, that meet with `k` weight vectors.
+const fn side(k: usize) -> usize {
+    if k > SIDE_VECTORS { NARROW } else { SIDE }
+}
+
+/// Numbers of weight vectors that kernels are compiled for.
+const SIZES: [usize; 9] = [1, 2, 3, 4, 5, 6, 8, 10, 12];
+
+/// How many of `count` weight vectors go first, where `most` may go together: so many that groups are few, and alike.
+const fn first_of(count: usize, most: usize) -> usize {
+    let mut groups = count.div_ceil(most);
+    loop {
+        let (alike, mut i) = (count.div_ceil(groups), 0);
+        while i < SIZES.len() && SIZES[i] <= count && SIZES[i] <= most {
+            if SIZES[i] >= alike {
+                return SIZES[i];
+            }
+            i += 1;
+        }
+        groups += 1;
+    }
+}
+
+/// Does something for all of `count` vectors: for `K` of them from `first` on, `K` being one of [`SIZES`].
 macro_rules! in_groups {
     ($tier:ty, $real:ty, $count:expr, |$first:ident, $k:ident| $body:expr) => {{
         let (count, mut $first) = ($count, 0);
-        while together::<$tier, $real>() >= 8 && $first + 8 <= count {
-            const $k: usize = 8;
-            $body;
-            $first += $k;
-        }
-        while together::<$tier, $real>() >= 4 && $first + 4 <= count {
-            const $k: usize = 4;
-            $body;
-            $first += $k;
-        }
-        while together::<$tier, $real>() >= 2 && $first + 2 <= count {
-            const $k: usize = 2;
-            $body;
-            $first += $k;
-        }
         while $first < count {
-            const $k: usize = 1;
-            $body;
-            $first += $k;
+            let size = first_of(count - $first, const { together::<$tier, $real>() });
+            in_groups!(@sizes $tier, $real, size, $k, $body, 12, 10, 8, 6, 5, 4, 3, 2, 1);
+            $first += size;
         }
     }};
+    (@sizes $tier:ty, $real:ty, $size:ident, $k:ident, $body:expr, $($each:literal),*) => {
+        $(if const { together::<$tier, $real>() >= $each } {
+            if $size == $each {
+                const $k: usize = $each;
+                $body;
+            }
+        })*
+    };
 }
 
 /// `z[v][i] += sum_j w[v][j] x[i][j]`.

@@ -33,6 +33,9 @@ struct Found {
     /// Levels, elements.
     width: Option<usize>,
     levels: Vec<(String, u64)>,
+    /// Between buckets.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    edges: Vec<f64>,
 }
 
 /// Show it.
@@ -115,9 +118,10 @@ fn described(column: &Column, rows: u64) -> Found {
         Kind::Categorical { code_bytes, levels, .. } => {
             ("categorical", format!("u{} codes", 8 * u32::from(*code_bytes)), Some(*levels), None)
         }
-        Kind::Hashed { bits } => {
-            let bytes = column.kind.codes().map_or(4, |(bytes, _)| u32::from(bytes));
-            ("hashed", format!("u{} codes", 8 * bytes), Some(1 << bits), None)
+        Kind::Hashed { .. } | Kind::Bucketized { .. } => {
+            let (bytes, levels) = column.kind.codes().unwrap_or((4, 0));
+            let kind = if matches!(column.kind, Kind::Hashed { .. }) { "hashed" } else { "bucketized" };
+            (kind, format!("u{} codes", 8 * u32::from(bytes)), Some(levels), None)
         }
         Kind::Vector { dtype, width } => ("vector", dtype.name().to_string(), Some(*width), None),
         Kind::Sparse { width, .. } => ("sparse", "u32, f32 pairs".to_string(), Some(*width), None),
@@ -135,6 +139,10 @@ fn described(column: &Column, rows: u64) -> Found {
         stored_as,
         source_type: column.source_type.clone(),
         missing: column.missing,
+        edges: match &column.kind {
+            Kind::Bucketized { edges } => edges.clone(),
+            _ => Vec::new(),
+        },
         missing_share: if rows == 0 { 0.0 } else { column.missing as f64 / rows as f64 },
         worst_error,
         width,
@@ -182,6 +190,12 @@ fn range_text(column: &Found) -> String {
         return format!("{min} .. {max}, mean {mean}{std}");
     }
     let Some(width) = column.width else { return String::new() };
+    if column.kind == "bucketized" {
+        let ends = if column.edges.len() > LEVELS_SHOWN { LEVELS_SHOWN } else { column.edges.len() };
+        let shown: Vec<String> = column.edges[..ends].iter().map(|edge| number::plain(*edge, 5)).collect();
+        let more = if column.edges.len() > ends { ", ..." } else { "" };
+        return format!("{} buckets at {}{more}", number::count(column.edges.len() as u64 + 1), shown.join(", "));
+    }
     if column.kind == "hashed" {
         return format!("{} levels by hash", number::count(width as u64));
     }

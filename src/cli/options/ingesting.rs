@@ -54,12 +54,15 @@ pub struct IngestingOptions {
     /// Most levels of a category; more are an error [default: 1000000]
     #[arg(long, value_name = "N")]
     pub max_categories: Option<usize>,
-    /// Levels with fewer training rows than this count as unseen [default: 1]
+    /// Levels with fewer training rows than this share one level, that of unseen values [default: 1]
     #[arg(long, value_name = "N")]
     pub min_count: Option<u64>,
     /// Hash categorical columns into 2^N levels each, without dictionaries: N, or COLUMN=N, separated by commas (1 to 30)
     #[arg(long, value_name = "N", value_delimiter = ',')]
     pub hash_bits: Vec<String>,
+    /// Turn a number into N buckets with equally many training rows each, a parameter a bucket: COLUMN=N, separated by commas
+    #[arg(long, value_name = "COLUMN=N", value_delimiter = ',')]
+    pub bucketize: Vec<String>,
     /// Share of the rows to hold out, decided row by row by the seed [default: 0]
     #[arg(long, value_name = "SHARE", help_heading = "Rows", allow_negative_numbers = true)]
     pub test_share: Option<f64>,
@@ -132,6 +135,13 @@ impl IngestingOptions {
                 Some(column) => drop(options.hashes.insert(column.to_string(), number)),
                 None => options.hash_bits = Some(number),
             }
+        }
+        for given in &self.bucketize {
+            let parsed = given.rsplit_once('=').and_then(|(column, buckets)| Some((column, buckets.parse().ok()?)));
+            let (column, buckets) = parsed.ok_or_else(|| {
+                Error::usage(format!("--bucketize: found '{given}', expected COLUMN=N with a number of buckets"))
+            })?;
+            options.bucketize.insert(column.to_string(), buckets);
         }
         options.check()?;
         Ok(options)

@@ -1,6 +1,7 @@
 //! Promises of ingest, over a source in memory: what is stored, that nothing but data, options and seed decides it, and
 //! what is left behind when it fails.
 
+mod buckets;
 mod faults;
 mod hashed;
 mod laws;
