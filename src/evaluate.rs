@@ -318,7 +318,17 @@ fn position(columns: &[Column], name: &str) -> usize {
     columns.iter().position(|column| column.name == name).unwrap_or(columns.len())
 }
 
-/// The dataset's columns must be encoded as those of the model: equal encoders, equal dictionaries.
+/// The dataset with the crossed columns of the model.
+///
+/// # Errors
+/// As for [`check_same`].
+pub fn crossed(model: &Model, dataset: Dataset) -> Result<Dataset> {
+    check_same(model, &dataset)?;
+    Ok(dataset.crossed_as(&model.metadata.columns)?)
+}
+
+/// The dataset's columns must be encoded as those of the model: equal encoders, equal dictionaries. Crossed columns are made of
+/// them, and need not be there.
 ///
 /// # Errors
 /// When they are not.
@@ -326,12 +336,15 @@ pub fn check_same(model: &Model, dataset: &Dataset) -> Result<()> {
     let about = &model.metadata;
     let theirs = &dataset.manifest().columns;
     let differs = |column: &&Column| {
-        matches!(column.role, Role::Feature | Role::Offset)
+        !column.kind.is_crossed()
+            && matches!(column.role, Role::Feature | Role::Offset)
             && !theirs
                 .iter()
                 .any(|other| other.name == column.name && other.role == column.role && other.kind == column.kind)
     };
-    let count = |columns: &[Column], role: Role| columns.iter().filter(|column| column.role == role).count();
+    let count = |columns: &[Column], role: Role| {
+        columns.iter().filter(|column| column.role == role && !column.kind.is_crossed()).count()
+    };
     let extra =
         [Role::Feature, Role::Offset].into_iter().any(|role| count(theirs, role) != count(&about.columns, role));
     let first = about.columns.iter().find(differs);

@@ -5,10 +5,13 @@
 //! [`TrainRequest::resolve`]; nothing later checks a setting again. A plan is written into the run folder as it was
 //! resolved.
 
+mod checks;
 pub mod online;
 
 use std::collections::BTreeMap;
 
+use checks::{crosses, folds, own, positive, power, share, strengths, within};
+use gristmill_io::dataset::Dataset;
 use gristmill_io::tiles::Io;
 use online::OnlinePlan;
 use serde::{Deserialize, Serialize};
@@ -39,6 +42,10 @@ pub struct TrainRequest {
     pub quantile: Option<f64>,
     /// How a model of two classes tells several apart.
     pub multiclass: Option<Several>,
+    /// Columns to cross, such as `a*b`.
+    pub cross: Option<Vec<String>>,
+    /// Binary logarithm of the most levels of a cross.
+    pub cross_bits: Option<u32>,
     /// Strengths of the l1 penalty; several make a path.
     pub l1: Option<OneOrMany>,
     /// Strengths of the l2 penalty; several make a path.
@@ -223,6 +230,12 @@ pub struct TrainPlan {
     /// How a model of two classes tells several apart; none: there are two.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub multiclass: Option<Several>,
+    /// Columns that are crossed, such as `a*b`, none twice.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cross: Vec<String>,
+    /// Binary logarithm of the most levels of a cross, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cross_bits: Option<u32>,
     /// l1 strengths, finite and not negative, at least one.
     pub l1: Vec<f64>,
     /// l2 strengths, finite and not negative, at least one.
@@ -300,6 +313,17 @@ impl TrainPlan {
             .collect()
     }
 
+    /// The dataset with the crossed columns of the plan.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when it has no such columns, or they hold no levels.
+    pub fn crossed(&self, dataset: Dataset) -> Result<Dataset> {
+        match self.cross_bits {
+            Some(bits) => Ok(dataset.crossed(&self.cross, bits)?),
+            None => Ok(dataset),
+        }
+    }
+
     /// The model with its settings.
     pub fn model(&self) -> Box<dyn Model> {
         self.model.model().with(&self.settings())
@@ -326,6 +350,8 @@ impl TrainRequest {
             tweedie_power: self.tweedie_power.or(below.tweedie_power),
             quantile: self.quantile.or(below.quantile),
             multiclass: self.multiclass.or(below.multiclass),
+            cross: self.cross.or(below.cross),
+            cross_bits: self.cross_bits.or(below.cross_bits),
             l1: self.l1.or(below.l1),
             l2: self.l2.or(below.l2),
             standardize: self.standardize.or(below.standardize),
@@ -374,6 +400,7 @@ impl TrainRequest {
             None => return Err(Error::usage(format!("no model given. Add --model; models: {}", models::names()))),
         };
         let solver = solver_named(self.solver.as_deref().unwrap_or("auto"))?;
+        let (cross, cross_bits) = crosses(self.cross.clone().unwrap_or_default(), self.cross_bits)?;
         let online = OnlinePlan::resolve(&self, solver, model)?;
         let plan = TrainPlan {
             model,
@@ -381,6 +408,8 @@ impl TrainRequest {
             tweedie_power: own("tweedie-power", "tweedie", model, self.tweedie_power, power)?,
             quantile: own("quantile", "quantile", model, self.quantile, share)?,
             multiclass: several(model, self.multiclass)?,
+            cross,
+            cross_bits,
             l1: strengths("l1", self.l1)?,
             l2: strengths("l2", self.l2)?,
             standardize: self.standardize.unwrap_or(true),
@@ -417,71 +446,6 @@ fn several(model: ModelName, given: Option<Several>) -> Result<Option<Several>> 
         ))),
         given => Ok(given),
     }
-}
-
-fn strengths(key: &str, given: Option<OneOrMany>) -> Result<Vec<f64>> {
-    let values = match given {
-        None => return Ok(vec![0.0]),
-        Some(OneOrMany::One(value)) => vec![value],
-        Some(OneOrMany::Many(values)) => values,
-    };
-    if values.is_empty() {
-        return Err(Error::usage(format!("{key} is an empty list; give at least one strength (0 for no penalty)")));
-    }
-    if let Some(twice) = values.iter().enumerate().find(|(place, value)| values[..*place].contains(value)) {
-        return Err(Error::usage(format!("{key} lists {} twice; name each strength once", twice.1)));
-    }
-    match values.iter().find(|value| !(value.is_finite() && **value >= 0.0)) {
-        Some(bad) => Err(Error::usage(format!("{key} is {bad}; a strength is a finite number, 0 or greater"))),
-        None => Ok(values),
-    }
-}
-
-fn folds(given: u32) -> Result<u32> {
-    if given == 0 || (2..=FOLDS_MAX).contains(&given) {
-        return Ok(given);
-    }
-    Err(Error::usage(format!(
-        "folds is {given}; from 2 to {FOLDS_MAX} folds are possible, or 0 for no cross-validation"
-    )))
-}
-
-/// A setting that only model `of` has, in range.
-fn own(
-    key: &str,
-    of: &str,
-    model: ModelName,
-    given: Option<f64>,
-    allowed: impl Fn(f64) -> std::result::Result<(), String>,
-) -> Result<Option<f64>> {
-    let Some(value) = given else { return Ok(None) };
-    if model.to_string() != of {
-        return Err(Error::usage(format!(
-            "{key} is set, but the model is '{model}'. Leave it out, or use --model {of}"
-        )));
-    }
-    allowed(value).map(|()| Some(value)).map_err(|what| Error::usage(format!("{key} is {value}; {what}")))
-}
-
-fn positive(value: f64) -> std::result::Result<(), String> {
-    if value.is_finite() && value > 0.0 { Ok(()) } else { Err("it is a finite number, greater than 0".into()) }
-}
-
-fn power(value: f64) -> std::result::Result<(), String> {
-    if (1.0..=2.0).contains(&value) { Ok(()) } else { Err("it is a number from 1 (Poisson) to 2 (gamma)".into()) }
-}
-
-fn share(value: f64) -> std::result::Result<(), String> {
-    if value > 0.0 && value < 1.0 { Ok(()) } else { Err("it is a number between 0 and 1, such as 0.9".into()) }
-}
-
-fn within(key: &str, value: f64) -> Result<f64> {
-    if value > 0.0 && value < 1.0 {
-        return Ok(value);
-    }
-    Err(Error::usage(format!(
-        "{key} is {value}; it is a relative gap of the objective, greater than 0 and less than 1"
-    )))
 }
 
 fn solver_named(name: &str) -> Result<SolverName> {
@@ -575,6 +539,8 @@ mod tests {
         assert!(message(r#"{"model": "huber", "huber-delta": 0}"#).contains("huber-delta is 0"));
         assert!(message(r#"{"model": "poisson", "tweedie-power": 1.5}"#).contains("--model tweedie"));
         assert!(message(r#"{"model": "tweedie", "tweedie-power": 3}"#).contains("from 1 (Poisson) to 2 (gamma)"));
+        assert!(message(r#"{"model": "linear", "cross": ["a*a"]}"#).contains("'a' twice"));
+        assert!(message(r#"{"model": "linear", "cross-bits": 9}"#).contains("there is no cross"));
         assert!(serde_json::from_str::<TrainRequest>(r#"{"l3": 1}"#).is_err());
     }
 

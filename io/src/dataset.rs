@@ -19,7 +19,7 @@ pub const MANIFEST: &str = "manifest.json";
 #[derive(Debug)]
 pub struct Dataset {
     folder: PathBuf,
-    manifest: Manifest,
+    pub(crate) manifest: Manifest,
     shards: Vec<Shard>,
     is_local: bool,
     train: Vec<GrainEntry>,
@@ -121,12 +121,12 @@ impl Dataset {
         self.manifest.rows(split)
     }
 
-    /// Statistics of the training rows, a parameter each in the order of the layout of all features.
+    /// Statistics of the training rows, a parameter each in the order of the layout of all stored features.
     ///
     /// # Errors
     /// [`Error::Data`] when the file is damaged, [`Error::Io`] when it cannot be read.
     pub fn statistics(&self) -> Result<Statistics> {
-        let parameters = Layout::of(&self.manifest.columns, |_| true).parameters;
+        let parameters = Layout::of(&self.manifest.columns, |column| !column.kind.is_crossed()).parameters;
         Statistics::read(&self.folder, &self.manifest.statistics, parameters)
     }
 

@@ -8,6 +8,7 @@
 //! | [`ingest`] | how do sources become a dataset folder? |
 //! | [`recipe`] | which data sets can be generated? |
 //! | [`rng`] | how are random numbers drawn, whatever the thread? |
+//! | [`crossed`] | which columns are made of others and never stored? |
 //! | [`manifest`] | what is in a dataset folder? |
 //! | [`error`] | what went wrong, where, and what to do? |
 //! | [`trace`] | who did what when? |
@@ -15,6 +16,7 @@
 #![warn(missing_docs)]
 
 pub mod checksum;
+pub mod crossed;
 pub mod dataset;
 pub mod dataset_writer;
 pub mod dictionary;

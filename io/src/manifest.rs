@@ -171,6 +171,17 @@ pub enum Kind {
         /// Rising.
         edges: Vec<f64>,
     },
+    /// Categorical columns crossed, one-hot: made of their codes row by row and never stored; in models only. See
+    /// [`crate::crossed`].
+    Crossed {
+        /// The columns, in order.
+        of: Vec<String>,
+        /// Number of parameters.
+        levels: usize,
+        /// Its binary logarithm where combinations are hashed; none: each has a level of its own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hash_bits: Option<u32>,
+    },
     /// A vector of numbers, `FixedSizeList`.
     Vector {
         /// Storage type.
@@ -239,7 +250,7 @@ impl Kind {
     pub fn parameters(&self) -> usize {
         match self {
             Kind::Numeric { .. } | Kind::Indicator { .. } => 1,
-            Kind::Categorical { levels, .. } => *levels,
+            Kind::Categorical { levels, .. } | Kind::Crossed { levels, .. } => *levels,
             Kind::Hashed { bits } => 1 << bits,
             Kind::Bucketized { edges } => edges.len() + 2,
             Kind::Vector { width, .. } | Kind::Sparse { width, .. } => *width,
@@ -260,6 +271,11 @@ impl Kind {
         matches!(self, Kind::Categorical { .. } | Kind::Hashed { .. })
     }
 
+    /// True for a kind that is made of other columns and never stored.
+    pub fn is_crossed(&self) -> bool {
+        matches!(self, Kind::Crossed { .. })
+    }
+
     /// Storage type of a scalar numeric column (an indicator is u8).
     pub fn scalar_dtype(&self) -> Option<DType> {
         match self {
@@ -272,7 +288,7 @@ impl Kind {
 
 impl Layout {
     /// The layout of the features among `columns` that `wanted` accepts: scalar columns grouped by storage type (in
-    /// the order of [`DType::ALL`]), then vectors, then categories, then sparse vectors, each in column order.
+    /// the order of [`DType::ALL`]), then vectors, then categories, then crossed ones, then sparse vectors, each in column order.
     pub fn of(columns: &[Column], wanted: impl Fn(&Column) -> bool) -> Layout {
         let features: Vec<usize> =
             (0..columns.len()).filter(|&i| columns[i].role == Role::Feature && wanted(&columns[i])).collect();
@@ -281,9 +297,10 @@ impl Layout {
             .map(|&dtype| features.iter().copied().filter(|&i| columns[i].kind.scalar_dtype() == Some(dtype)).collect())
             .filter(|group: &Vec<usize>| !group.is_empty())
             .collect();
-        let singles: [fn(&Kind) -> bool; 3] = [
+        let singles: [fn(&Kind) -> bool; 4] = [
             |kind| matches!(kind, Kind::Vector { .. }),
             |kind| kind.codes().is_some(),
+            Kind::is_crossed,
             |kind| matches!(kind, Kind::Sparse { .. }),
         ];
         for single in singles {

@@ -96,6 +96,9 @@ impl Manifest {
 }
 
 fn check_column(column: &Column) -> Checked {
+    if column.kind.is_crossed() {
+        return Err("a crossed column is never stored".to_string());
+    }
     column.kind.check()?;
     check_role(column)
 }
@@ -113,7 +116,8 @@ impl Kind {
                     return Err(format!("offset {offset}, scale {scale} and imputed {impute:?} are not possible"));
                 }
             }
-            Kind::Indicator { .. } => {}
+            // Against its parts: see [`crate::crossed::Crossing`].
+            Kind::Indicator { .. } | Kind::Crossed { .. } => {}
             Kind::Categorical { code_bytes, levels, missing_code, unseen_code, .. } => {
                 let most = match code_bytes {
                     1 => 1 << 8,

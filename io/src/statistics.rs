@@ -17,6 +17,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::ingest::moments::Moments;
 use crate::manifest::FileEntry;
 use crate::shard::table::{self, Table};
 
@@ -98,6 +99,17 @@ impl Statistics {
         };
         statistics.check(parameters).map_err(|message| table.error(message))?;
         Ok(statistics)
+    }
+
+    /// Adds parameters before number `at` that are 1 in so many rows and else 0.
+    pub fn insert_levels(&mut self, at: usize, counts: &[u64]) {
+        let flags = counts.iter().map(|&ones| Moments::of_flag(ones, self.rows));
+        let flags: Vec<Moments> = flags.collect();
+        self.mean.splice(at..at, flags.iter().map(|flag| flag.mean));
+        self.m2.splice(at..at, flags.iter().map(|flag| flag.m2));
+        self.min.splice(at..at, flags.iter().map(|flag| flag.min));
+        self.max.splice(at..at, flags.iter().map(|flag| flag.max));
+        self.nonzero.splice(at..at, flags.iter().map(|flag| flag.nonzero));
     }
 
     fn check(&self, parameters: usize) -> std::result::Result<(), String> {

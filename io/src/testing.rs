@@ -252,6 +252,7 @@ fn parameter_moments(values: &ArrayRef, kind: &Kind) -> Vec<Moments> {
             let levels = &kind.parameters();
             dictionary_of(*levels, values).counts.into_iter().map(|count| level_moments(count, rows as f64)).collect()
         }
+        Kind::Crossed { .. } => Vec::new(),
         Kind::Vector { width, .. } => {
             let list = values.as_fixed_size_list();
             let items = floats(&list.values().slice(list.value_offset(0) as usize, rows * width));

@@ -10,9 +10,9 @@ use crate::losses::{Link, Loss, LossFunction, LossVisitor};
 use crate::ops::gram::{self, GramLayout, GramRows, GramScales, GramScratch, GramSums, OutOfRange};
 use crate::ops::loss::{LossSums, Losses};
 use crate::ops::softmax::{Softmax, SoftmaxSums};
-use crate::ops::{codes, convert, gradient, margins, several, sparse, vectors};
+use crate::ops::{codes, convert, crossed, gradient, margins, several, sparse, vectors};
 use crate::table::Residuals;
-use crate::tile::{Block, Codes, Columns, Values};
+use crate::tile::{Block, Codes, Columns, Cross, Values};
 use std::ops::Range;
 
 /// The operations of [`crate::Kernels`]; what they do is said there.
@@ -22,6 +22,7 @@ pub struct Operations<R: 'static> {
     pub gradient: fn(Token, &Block<'_>, Range<usize>, &[R], &mut [f64]),
     pub margins_k: fn(Token, &Block<'_>, Range<usize>, &[R], &mut [R]),
     pub gradient_k: fn(Token, &Block<'_>, Range<usize>, &[R], &mut [f64]),
+    pub cross: fn(Token, &Cross<'_>, Range<usize>, &mut [u32]),
     pub scatter: Scatter<R>,
     pub gram: Gram<R>,
     pub loss: fn(Token, Loss, LossRows<'_, R>) -> LossSums,
@@ -55,6 +56,7 @@ impl<R: Real> Operations<R> {
             gradient: gradient::<R>,
             margins_k: margins_k::<R>,
             gradient_k: gradient_k::<R>,
+            cross,
             scatter: scatter::<R>,
             gram: gram::gram::<R>,
             loss: loss::<R>,
@@ -104,6 +106,7 @@ fn margins<R: Real>(token: Token, block: &Block<'_>, rows: Range<usize>, w: &[R]
         Block::Codes { codes: Codes::U8(codes), .. } => token.enter(codes::Margins { codes: &codes[rows], w, z }),
         Block::Codes { codes: Codes::U16(codes), .. } => token.enter(codes::Margins { codes: &codes[rows], w, z }),
         Block::Codes { codes: Codes::U32(codes), .. } => token.enter(codes::Margins { codes: &codes[rows], w, z }),
+        Block::Crossed(cross) => token.enter(crossed::Margins { cross, rows, w, z }),
         Block::Sparse { offsets, indices, values, .. } => {
             let rows = sparse::Rows { offsets: &offsets[rows.start..=rows.end], indices, values };
             token.enter(sparse::Margins { rows, w, z });
@@ -120,7 +123,7 @@ fn gradient<R: Real>(token: Token, block: &Block<'_>, rows: Range<usize>, r: &[R
             let values = &values[rows.start * width..rows.end * width];
             token.enter(vectors::Gradient::<E, R> { values, r, g });
         }),
-        Block::Codes { .. } | Block::Sparse { .. } => {}
+        Block::Codes { .. } | Block::Crossed(_) | Block::Sparse { .. } => {}
     }
 }
 
@@ -134,6 +137,7 @@ fn margins_k<R: Real>(token: Token, block: &Block<'_>, rows: Range<usize>, w: &[
         Block::Columns(columns) => each_dtype!(Columns, columns, columns: E => {
             token.enter(several::Margins::<E, R> { columns, rows, w, z });
         }),
+        Block::Crossed(cross) => token.enter(crossed::Margins { cross, rows, w, z }),
         _ => {
             for (w, z) in w.chunks_exact(width).zip(z.chunks_exact_mut(rows.len())) {
                 margins(token, block, rows.clone(), w, z);
@@ -160,6 +164,10 @@ fn gradient_k<R: Real>(token: Token, block: &Block<'_>, rows: Range<usize>, r: &
     }
 }
 
+fn cross(token: Token, cross: &Cross<'_>, rows: Range<usize>, out: &mut [u32]) {
+    token.enter(crossed::Cross32 { cross, rows, out });
+}
+
 fn scatter<R: Real>(
     token: Token,
     block: &Block<'_>,
@@ -177,6 +185,10 @@ fn scatter<R: Real>(
                 Codes::U16(codes) => token.enter(codes::Scatter { codes: &codes[rows], quantised, g }),
                 Codes::U32(codes) => token.enter(codes::Scatter { codes: &codes[rows], quantised, g }),
             }
+        }
+        Block::Crossed(cross) => {
+            let quantised = residuals.at(token, scale)?;
+            token.enter(crossed::Scatter { cross, rows, quantised, g });
         }
         Block::Sparse { offsets, indices, values, .. } => {
             let rows = sparse::Rows { offsets: &offsets[rows.start..=rows.end], indices, values };

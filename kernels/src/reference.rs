@@ -3,6 +3,7 @@
 //! No vectors, no tiers, no tiles: one loop a formula, rows `rows` of a grain's block.
 
 use crate::losses::{Link, Loss, LossFunction, LossVisitor, Terms};
+use crate::ops::crossed;
 use crate::ops::loss::LossSums;
 use crate::ops::softmax::SoftmaxSums;
 use crate::tile::{Block, Codes, Columns, Grain, Values};
@@ -23,6 +24,7 @@ pub fn entries(block: &Block<'_>, rows: Range<usize>, mut visit: impl FnMut(usiz
                 }
             }
             Block::Codes { codes, .. } => visit(i, code(codes, row), 1.0),
+            Block::Crossed(cross) => visit(i, crossed::code(cross, row) as usize, 1.0),
             Block::Sparse { offsets, indices, values, .. } => {
                 for entry in offsets[row] as usize..offsets[row + 1] as usize {
                     visit(i, indices[entry] as usize, f64::from(values[entry]));

@@ -13,7 +13,7 @@ use crate::ops::gram::{GramLayout, GramRows, GramScales, GramScratch, GramSums, 
 use crate::ops::loss::LossSums;
 use crate::ops::softmax::{Softmax, SoftmaxSums};
 use crate::tier::Tier;
-use crate::tile::{Block, Values};
+use crate::tile::{Block, Cross, Values};
 use std::marker::PhantomData;
 use std::ops::Range;
 
@@ -94,6 +94,12 @@ impl<R: Real> Kernels<R> {
     /// other in `r`, and so do their gradients in `g`. The same bits as one call a vector.
     pub fn gradient_k(&self, block: &Block<'_>, rows: Range<usize>, r: &[R], g: &mut [f64]) {
         (R::operations().gradient_k)(self.token, block, rows, r, g);
+    }
+
+    /// `out[i] = code of row rows.start + i`, for who needs the codes of a crossed column themselves.
+    pub fn cross(&self, cross: &Cross<'_>, rows: Range<usize>, out: &mut [u32]) {
+        debug_assert_eq!(out.len(), rows.len(), "one code a row");
+        (R::operations().cross)(self.token, cross, rows, out);
     }
 
     /// `g[j] += round(r[i] x[rows.start + i][j] 2^exponent)` over the entries of a scattered block; other blocks are

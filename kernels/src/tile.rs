@@ -47,6 +47,27 @@ pub enum Codes<'a> {
     U32(&'a [u32]),
 }
 
+/// One of the columns that meet in a [`Cross`].
+#[derive(Clone, Copy, Debug)]
+pub struct Part<'a> {
+    /// The level of every row.
+    pub codes: Codes<'a>,
+    /// Number of levels; every code is below it.
+    pub levels: usize,
+}
+
+/// Categorical columns crossed: a level for each combination of their levels, or for several; made row by row, never stored.
+/// See [`crate::ops::crossed`].
+#[derive(Clone, Debug)]
+pub struct Cross<'a> {
+    /// What meets, in order.
+    pub parts: Vec<Part<'a>>,
+    /// Number of levels: the product of those of the parts, at most 2^32; where combinations are hashed, a power of two.
+    pub levels: usize,
+    /// Its exponent, 0 to 32; none: every combination has a level of its own.
+    pub hash_bits: Option<u32>,
+}
+
 /// Columns that one kernel call reads.
 #[derive(Clone, Debug)]
 pub enum Block<'a> {
@@ -66,6 +87,8 @@ pub enum Block<'a> {
         /// Number of levels.
         levels: usize,
     },
+    /// Categorical columns crossed, one-hot: one parameter a level.
+    Crossed(Cross<'a>),
     /// One sparse vector column, compressed sparse rows: one parameter an element.
     Sparse {
         /// Row `i` holds the entries `offsets[i]..offsets[i + 1]`; `rows + 1` of them (checked on reading).
@@ -159,11 +182,12 @@ impl Block<'_> {
             Block::Columns(columns) => columns.len(),
             Block::Vectors { width, .. } | Block::Sparse { width, .. } => *width,
             Block::Codes { levels, .. } => *levels,
+            Block::Crossed(cross) => cross.levels,
         }
     }
 
-    /// True for blocks whose rows touch few of their parameters (codes, sparse rows): their gradient is scattered.
+    /// True for blocks whose rows touch few of their parameters (codes, crossed or not, sparse rows): their gradient is scattered.
     pub fn is_scattered(&self) -> bool {
-        matches!(self, Block::Codes { .. } | Block::Sparse { .. })
+        matches!(self, Block::Codes { .. } | Block::Crossed(_) | Block::Sparse { .. })
     }
 }

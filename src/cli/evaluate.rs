@@ -14,7 +14,7 @@ use super::predict::{dataset_of, local_folder, open_source, splits};
 use super::session::{Ranks, Session};
 use super::summary;
 use crate::error::{Error, Result};
-use crate::evaluate::{Settings, on_dataset, on_source};
+use crate::evaluate::{Settings, crossed, on_dataset, on_source};
 use crate::ranks;
 use crate::run::Model;
 use crate::run::folder::{self, EVALUATION_FILE};
@@ -74,6 +74,7 @@ fn open(arguments: &Arguments, local: Option<Dataset>) -> Result<(Model, Input, 
         let (source, _) = open_source(&arguments.source, &arguments.reading, &model, &[], true)?;
         return Ok((model, Input::Source(source), arguments.source.join(" ")));
     };
+    let dataset = crossed(&model, dataset)?;
     let splits = splits(arguments.split.as_deref(), &dataset)?;
     let names: Vec<&str> = splits.iter().map(|split| summary::split_name(*split)).collect();
     let on = format!("{} ({} rows)", arguments.source[0], names.join(" and "));

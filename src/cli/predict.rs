@@ -12,6 +12,7 @@ use gristmill_io::source::{self, Source};
 use super::options::{MachineOptions, OutputOptions, ReadingOptions, StreamingOptions};
 use super::session::{Ranks, Session};
 use crate::error::{Error, Result};
+use crate::evaluate;
 use crate::predict::encoder;
 use crate::predict::output::Format;
 use crate::predict::run::{Settings, added, on_dataset, on_source};
@@ -143,6 +144,7 @@ impl Input {
                     "--keep: a dataset holds encoded columns only; name the source files to keep some",
                 ));
             }
+            let dataset = evaluate::crossed(model, dataset)?;
             let splits = splits(arguments.split.as_deref(), &dataset)?;
             return Ok(Input::Dataset(Box::new(dataset), splits));
         }

@@ -67,6 +67,7 @@ fn resume(arguments: &Arguments, session: &Session) -> Result<()> {
         })?
     };
     let mut plan = interruption.checkpoint.plan.clone();
+    let dataset = ranks::agree(&*session.ranks, plan.crossed(dataset))?;
     plan.threads = arguments.machine.threads.unwrap_or(plan.threads);
     plan.memory = arguments.machine.memory.or(plan.memory);
     plan.io = arguments.streaming.io.unwrap_or(plan.io);

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{ArgMatches, Args, CommandFactory};
 use gristmill_io::dataset::Dataset;
 use gristmill_io::durable;
+use gristmill_io::manifest::Column;
 
 use super::job::{Before, local, run_job, shared};
 use super::options::{
@@ -76,6 +77,7 @@ fn train(arguments: &Arguments, matches: &ArgMatches, session: &Session) -> Resu
         ));
     }
     let dataset = dataset(arguments, matches, output, session)?;
+    let dataset = ranks::agree(&*session.ranks, plan.crossed(dataset))?;
     let start = arguments.training.warm_start.as_deref().map_or(Ok(Start::Cold), |run| warm(run, &dataset));
     let start = ranks::agree(&*session.ranks, start)?;
     let command = super::Cli::command();
@@ -129,5 +131,22 @@ fn flat(mut plan: serde_json::Value) -> serde_json::Value {
 fn warm(run: &Path, dataset: &Dataset) -> Result<Start> {
     let model = Model::read(run)?;
     crate::evaluate::check_same(&model, dataset)?;
+    let crosses = |columns: &[Column]| -> Vec<Column> {
+        columns.iter().filter(|column| column.kind.is_crossed()).cloned().collect()
+    };
+    let (theirs, ours) = (crosses(&model.metadata.columns), crosses(&dataset.manifest().columns));
+    if theirs != ours {
+        let names = |columns: &[Column]| match columns {
+            [] => "none".to_string(),
+            _ => columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>().join(", "),
+        };
+        return Err(Error::usage(format!(
+            "--warm-start: {} has other crossed columns ({}) than this training ({}), or of other bits. Name the same --cross and \
+             --cross-bits",
+            run.display(),
+            names(&theirs),
+            names(&ours)
+        )));
+    }
     Ok(Start::From { weights: model.weights.weights, intercepts: model.weights.intercepts })
 }

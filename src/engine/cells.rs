@@ -60,7 +60,9 @@ impl Slopes {
         let blocks = &setup.stream.layout().blocks;
         let parameters = largest.len();
         let kind = |number: usize| &setup.dataset.manifest().columns[number].kind;
-        let is_categorical = |columns: &[usize]| columns.iter().any(|&number| kind(number).codes().is_some());
+        let is_categorical = |columns: &[usize]| {
+            columns.iter().any(|&number| kind(number).codes().is_some() || kind(number).is_crossed())
+        };
         let is_scattered = |columns: &[usize]| {
             is_categorical(columns) || columns.iter().any(|&number| matches!(kind(number), Kind::Sparse { .. }))
         };

@@ -15,6 +15,7 @@ use gristmill_io::trace::Lane;
 use gristmill_kernels::Real;
 
 use super::answer::{self, Answer, Clock};
+use super::crossed;
 use super::pass::{Found, Order, Passes, Point, parts};
 use super::reduce::Reduced;
 use super::setup::Setup;
@@ -44,7 +45,8 @@ pub fn train(dataset: &Dataset, plan: &TrainPlan, start: Start, company: &Compan
         check_dataset(dataset, checkpoint)?;
     }
     let own_grains = sharing::own_grains(company.comm, dataset, Split::Train)?;
-    let mut setup = ranks::agree(company.comm, Setup::new(dataset, plan, company, own_grains))?;
+    let statistics = crossed::statistics(dataset, plan, company, &own_grains)?;
+    let mut setup = ranks::agree(company.comm, Setup::new(dataset, plan, company, (own_grains, statistics)))?;
     let known = weights::known(&setup)?;
     setup.weight_max = known.weight_max;
     (setup.offset_range, setup.offset_mean) = (known.offset_range, known.offset_mean);

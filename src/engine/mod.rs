@@ -9,6 +9,7 @@
 //! | [`target`] | what do labels and weights mean to a model? |
 //! | [`folds`] | which rows are held out together? |
 //! | [`setup`] | what does every pass need to know? |
+//! | [`crossed`] | which levels do crossed columns have? |
 //! | [`weights`] | what must be known of labels and weights first? |
 //! | [`pass`], [`tile`], [`rows`], [`group`] | how is a pass over many points made on all cores? |
 //! | [`part`] | how is a pass gone on with that was ended early? |
@@ -27,6 +28,7 @@
 pub mod answer;
 pub mod cells;
 pub mod closed;
+pub mod crossed;
 pub mod derive;
 pub mod domain;
 pub mod drive;
@@ -55,6 +57,8 @@ pub mod tile;
 pub mod validation;
 pub mod weights;
 
+#[cfg(test)]
+mod crossed_tests;
 #[cfg(test)]
 mod fold_reference_tests;
 #[cfg(test)]

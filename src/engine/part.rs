@@ -33,6 +33,8 @@ impl Key {
             return None;
         }
         let mut bytes = setup.dataset.manifest().fingerprint.clone().into_bytes();
+        let columns = &setup.dataset.manifest().columns;
+        bytes.extend(setup.dataset.crosses().flat_map(|number| columns[number].name.bytes().chain([0])));
         let mut add = |number: u64| bytes.extend_from_slice(&number.to_le_bytes());
         add(cells as u64);
         add(level as u64);

@@ -85,18 +85,17 @@ pub struct Setup<'a> {
 }
 
 impl<'a> Setup<'a> {
-    /// Opens the stream of this rank's grains and reads the statistics.
+    /// Opens the stream of this rank's grains; with the statistics of all parameters.
     ///
     /// # Errors
-    /// When data and plan do not fit, or the statistics cannot be read.
+    /// When data and plan do not fit.
     pub fn new(
         dataset: &'a Dataset,
         plan: &TrainPlan,
         company: &'a Company<'a>,
-        own_grains: Vec<usize>,
+        (own_grains, statistics): (Vec<usize>, Statistics),
     ) -> Result<Setup<'a>> {
         let model = plan.model();
-        let statistics = dataset.statistics()?;
         let target = Target::new(dataset, &statistics, &*model, plan)?;
         // Labels are read as they are stored.
         let model = model.in_units(target.units.1.abs()).unwrap_or(model);
@@ -110,10 +109,7 @@ impl<'a> Setup<'a> {
                 "the dataset has {grains} grains, sums hold {TERMS_MAX}. Ingest it again with larger grains"
             )));
         }
-        let threads = match plan.threads {
-            0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-            threads => threads,
-        };
+        let threads = threads(plan);
         let (budget_bytes, together) = shares(dataset, plan, threads, (joint, against.max(1)));
         let mut options = StreamOptions::new(Split::Train);
         options.grains = Some(own_grains.clone());
@@ -232,7 +228,7 @@ impl<'a> Setup<'a> {
         let blocks = self.stream.layout().blocks.iter();
         blocks
             .map(|block| match block.columns.first().map(|&number| &columns[number].kind) {
-                Some(kind) if kind.codes().is_some() => GramShape::Codes(block.parameters),
+                Some(kind) if kind.codes().is_some() || kind.is_crossed() => GramShape::Codes(block.parameters),
                 Some(Kind::Sparse { .. }) => GramShape::Sparse(block.parameters),
                 _ => GramShape::Dense(block.parameters),
             })
@@ -290,7 +286,12 @@ fn offset(columns: &[Column], model: &dyn Model, units: (f64, f64)) -> Result<Op
 /// What the memory limit leaves for data once the process itself and the sums and solvers of the models that are trained side
 /// by side have their share; and how many of them there can be: together they take at most half of the limit.
 /// A model has `joint` times the parameters of a row, and there are `against` for each of the plan's tasks.
-fn shares(dataset: &Dataset, plan: &TrainPlan, threads: usize, (joint, against): (usize, usize)) -> (u64, usize) {
+pub(super) fn shares(
+    dataset: &Dataset,
+    plan: &TrainPlan,
+    threads: usize,
+    (joint, against): (usize, usize),
+) -> (u64, usize) {
     let limit = plan.memory.unwrap_or_else(|| memory::Limits::now().default_bytes());
     let limit = limit.saturating_sub(PROCESS_BYTES);
     let parameters = Layout::of(&dataset.manifest().columns, |_| true).parameters as u64;
@@ -304,7 +305,19 @@ fn shares(dataset: &Dataset, plan: &TrainPlan, threads: usize, (joint, against):
     (limit.saturating_sub(together * one), together as usize)
 }
 
-fn tier(plan: &TrainPlan) -> Result<Tier> {
+/// Workers of this rank.
+pub(super) fn threads(plan: &TrainPlan) -> usize {
+    match plan.threads {
+        0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        threads => threads,
+    }
+}
+
+/// The instruction set that the plan names, or the best.
+///
+/// # Errors
+/// [`Error::Usage`] when it is not to be had.
+pub(super) fn tier(plan: &TrainPlan) -> Result<Tier> {
     let Some(name) = &plan.tier else {
         return Tier::chosen().map_err(|e| Error::usage(e.to_string()));
     };
@@ -331,6 +344,7 @@ fn tile_rows(dataset: &Dataset) -> usize {
                 column.kind.codes().map_or(4, |(bytes, _)| usize::from(bytes))
             }
             Kind::Indicator { .. } => 1,
+            Kind::Crossed { .. } => 0,
             // The rows of a sparse column have no fixed size; some hundred entries are meant.
             Kind::Sparse { .. } => 512,
         })

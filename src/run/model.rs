@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
+use gristmill_io::crossed::Crossing;
 use gristmill_io::manifest::{Column, FileEntry, Kind, Layout, Role};
 use gristmill_io::statistics::DISTINCT_MAX;
 use gristmill_io::{checksum, durable};
@@ -231,8 +232,9 @@ fn check_version(text: &[u8]) -> std::result::Result<(), String> {
 
 /// What later code relies on.
 fn check_metadata(metadata: &Metadata) -> std::result::Result<(), String> {
-    for column in &metadata.columns {
+    for (number, column) in metadata.columns.iter().enumerate() {
         column.kind.check().map_err(|what| format!("column '{}': {what}", column.name))?;
+        Crossing::of(&metadata.columns, number).map_err(|error| error.to_string())?;
     }
     let mut parameters = 0usize;
     for column in metadata.columns.iter().filter(|column| column.role == Role::Feature) {

@@ -1,4 +1,5 @@
-//! Names of parameters: `column`, `column=level`, `column#hashed level`, `column[element]`, in the order of the layout.
+//! Names of parameters: `column`, `column=level`, `column#hashed level`, `column[element]`, in the order of the layout. A combination of
+//! levels is named `column=level * column=level`, one that is hashed `column*column#level`.
 //!
 //! The levels `missing` and `unseen` of a categorical column are named `column (missing)` and `column (unseen)`, so
 //! that they cannot be taken for a level that happens to be called that.
@@ -25,6 +26,8 @@ pub fn name(columns: &[Column], dictionaries: &Dictionaries, column: usize, elem
                 (Some(from), Some(to)) => format!("{from} <= {name} < {to}"),
             }
         }
+        Kind::Crossed { of, hash_bits: None, .. } => combination(columns, dictionaries, of, element),
+        Kind::Crossed { .. } => format!("{name}#{element}"),
         Kind::Categorical { missing_code, unseen_code, .. } => {
             let code = Some(element as u32);
             match dictionaries.get(column).and_then(|levels| levels.get(element)) {
@@ -35,6 +38,19 @@ pub fn name(columns: &[Column], dictionaries: &Dictionaries, column: usize, elem
             }
         }
     }
+}
+
+/// The levels that combine to level `element` of a cross: the last part's change first.
+fn combination(columns: &[Column], dictionaries: &Dictionaries, of: &[String], mut element: usize) -> String {
+    let mut names = Vec::new();
+    for part in of.iter().rev() {
+        let Some(number) = columns.iter().position(|column| column.name == *part) else { continue };
+        let levels = columns[number].kind.parameters().max(1);
+        names.push(name(columns, dictionaries, number, element % levels));
+        element /= levels;
+    }
+    names.reverse();
+    names.join(" * ")
 }
 
 /// Every parameter's column and element, in layout order.

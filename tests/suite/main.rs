@@ -3,6 +3,7 @@
 mod bad_input;
 mod bits;
 mod cli;
+mod crossed;
 mod docs;
 mod flags;
 mod formats;

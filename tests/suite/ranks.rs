@@ -98,6 +98,22 @@ fn write(folder: &Path, name: &str, label: &str, rows: u64, grain_rows: usize) {
         .expect("a dataset");
 }
 
+/// A dataset of categories beside a number.
+pub fn levels(folder: &Path, name: &str) {
+    let codes = |column: u64, levels: f64| -> Vec<u32> {
+        (0..2_550).map(|row| ((samples::number(row, column) + 12.5) / 25.01 * levels) as u32).collect()
+    };
+    SampleDataset::new(64)
+        .grains_per_shard(7)
+        .f32("a", Role::Feature, (0..2_550).map(|row| samples::number(row, 0) as f32).collect())
+        .codes("b", Role::Feature, 4, &codes(1, 4.0))
+        .codes("c", Role::Feature, 9, &codes(2, 9.0))
+        .codes("d", Role::Feature, 30, &codes(3, 30.0))
+        .f32("y", Role::Label, (0..2_550).map(|row| f32::from(samples::class(row))).collect())
+        .write(&folder.join(name))
+        .expect("a dataset");
+}
+
 /// The files that hold a run's models.
 pub fn models(folder: &Path, run: &str) -> Vec<(String, Vec<u8>)> {
     let run = folder.join(run);

@@ -11,11 +11,11 @@ use rustix::process::Signal;
 
 use crate::harness::{command, ok};
 use crate::ranks::{
-    dataset, end, is_complete, longer_dataset, models, ok_on, ranks, ranks_of, signal, start, wait_for,
+    dataset, end, is_complete, levels, longer_dataset, models, ok_on, ranks, ranks_of, signal, start, wait_for,
 };
 
 /// Trainings: every solver, a path, folds.
-const TRAININGS: [&str; 11] = [
+const TRAININGS: [&str; 13] = [
     "numbers --model linear --solver cholesky --l2 0.1",
     "numbers --model linear --solver coordinate-descent --l1 0.01 --l2 0.1",
     "classes --model logistic --solver newton --l2 0.01",
@@ -26,6 +26,8 @@ const TRAININGS: [&str; 11] = [
     "numbers --model huber --l2 0.1",
     "classes --model logistic --solver adagrad --l2 0.01 --epochs 2 --batch-rows 64",
     "classes --model logistic --solver ftrl --l1 0.001 --batch-rows 100 --averaging 0 --then owlqn",
+    "levels --model logistic --solver lbfgs --l2 0.01 --cross c*d",
+    "levels --model logistic --solver adagrad --l2 0.01 --batch-rows 64 --cross c*d,b*d*c --cross-bits 5",
     "numbers --model linear --solver sgd --learning-rate 0.1,0.01 --momentum 0.9 --clip-norm 1 --batch-rows 32",
 ];
 
@@ -66,6 +68,7 @@ fn every_place_gives_the_same_hash() {
     let folder = folder.path();
     dataset(folder, "classes", "class");
     dataset(folder, "numbers", "number");
+    levels(folder, "levels");
     for training in TRAININGS {
         ok(folder, &format!("train {training} --threads 1 -o alone --force -q"));
         let alone = hash(folder, "alone");

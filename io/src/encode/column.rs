@@ -258,16 +258,26 @@ impl Stored {
     /// As kernels see a feature of `levels` levels or `width` elements (`parameters`); none for scalar numbers, which are
     /// grouped.
     pub fn block(&self, parameters: usize) -> Option<Block<'_>> {
-        let codes = |codes| Some(Block::Codes { codes, levels: parameters });
+        if let Some(codes) = self.codes() {
+            return Some(Block::Codes { codes, levels: parameters });
+        }
         match self {
             Stored::Numbers(_, None) => None,
             Stored::Numbers(numbers, Some(width)) => Some(Block::Vectors { values: numbers.values(), width: *width }),
-            Stored::Codes8(values) => codes(Codes::U8(values)),
-            Stored::Codes16(values) => codes(Codes::U16(values)),
-            Stored::Codes32(values) => codes(Codes::U32(values)),
             Stored::Sparse { offsets, indices, values } => {
                 Some(Block::Sparse { offsets, indices, values, width: parameters })
             }
+            _ => None,
+        }
+    }
+
+    /// Codes of a categorical feature.
+    pub fn codes(&self) -> Option<Codes<'_>> {
+        match self {
+            Stored::Codes8(codes) => Some(Codes::U8(codes)),
+            Stored::Codes16(codes) => Some(Codes::U16(codes)),
+            Stored::Codes32(codes) => Some(Codes::U32(codes)),
+            _ => None,
         }
     }
 

@@ -1,10 +1,13 @@
 //! Encoded rows, as prediction reads them: the stored columns and the kernel's view of them.
 
+use std::sync::Arc;
+
 use gristmill_kernels::dtype::DType;
 use gristmill_kernels::tile::{Block, Columns, Grain, Values};
 
 use super::column::Stored;
 use super::store::Numbers;
+use crate::crossed::Crossing;
 use crate::manifest::Layout;
 
 /// Rows encoded as training encoded them.
@@ -14,6 +17,8 @@ pub struct EncodedGrain {
     /// Stored columns by number in the manifest; none: not asked for.
     pub(super) columns: Vec<Option<Stored>>,
     pub(super) layout: Layout,
+    /// Crossed columns, by number.
+    pub(super) crosses: Arc<[Option<Crossing>]>,
     pub(super) label: Option<usize>,
     pub(super) weight: Option<usize>,
     pub(super) offset: Option<usize>,
@@ -44,6 +49,9 @@ impl EncodedGrain {
 
     fn block(&self, columns: &[usize], parameters: usize) -> Option<Block<'_>> {
         let stored = |&i: &usize| self.columns[i].as_ref();
+        if let Some(cross) = columns.first().and_then(|&number| self.crosses[number].as_ref()) {
+            return cross.block(|number| stored(&number)?.codes());
+        }
         match columns.first().and_then(stored)?.block(parameters) {
             Some(block) => Some(block),
             None => {

@@ -20,6 +20,7 @@ use super::hashing::Hashing;
 use super::intern::Interner;
 use super::levels;
 use super::raw::{self, Fault};
+use crate::crossed::Crossing;
 use crate::error::{Error, Place, Result};
 use crate::manifest::{Column, Kind, Layout, Role};
 use crate::source::libsvm::INDEX_BASE;
@@ -29,6 +30,7 @@ use crate::source::libsvm::INDEX_BASE;
 pub struct RowEncoder {
     columns: Vec<Column>,
     layout: Layout,
+    crosses: Arc<[Option<Crossing>]>,
     parts: Vec<Part>,
     label: Option<usize>,
     weight: Option<usize>,
@@ -48,11 +50,12 @@ impl RowEncoder {
     /// An encoder of the features in `layout`, and of the offset where training had one; `dictionaries` holds the levels of categorical columns by column number.
     ///
     /// # Errors
-    /// [`Error::Usage`] when a dictionary is missing.
+    /// [`Error::Usage`] when a dictionary is missing, or a cross does not fit its parts.
     pub fn new(columns: &[Column], dictionaries: &[Option<Vec<String>>], layout: &Layout) -> Result<RowEncoder> {
         let mut encoder = RowEncoder {
             columns: columns.to_vec(),
             layout: layout.clone(),
+            crosses: (0..columns.len()).map(|number| Crossing::of(columns, number)).collect::<Result<_>>()?,
             parts: Vec::new(),
             label: None,
             weight: None,
@@ -109,6 +112,7 @@ impl RowEncoder {
             rows: batch.num_rows(),
             columns,
             layout: self.layout.clone(),
+            crosses: Arc::clone(&self.crosses),
             label: self.label,
             weight: self.weight,
             offset: self.offset,
@@ -145,6 +149,8 @@ impl RowEncoder {
             Kind::Sparse { width, .. } => Encoder::Sparse { width: *width, base: 0 },
             Kind::Bucketized { edges } => Encoder::Edges(Buckets::new(edges)),
             Kind::Hashed { bits } => Hashing::new(&column.name, *bits).encoder(),
+            // Its parts are features of their own.
+            Kind::Crossed { .. } => return Ok(()),
             Kind::Categorical { code_bytes, missing_code, unseen_code, .. } => {
                 let listed = dictionaries
                     .get(number)

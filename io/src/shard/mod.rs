@@ -72,6 +72,8 @@ pub fn data_type(kind: &Kind) -> DataType {
             Some((2, _)) => DataType::UInt16,
             _ => DataType::UInt32,
         },
+        // In no shard; its codes would have 32 bits.
+        Kind::Crossed { .. } => DataType::UInt32,
         Kind::Vector { dtype, width } => {
             let width = i32::try_from(*width).unwrap_or(i32::MAX);
             DataType::FixedSizeList(Arc::new(Field::new("item", number(*dtype), false)), width)

@@ -107,7 +107,7 @@ fn row_bytes(kind: &Kind) -> u64 {
             kind.codes().map_or(0, |(bytes, _)| u64::from(bytes))
         }
         Kind::Vector { dtype, width } => dtype.bytes() as u64 * *width as u64,
-        Kind::Sparse { .. } => 0,
+        Kind::Sparse { .. } | Kind::Crossed { .. } => 0,
     }
 }
 

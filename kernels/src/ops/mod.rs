@@ -1,12 +1,13 @@
 //! The kernels (stage 5): each written once, generic over tier, storage type and arithmetic type.
 //!
 //! Contents: [`margins`] and [`gradient`] over scalar columns, [`several`] both for several weight
-//! vectors in one pass, [`vectors`] both over row-major vectors, [`codes`] and
-//! [`sparse`] both over scattered blocks, [`gram`] the weighted Gram matrix over all blocks, [`loss`] over
+//! vectors in one pass, [`vectors`] both over row-major vectors, [`codes`],
+//! [`crossed`] and [`sparse`] both over scattered blocks, [`gram`] the weighted Gram matrix over all blocks, [`loss`] over
 //! margins, [`softmax`] over the margins of all classes, [`convert`] and link functions.
 
 pub mod codes;
 pub mod convert;
+pub mod crossed;
 pub mod gradient;
 pub mod gram;
 pub mod loss;

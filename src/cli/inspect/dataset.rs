@@ -123,6 +123,7 @@ fn described(column: &Column, rows: u64) -> Found {
             let kind = if matches!(column.kind, Kind::Hashed { .. }) { "hashed" } else { "bucketized" };
             (kind, format!("u{} codes", 8 * u32::from(bytes)), Some(levels), None)
         }
+        Kind::Crossed { levels, .. } => ("crossed", "nothing".to_string(), Some(*levels), None),
         Kind::Vector { dtype, width } => ("vector", dtype.name().to_string(), Some(*width), None),
         Kind::Sparse { width, .. } => ("sparse", "u32, f32 pairs".to_string(), Some(*width), None),
     };

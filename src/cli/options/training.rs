@@ -25,6 +25,13 @@ pub struct TrainingOptions {
     /// How a model of two classes tells several apart: ovr, one against all others (a model a class)
     #[arg(long, value_name = "HOW", value_parser = several)]
     pub multiclass: Option<Several>,
+    /// Columns of categories to cross: a coefficient for each combination of their levels, made on the fly (a*b, a*b*c; several
+    /// by commas or by repeating the flag)
+    #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
+    pub cross: Vec<String>,
+    /// Most coefficients of a cross, 2^N; where there are more combinations they are hashed into as many [default: 18]
+    #[arg(long, value_name = "N")]
+    pub cross_bits: Option<u32>,
     /// Strength of the l1 penalty; several, separated by commas, make a path (one model each)
     #[arg(long, value_name = "X", value_delimiter = ',', allow_negative_numbers = true)]
     pub l1: Vec<f64>,
@@ -78,6 +85,8 @@ impl TrainingOptions {
             tweedie_power: self.tweedie_power,
             quantile: self.quantile,
             multiclass: self.multiclass,
+            cross: (!self.cross.is_empty()).then(|| self.cross.clone()),
+            cross_bits: self.cross_bits,
             l1: one_or_many(&self.l1),
             l2: one_or_many(&self.l2),
             standardize: self.standardize,

@@ -13,6 +13,7 @@ use gristmill_kernels::tile::{Block, Columns as Numbers, Grain};
 
 use super::codes::CodeColumn;
 use super::columns::Columns;
+use super::crossed::CrossedColumn;
 use super::dense::{DenseColumns, Intercept};
 use super::slot::Slots;
 use super::sparse::SparseColumn;
@@ -36,6 +37,8 @@ pub struct Unit {
     block: usize,
     /// Columns of that block.
     columns: Range<usize>,
+    /// True for levels that are made of those of other columns.
+    is_crossed: bool,
     /// Its parameters; none for the intercept.
     pub parameters: Range<usize>,
     /// Nanoseconds a row, about.
@@ -149,7 +152,9 @@ impl<'a> Online<'a> {
             UnitKind::Codes => {
                 // A level that every row has says nothing beyond the intercept; then there is no other.
                 let is_constant = own.clone().any(|j| space.inverse[j] == 0.0 && space.largest[j] > 0.0);
-                Box::new(CodeColumn { block: number, slots, is_constant })
+                let levels = unit.parameters.len();
+                let column = CodeColumn { block: number, slots, is_constant };
+                if unit.is_crossed { Box::new(CrossedColumn::new(column, levels)) } else { Box::new(column) }
             }
             UnitKind::Sparse => {
                 let inverse =
@@ -190,11 +195,14 @@ fn units(setup: &Setup<'_>) -> Vec<Unit> {
     let mut units = Vec::new();
     if setup.space.intercept {
         let none = 0..0;
-        units.push(Unit { kind: UnitKind::Intercept, block: 0, columns: none.clone(), parameters: none, cost: 1.0 });
+        let (columns, parameters) = (none.clone(), none);
+        units.push(Unit { kind: UnitKind::Intercept, block: 0, columns, is_crossed: false, parameters, cost: 1.0 });
     }
     let rows = (setup.statistics.rows as f64).max(1.0);
     for ((block, layout), shape) in setup.stream.layout().blocks.iter().enumerate().zip(setup.gram_shapes()) {
         let (first, count) = (layout.first_parameter, layout.parameters);
+        let is_crossed =
+            layout.columns.iter().any(|&number| setup.dataset.manifest().columns[number].kind.is_crossed());
         let (kind, cost, step) = match shape {
             Shape::Dense(_) if layout.columns.len() == count => (UnitKind::Dense, 0.5, COLUMNS_MAX),
             Shape::Dense(_) => (UnitKind::Dense, 0.3, count),
@@ -208,7 +216,7 @@ fn units(setup: &Setup<'_>) -> Vec<Unit> {
         for start in (0..count).step_by(step.max(1)) {
             let columns = start..count.min(start + step);
             let parameters = first + columns.start..first + columns.end;
-            units.push(Unit { kind, block, cost: cost * parameters.len() as f64, columns, parameters });
+            units.push(Unit { kind, block, cost: cost * parameters.len() as f64, columns, is_crossed, parameters });
         }
     }
     units

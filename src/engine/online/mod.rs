@@ -10,7 +10,7 @@
 //! |---|---|
 //! | [`order`] | which rows make which batch? |
 //! | [`slot`] | what lies where for a coordinate? |
-//! | [`columns`], [`dense`], [`codes`], [`sparse`] | what do columns of a kind do in a batch? |
+//! | [`columns`], [`dense`], [`codes`], [`crossed`], [`sparse`] | what do columns of a kind do in a batch? |
 //! | [`learner`] | which worker has which columns, and what are their coordinates? |
 //! | [`batch`], [`barrier`] | what do workers do with a batch? |
 //! | [`exchange`] | what do ranks tell each other? |
@@ -26,6 +26,7 @@ pub mod batch;
 pub mod codes;
 pub mod columns;
 pub mod course;
+pub mod crossed;
 pub mod dense;
 pub mod exchange;
 pub mod held;

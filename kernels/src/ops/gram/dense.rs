@@ -178,7 +178,7 @@ impl<T: Isa, R: Real> Packer<'_, T, R> {
                 Values::U16(values) => self.vectors(values, *width),
                 Values::U8(values) => self.vectors(values, *width),
             },
-            Block::Codes { .. } | Block::Sparse { .. } => {}
+            Block::Codes { .. } | Block::Crossed(_) | Block::Sparse { .. } => {}
         }
     }
 

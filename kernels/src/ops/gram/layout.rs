@@ -19,7 +19,7 @@ use crate::tile::{Block, Grain};
 pub enum Shape {
     /// Scalar or vector columns with so many parameters.
     Dense(usize),
-    /// A categorical column with so many levels.
+    /// A categorical column, crossed or not, with so many levels.
     Codes(usize),
     /// A sparse vector column with so many elements.
     Sparse(usize),
@@ -31,6 +31,7 @@ impl Shape {
         match block {
             Block::Columns(_) | Block::Vectors { .. } => Shape::Dense(block.parameters()),
             Block::Codes { levels, .. } => Shape::Codes(*levels),
+            Block::Crossed(cross) => Shape::Codes(cross.levels),
             Block::Sparse { width, .. } => Shape::Sparse(*width),
         }
     }

@@ -14,6 +14,7 @@ use super::scales::{GramScales, OutOfRange, round_small};
 use crate::dtype::Element;
 use crate::isa::{Isa, Kernel, Real};
 use crate::ops::codes::Code;
+use crate::ops::crossed;
 use crate::tile::{Block, Codes, Columns, Values};
 use std::ops::Range;
 
@@ -100,7 +101,7 @@ fn lines<R: Real>(
         match block {
             Block::Columns(columns) => writer.columns(columns, normalisers),
             Block::Vectors { values, width } => writer.vectors(values, *width, normalisers),
-            Block::Codes { .. } | Block::Sparse { .. } => {}
+            Block::Codes { .. } | Block::Crossed(_) | Block::Sparse { .. } => {}
         }
         variable += block.parameters();
     }
@@ -191,6 +192,9 @@ fn entries(
     for scattered in &layout.scattered {
         match &blocks[scattered.block] {
             Block::Codes { codes, .. } => entries.push(Entry { element: level(codes, row), value: 1.0 }),
+            Block::Crossed(cross) => {
+                entries.push(Entry { element: crossed::code(cross, row).index(), value: 1.0 });
+            }
             Block::Sparse { offsets, indices, values, .. } => {
                 let normalisers = &scales.normaliser[scattered.variable..];
                 let range = offsets[row] as usize..offsets[row + 1] as usize;
