@@ -197,7 +197,17 @@ pub enum Kind {
         /// True when the source counted from 1 (names of parameters do too).
         one_based: bool,
     },
+    /// A text as the hashed counts of its words and runs of words (`encode::words`), stored as a sparse vector.
+    Text {
+        /// Binary logarithm of the number of elements.
+        bits: u8,
+        /// Fewest and most words of an n-gram.
+        ngrams: (u8, u8),
+    },
 }
+
+/// Most words of an n-gram.
+pub const NGRAM_MAX: u8 = 8;
 
 /// Most buckets of a bucketized column: with the level for missing values, codes fit two bytes.
 pub const BUCKETS_MAX: usize = (1 << 16) - 1;
@@ -251,7 +261,7 @@ impl Kind {
         match self {
             Kind::Numeric { .. } | Kind::Indicator { .. } => 1,
             Kind::Categorical { levels, .. } | Kind::Crossed { levels, .. } => *levels,
-            Kind::Hashed { bits } => 1 << bits,
+            Kind::Hashed { bits } | Kind::Text { bits, .. } => 1 << bits,
             Kind::Bucketized { edges } => edges.len() + 2,
             Kind::Vector { width, .. } | Kind::Sparse { width, .. } => *width,
         }
@@ -268,7 +278,12 @@ impl Kind {
 
     /// True for levels of text: values are read as they stand in the file.
     pub fn is_text(&self) -> bool {
-        matches!(self, Kind::Categorical { .. } | Kind::Hashed { .. })
+        matches!(self, Kind::Categorical { .. } | Kind::Hashed { .. } | Kind::Text { .. })
+    }
+
+    /// True for what is stored as sparse vectors.
+    pub fn is_sparse(&self) -> bool {
+        matches!(self, Kind::Sparse { .. } | Kind::Text { .. })
     }
 
     /// True for a kind that is made of other columns and never stored.
@@ -301,7 +316,7 @@ impl Layout {
             |kind| matches!(kind, Kind::Vector { .. }),
             |kind| kind.codes().is_some(),
             Kind::is_crossed,
-            |kind| matches!(kind, Kind::Sparse { .. }),
+            Kind::is_sparse,
         ];
         for single in singles {
             groups.extend(features.iter().filter(|&&i| single(&columns[i].kind)).map(|&i| vec![i]));

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::{Component, Path};
 
-use crate::manifest::{BUCKETS_MAX, Column, HASH_BITS_MAX, Kind, Manifest, Role, ShardEntry, Split};
+use crate::manifest::{BUCKETS_MAX, Column, HASH_BITS_MAX, Kind, Manifest, NGRAM_MAX, Role, ShardEntry, Split};
 
 type Checked = Result<(), String>;
 
@@ -133,7 +133,10 @@ impl Kind {
                     return Err(format!("a special code is not below the number of levels, {levels}"));
                 }
             }
-            Kind::Hashed { bits } => {
+            Kind::Text { ngrams: (fewest, most), .. } if *fewest < 1 || fewest > most || *most > NGRAM_MAX => {
+                return Err(format!("n-grams of {fewest} to {most} words are not possible"));
+            }
+            Kind::Hashed { bits } | Kind::Text { bits, .. } => {
                 if !(1..=HASH_BITS_MAX).contains(bits) {
                     return Err(format!("a hash of {bits} bits is not possible"));
                 }

@@ -5,7 +5,7 @@
 //! called `label`, `target` or `y` (the first of these that exists, in any case); libsvm's first field is called
 //! `label`. Names may be patterns with `*` and `?`.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::path::Path;
 
 use arrow::datatypes::{DataType, Schema};
@@ -32,7 +32,12 @@ pub struct Roles {
     pub categorical: Vec<String>,
     /// List columns to read as vectors.
     pub vector: Vec<String>,
+    /// Columns of text whose words are hashed.
+    pub text: Vec<String>,
 }
+
+/// Text as it is hashed when nobody says otherwise: single words into as many elements as Vowpal Wabbit and Spark's `HashingTF` have.
+const TEXT: Shape = Shape::Text { bits: 18, ngrams: (1, 1) };
 
 /// What kind of values a column holds, before it is known how they will be stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +50,13 @@ pub enum Shape {
     Hashed {
         /// Binary logarithm of the number of levels.
         bits: u8,
+    },
+    /// A text a row, whose words are hashed.
+    Text {
+        /// Binary logarithm of the number of elements.
+        bits: u8,
+        /// Fewest and most words of an n-gram.
+        ngrams: (u8, u8),
     },
     /// The same number of numbers in every row.
     Vector,
@@ -87,7 +99,7 @@ impl Roles {
         let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, "cannot read", e))?;
         toml::from_str(&text).map_err(|e| {
             Error::Usage(format!(
-                "{}: {}. Keys are label, weight, offset, ignore, numeric, categorical, vector",
+                "{}: {}. Keys are label, weight, offset, ignore, numeric, categorical, vector, text",
                 path.display(),
                 e.to_string().trim_end()
             ))
@@ -113,6 +125,7 @@ impl Roles {
             (Shape::Numeric, "numeric", find_all(&names, &self.numeric, "numeric")?),
             (Shape::Categorical, "categorical", find_all(&names, &self.categorical, "categorical")?),
             (Shape::Vector, "vector", find_all(&names, &self.vector, "vector")?),
+            (TEXT, "text", find_all(&names, &self.text, "text")?),
         ];
         refuse_contradictions(&names, [label, weight, offset, split], &ignore, &forced)?;
 
@@ -156,46 +169,6 @@ impl Roles {
 }
 
 impl Resolved {
-    /// Gives categorical features hashed levels: 2^`all` where it is given, or as `own` says for a column.
-    ///
-    /// # Errors
-    /// [`Error::Usage`] for a name in `own` that is no categorical feature.
-    pub fn hash(&mut self, all: Option<u8>, own: &BTreeMap<String, u8>) -> Result<()> {
-        let names: Vec<&str> = self.columns.iter().map(|column| column.name.as_str()).collect();
-        for name in own.keys() {
-            let Some(column) = self.columns.iter().find(|column| column.name == *name) else {
-                return Err(match self.ignored.contains(name) {
-                    true => Error::Usage(format!("--hash-bits {name}: the column is left out")),
-                    false => unknown(&names, name, "hash-bits"),
-                });
-            };
-            if (column.role, column.shape) != (Role::Feature, Shape::Categorical) {
-                let what = if column.role == Role::Feature { "no category" } else { "no feature" };
-                let help = if what == "no category" && is_number(value_type(&column.source_type)) {
-                    format!(". Read it as one with --categorical {name}")
-                } else {
-                    String::new()
-                };
-                return Err(Error::Usage(format!(
-                    "--hash-bits {name}: the column is {what}, only categories are hashed{help}"
-                )));
-            }
-        }
-        let mut any = false;
-        for column in &mut self.columns {
-            if (column.role, column.shape) == (Role::Feature, Shape::Categorical)
-                && let Some(bits) = own.get(&column.name).copied().or(all)
-            {
-                column.shape = Shape::Hashed { bits };
-                any = true;
-            }
-        }
-        if all.is_some() && !any {
-            return Err(Error::Usage("--hash-bits: the source has no categorical feature to hash".into()));
-        }
-        Ok(())
-    }
-
     /// The same columns in a source that was opened again with fewer of them.
     ///
     /// # Errors
@@ -210,34 +183,6 @@ impl Resolved {
         if let Some(split) = &mut self.split {
             let name = before.field(*split).name();
             *split = after.index_of(name).map_err(|_| gone(name))?;
-        }
-        Ok(())
-    }
-}
-
-impl Resolved {
-    /// Check that columns which are to become buckets are numeric features.
-    ///
-    /// # Errors
-    /// [`Error::Usage`] for the first that is not.
-    pub fn check_buckets<'a>(&self, wanted: impl Iterator<Item = &'a String>) -> Result<()> {
-        let names: Vec<&str> = self.columns.iter().map(|column| column.name.as_str()).collect();
-        for name in wanted {
-            let refuse = |what: &str| Err(Error::Usage(format!("--bucketize {name}: the column is {what}")));
-            match self.columns.iter().find(|column| column.name == *name) {
-                None if self.ignored.contains(name) => return refuse("left out"),
-                None => return Err(unknown(&names, name, "bucketize")),
-                Some(column) if column.role != Role::Feature => return refuse("no feature"),
-                Some(column) if column.shape != Shape::Numeric => {
-                    let help = if is_text(&column.source_type) {
-                        format!(". Read it as one with --numeric {name}")
-                    } else {
-                        String::new()
-                    };
-                    return refuse(&format!("no number, only numbers have buckets{help}"));
-                }
-                Some(_) => {}
-            }
         }
         Ok(())
     }
@@ -283,7 +228,7 @@ pub fn is_number(data_type: &DataType) -> bool {
         )
 }
 
-fn is_text(data_type: &DataType) -> bool {
+pub(crate) fn is_text(data_type: &DataType) -> bool {
     match data_type {
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => true,
         DataType::Dictionary(_, values) => is_text(values),
@@ -293,7 +238,7 @@ fn is_text(data_type: &DataType) -> bool {
 }
 
 /// The innermost value type of encoded columns.
-fn value_type(data_type: &DataType) -> &DataType {
+pub(crate) fn value_type(data_type: &DataType) -> &DataType {
     match data_type {
         DataType::Dictionary(_, values) => value_type(values),
         DataType::RunEndEncoded(_, values) => value_type(values.data_type()),
@@ -313,6 +258,9 @@ fn shape(name: &str, source_type: &DataType, role: Role, wanted: Option<Shape>) 
         {
             return refuse(format!("cannot be read as categories, its type is {source_type}"));
         }
+        Some(Shape::Text { .. }) if !(is_number(plain) || is_text(plain)) => {
+            return refuse(format!("cannot be read as text, its type is {source_type}"));
+        }
         Some(Shape::Vector) if !matches!(inferred(source_type), Some(Shape::Vector | Shape::Sparse)) => {
             return refuse(format!("is not a list of numbers, its type is {source_type}"));
         }
@@ -327,11 +275,11 @@ fn shape(name: &str, source_type: &DataType, role: Role, wanted: Option<Shape>) 
         Some(shape) => shape,
     };
     match (role, shape) {
-        (Role::Label, Shape::Vector | Shape::Sparse) => {
+        (Role::Label, Shape::Vector | Shape::Sparse | Shape::Text { .. }) => {
             refuse(format!("a label is one number or one class a row, the type of this column is {source_type}"))
         }
         (Role::Weight | Role::Offset, Shape::Categorical) if wanted.is_none() && is_number(plain) => Ok(Shape::Numeric),
-        (Role::Weight | Role::Offset, Shape::Categorical | Shape::Vector | Shape::Sparse) => {
+        (Role::Weight | Role::Offset, Shape::Categorical | Shape::Vector | Shape::Sparse | Shape::Text { .. }) => {
             let what = if role == Role::Weight { "a weight" } else { "an offset" };
             refuse(format!("{what} is one number a row, the type of this column is {source_type}"))
         }
@@ -358,7 +306,7 @@ fn refuse_contradictions(
     names: &[&str],
     single: [Option<usize>; 4],
     ignore: &HashSet<usize>,
-    forced: &[(Shape, &'static str, HashSet<usize>); 3],
+    forced: &[(Shape, &'static str, HashSet<usize>)],
 ) -> Result<()> {
     for (index, name) in names.iter().enumerate() {
         let mut said = Vec::new();

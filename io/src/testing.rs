@@ -259,8 +259,8 @@ fn parameter_moments(values: &ArrayRef, kind: &Kind) -> Vec<Moments> {
             let element = |element| items.iter().skip(element).step_by(*width).copied().collect::<Vec<f64>>();
             (0..*width).map(|number| moments(&element(number))).collect()
         }
-        Kind::Sparse { width, .. } => {
-            let mut columns = vec![vec![0.0; rows]; *width];
+        Kind::Sparse { .. } | Kind::Text { .. } => {
+            let mut columns = vec![vec![0.0; rows]; kind.parameters()];
             let list = values.as_list::<i32>();
             for (row, entries) in list.iter().enumerate() {
                 let Some(entries) = entries else { continue };

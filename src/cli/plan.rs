@@ -218,8 +218,7 @@ fn of_dataset(dataset: &Dataset) -> Data {
     let bytes: u64 = dataset.grains(Split::Train).iter().map(|grain| grain.bytes).sum();
     let layout = Layout::of(columns, |column| column.role == Role::Feature);
     let kind = |block: &gristmill_io::manifest::BlockLayout| block.columns.first().map(|&number| &columns[number].kind);
-    let is_scattered =
-        |kind: Option<&Kind>| kind.is_some_and(|kind| kind.codes().is_some() || matches!(kind, Kind::Sparse { .. }));
+    let is_scattered = |kind: Option<&Kind>| kind.is_some_and(|kind| kind.codes().is_some() || kind.is_sparse());
     let scattered: usize =
         layout.blocks.iter().filter(|block| is_scattered(kind(block))).map(|block| block.parameters).sum();
     let codes = columns.iter().filter(|column| column.kind.codes().is_some()).count();

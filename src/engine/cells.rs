@@ -11,7 +11,6 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use gristmill_io::manifest::Kind;
 use gristmill_kernels::LossSums;
 use gristmill_kernels::fixed::{FixedScale, power_of_two};
 
@@ -63,9 +62,8 @@ impl Slopes {
         let is_categorical = |columns: &[usize]| {
             columns.iter().any(|&number| kind(number).codes().is_some() || kind(number).is_crossed())
         };
-        let is_scattered = |columns: &[usize]| {
-            is_categorical(columns) || columns.iter().any(|&number| matches!(kind(number), Kind::Sparse { .. }))
-        };
+        let is_scattered =
+            |columns: &[usize]| is_categorical(columns) || columns.iter().any(|&number| kind(number).is_sparse());
         let dense = blocks.iter().find(|block| is_scattered(&block.columns)).map_or(parameters, |b| b.first_parameter);
         // Twice the bound: kernels round.
         let scales = largest[..dense].iter().map(|x| Scale::new(2.0 * rows * residual * x)).collect::<Result<_>>()?;

@@ -229,7 +229,7 @@ impl<'a> Setup<'a> {
         blocks
             .map(|block| match block.columns.first().map(|&number| &columns[number].kind) {
                 Some(kind) if kind.codes().is_some() || kind.is_crossed() => GramShape::Codes(block.parameters),
-                Some(Kind::Sparse { .. }) => GramShape::Sparse(block.parameters),
+                Some(kind) if kind.is_sparse() => GramShape::Sparse(block.parameters),
                 _ => GramShape::Dense(block.parameters),
             })
             .collect()
@@ -346,7 +346,7 @@ fn tile_rows(dataset: &Dataset) -> usize {
             Kind::Indicator { .. } => 1,
             Kind::Crossed { .. } => 0,
             // The rows of a sparse column have no fixed size; some hundred entries are meant.
-            Kind::Sparse { .. } => 512,
+            Kind::Sparse { .. } | Kind::Text { .. } => 512,
         })
         .sum();
     (TILE_BYTES / bytes.max(1)).clamp(128, 1024) / 64 * 64

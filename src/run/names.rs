@@ -16,7 +16,7 @@ pub fn name(columns: &[Column], dictionaries: &Dictionaries, column: usize, elem
         Kind::Numeric { .. } | Kind::Indicator { .. } => name.clone(),
         Kind::Vector { .. } => format!("{name}[{element}]"),
         Kind::Sparse { one_based, .. } => format!("{name}[{}]", element + usize::from(*one_based)),
-        Kind::Hashed { .. } => format!("{name}#{element}"),
+        Kind::Hashed { .. } | Kind::Text { .. } => format!("{name}#{element}"),
         Kind::Bucketized { edges } => {
             match (element.checked_sub(1).and_then(|below| edges.get(below)), edges.get(element)) {
                 _ if element > edges.len() => format!("{name} (missing)"),

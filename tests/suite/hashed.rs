@@ -1,4 +1,4 @@
-//! Hashed columns, rare levels and buckets of numbers through the binary: ingest, training by passes and by batches, prediction of values never seen, inspection.
+//! Hashed columns, rare levels, buckets of numbers and texts through the binary: ingest, training by passes and by batches, prediction of values never seen, inspection.
 
 use crate::harness::{fails, ok};
 use crate::interrupted::models;
@@ -41,6 +41,42 @@ fn buckets_of_numbers_and_rare_levels_through_the_binary() {
     assert!(
         fails(at, "ingest a.csv -o no --label click --bucketize user=3 -q", 2).contains("only numbers have buckets")
     );
+}
+
+#[test]
+fn a_text_column_through_the_binary() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let at = folder.path();
+    // What decides is a pair of words: each word alone is as frequent in both classes.
+    let row = |i: u64| {
+        let (first, second) = (i % 2, i / 2 % 2);
+        let words = format!("{} {}", ["not", "very"][first as usize], ["good", "bad"][second as usize]);
+        format!("\"Film {} was {words}, ÉTÉ {}\",{}\n", i % 13, i % 5, (first + second) % 2)
+    };
+    let text: String = (0..2_000).map(row).collect();
+    write(at, "a.csv", format!("review,liked\n{text}"));
+    for (name, ngrams, most) in [("words", "", 0.72), ("pairs", "--ngrams 1..2", 0.2)] {
+        ok(at, &format!("ingest a.csv -o {name} --label liked --text review --test-share 0.2 {ngrams} -q"));
+        ok(at, &format!("verify {name} -q"));
+        assert!(ok(at, &format!("inspect {name}")).contains("262,144 elements"));
+        ok(at, &format!("train {name} --model logistic --l2 0.0001 -o {name}-run --threads 2 -q"));
+        let found: serde_json::Value =
+            serde_json::from_str(&ok(at, &format!("evaluate {name}-run {name} --json"))).expect("JSON");
+        let figures = found["evaluation"]["figures"].as_array().expect("figures");
+        let loss =
+            figures.iter().find(|figure| figure["name"] == "log_loss").and_then(|figure| figure["value"].as_f64());
+        let loss = loss.expect("a log loss");
+        assert!(loss < most && (most < 0.5 || loss > 0.6), "{name}: {loss}");
+        ok(at, &format!("predict {name}-run a.csv -o {name}.csv -q"));
+        ok(at, &format!("train {name} --model logistic --solver adagrad -o {name}-online --force -q"));
+    }
+    ok(at, "train pairs --model logistic --l2 0.0001 -o one --threads 1 -q");
+    assert!(models(&at.join("one")) == models(&at.join("pairs-run")), "threads do not matter");
+    let found: serde_json::Value = serde_json::from_str(&ok(at, "inspect one --json")).expect("JSON");
+    let names: Vec<&String> = found["coefficients"].as_object().expect("an object").keys().collect();
+    assert!(names.len() < 100 && names.iter().all(|name| name.starts_with("review#")), "{names:?}");
+    assert!(fails(at, "ingest a.csv -o no --label liked --text review --ngrams 2..1 -q", 2).contains("found 2..1"));
+    assert!(fails(at, "ingest a.csv -o no --label liked --ngrams 1..2 -q", 2).contains("no column is text"));
 }
 
 #[test]

@@ -9,6 +9,7 @@
 //! | [`column`](mod@column) | how do raw columns become stored columns and blocks? |
 //! | [`levels`] | which code has a level? |
 //! | [`hashing`], [`murmur3`] | which level has a value without a dictionary? |
+//! | [`words`], [`word_table`] | which elements has a text? |
 //! | [`buckets`] | which bucket has a number? |
 //! | [`row`], [`grain`] | rows to predict, as kernels see them |
 //! | [`intern`] | how does text become a small number? |
@@ -25,6 +26,8 @@ pub mod raw;
 pub mod row;
 pub mod store;
 pub mod summary;
+pub mod word_table;
+pub mod words;
 
 pub use grain::EncodedGrain;
 pub use row::RowEncoder;

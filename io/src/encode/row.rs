@@ -20,6 +20,7 @@ use super::hashing::Hashing;
 use super::intern::Interner;
 use super::levels;
 use super::raw::{self, Fault};
+use super::words::Words;
 use crate::crossed::Crossing;
 use crate::error::{Error, Place, Result};
 use crate::manifest::{Column, Kind, Layout, Role};
@@ -147,6 +148,7 @@ impl RowEncoder {
                 Encoder::Vector { affine: Affine::plain(wide(*dtype), true), width: *width }
             }
             Kind::Sparse { width, .. } => Encoder::Sparse { width: *width, base: 0 },
+            Kind::Text { bits, .. } => Encoder::Sparse { width: 1 << bits, base: 0 },
             Kind::Bucketized { edges } => Encoder::Edges(Buckets::new(edges)),
             Kind::Hashed { bits } => Hashing::new(&column.name, *bits).encoder(),
             // Its parts are features of their own.
@@ -181,6 +183,9 @@ impl Part {
             Encoder::Vector { .. } => {
                 let (values, width) = raw::vectors(array)?;
                 Raw::Vectors(values, width)
+            }
+            Encoder::Sparse { .. } if let Kind::Text { bits, ngrams } = column.kind => {
+                Raw::Sparse(Words { bits, ngrams }.rows(&as_trained(array, &column.source_type)?)?)
             }
             Encoder::Sparse { .. } => Raw::Sparse(raw::sparse(array)?.from_base(base)?),
             Encoder::Buckets { .. } => {

@@ -17,6 +17,7 @@ use crate::encode::column::Encoder;
 use crate::encode::hashing::Hashing;
 use crate::encode::levels::Levels;
 use crate::encode::store::round_trip;
+use crate::encode::words::Words;
 use crate::error::{Error, Result};
 use crate::manifest::{Column, FileEntry, Kind, Role};
 use crate::roles::{Planned, Resolved, Shape, unknown};
@@ -72,7 +73,10 @@ pub fn decide(
     let mut decided = Decided::default();
     for (number, column) in plan.columns.iter().enumerate() {
         let seen = &found.summary.columns[number];
-        if column.role == Role::Feature && column.shape != Shape::Sparse && seen.train.count == 0 {
+        if column.role == Role::Feature
+            && !matches!(column.shape, Shape::Sparse | Shape::Text { .. })
+            && seen.train.count == 0
+        {
             decided.empty.push(column.name.clone());
             continue;
         }
@@ -89,6 +93,7 @@ pub fn decide(
             Shape::Hashed { bits } => decided.stored.push(case.hashed(found, bits)),
             Shape::Categorical => decided.stored.push(case.categorical(found)?),
             Shape::Vector => decided.stored.push(case.vector()?),
+            Shape::Text { bits, ngrams } => decided.stored.push(case.text(found, Words { bits, ngrams })),
             Shape::Sparse => decided.stored.push(case.sparse(found, index_base, memory)?),
         }
     }
@@ -304,9 +309,20 @@ impl Case<'_> {
                 needed / 1_000_000
             ));
         }
-        let rows = (found.summary.train_rows + found.summary.test_rows).max(1);
-        let bytes = 4.0 + 8.0 * self.seen.entries as f64 / rows as f64;
+        let bytes = self.sparse_bytes(found);
         Ok(self.decision(Kind::Sparse { width, one_based }, Encoder::Sparse { width, base }, bytes))
+    }
+
+    /// Bytes of a row's entries, in the mean.
+    fn sparse_bytes(&self, found: &Found) -> f64 {
+        let rows = (found.summary.train_rows + found.summary.test_rows).max(1);
+        4.0 + 8.0 * self.seen.entries as f64 / rows as f64
+    }
+
+    fn text(&self, found: &Found, words: Words) -> Decision {
+        let kind = Kind::Text { bits: words.bits, ngrams: words.ngrams };
+        let width = kind.parameters();
+        self.decision(kind, Encoder::Sparse { width, base: 0 }, self.sparse_bytes(found))
     }
 }
 

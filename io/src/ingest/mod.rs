@@ -14,6 +14,7 @@
 //! | [`sequence`], [`parallel`] | how do parallel chunks get numbered rows and ordered sums? |
 //! | [`split`] | which rows are held out? |
 //! | [`keep`] | where are the rows between the passes? |
+//! | [`refine`] | which columns may flags name, and what becomes of them? |
 //! | [`quantiles`] | where are the edges between buckets of numbers? |
 //! | [`decide`] | how is every column stored? |
 //! | [`shuffle`] | how do rows get into random order in bounded memory? |
@@ -25,6 +26,7 @@ pub mod moments;
 pub mod options;
 pub mod parallel;
 pub mod quantiles;
+pub mod refine;
 pub mod sequence;
 pub mod shuffle;
 pub mod split;
@@ -119,6 +121,7 @@ pub fn ingest(
 fn planned(options: &IngestOptions, schema: &Schema) -> Result<Resolved> {
     let mut plan = options.roles.resolve(schema, options.split_column.as_deref())?;
     plan.hash(options.hash_bits, &options.hashes)?;
+    options.ngrams.map_or(Ok(()), |ngrams| plan.set_ngrams(ngrams))?;
     plan.check_buckets(options.bucketize.keys())?;
     Ok(plan)
 }
@@ -126,7 +129,7 @@ fn planned(options: &IngestOptions, schema: &Schema) -> Result<Resolved> {
 /// Leave out what is not wanted, and read categories as the text that stands in the file; true: something changed.
 fn narrow(reading: &mut source::SourceOptions, plan: &Resolved, schema: &Schema) -> bool {
     for column in &plan.columns {
-        let is_category = matches!(column.shape, Shape::Categorical | Shape::Hashed { .. });
+        let is_category = matches!(column.shape, Shape::Categorical | Shape::Hashed { .. } | Shape::Text { .. });
         if is_category && inferred(&column.source_type) == Some(Shape::Numeric) {
             reading.types.insert(column.name.clone(), source::TextType::Text);
         }
@@ -263,18 +266,22 @@ fn run(
     })
 }
 
-/// Hashed levels are counted by every worker and have statistics, whatever the rows: refuse before anything is read.
+/// Hashed levels and elements have statistics, whatever the rows: refuse before anything is read. Levels are counted by every
+/// worker; of elements every worker keeps moments.
 fn check_hashed(plan: &Resolved, options: &IngestOptions, memory: u64) -> Result<()> {
-    let levels = plan.columns.iter().map(|column| match column.shape {
-        Shape::Hashed { bits } => 1u64 << bits,
-        _ => 0,
+    let tallies = 1 + options.workers() as u64;
+    let needs = plan.columns.iter().filter_map(|column| match column.shape {
+        Shape::Hashed { bits } => Some((1u64 << bits, 8)),
+        Shape::Text { bits, .. } => Some((1u64 << bits, size_of::<moments::Moments>() as u64)),
+        _ => None,
     });
-    let levels: u64 = levels.sum();
-    let needed = levels * (STATISTICS_BYTES + 8 * (1 + options.workers() as u64));
+    let (levels, needed) = needs.fold((0, 0), |(levels, needed), (own, bytes)| {
+        (levels + own, needed + own * (STATISTICS_BYTES + bytes * tallies))
+    });
     if needed > memory / 2 {
         return Err(Error::Usage(format!(
-            "hashed columns have {levels} levels in all, whose statistics take {} MB, more than half of --memory. Lower \
-             --hash-bits (of one column: --hash-bits COLUMN=N), or raise --memory",
+            "hashed columns and texts have {levels} levels and elements in all, whose statistics take {} MB, more than half of \
+             --memory. Lower --hash-bits (of one column: --hash-bits COLUMN=N), or raise --memory",
             needed / 1_000_000
         )));
     }

@@ -7,7 +7,7 @@ use gristmill_kernels::dtype::DType;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::{Error, Result};
-use crate::manifest::{BUCKETS_MAX, HASH_BITS_MAX};
+use crate::manifest::{BUCKETS_MAX, HASH_BITS_MAX, NGRAM_MAX};
 use crate::roles::Roles;
 use crate::source::SourceOptions;
 
@@ -82,6 +82,8 @@ pub struct IngestOptions {
     pub hash_bits: Option<u8>,
     /// The same by column name.
     pub hashes: BTreeMap<String, u8>,
+    /// Fewest and most words of the n-grams of text columns; none: single words.
+    pub ngrams: Option<(u8, u8)>,
     /// Numeric features that become levels, with their numbers of buckets.
     pub bucketize: BTreeMap<String, usize>,
     /// Leave rows without a label out instead of stopping.
@@ -124,6 +126,7 @@ impl Default for IngestOptions {
             hash_bits: None,
             hashes: BTreeMap::new(),
             bucketize: BTreeMap::new(),
+            ngrams: None,
             drop_missing_label: false,
             grain_rows: None,
             shard_grains: None,
@@ -163,6 +166,13 @@ impl IngestOptions {
             if !(1..=HASH_BITS_MAX).contains(bits) {
                 return Err(Error::Usage(format!("--hash-bits: found {bits}, expected 1 to {HASH_BITS_MAX}")));
             }
+        }
+        if let Some((fewest, most)) =
+            self.ngrams.filter(|&(fewest, most)| fewest < 1 || fewest > most || most > NGRAM_MAX)
+        {
+            return Err(Error::Usage(format!(
+                "--ngrams: found {fewest}..{most}, expected FEWEST..MOST words, from 1 to {NGRAM_MAX}"
+            )));
         }
         for (column, buckets) in &self.bucketize {
             if !(2..=BUCKETS_MAX).contains(buckets) {

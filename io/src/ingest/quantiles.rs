@@ -311,7 +311,8 @@ mod tests {
         for values in cases {
             for buckets in [2, 10, 1000] {
                 let mut seen = Vec::new();
-                for (threads, rows) in [(1, 977), (2, 10_000), (5, 313)] {
+                let ways = [(2, 10_000), (1, 977), (5, 313)];
+                for (threads, rows) in ways.into_iter().take(if buckets == 10 { 3 } else { 1 }) {
                     let pieces = pieces(&values, rows);
                     let pieces: Vec<&Piece> = pieces.iter().collect();
                     let column = Column { pieces: &pieces, number: 0, threads, cancel: &Cancel::new() };

@@ -63,7 +63,6 @@ impl ChunkSummary {
             sum.sparse_width = sum.sparse_width.max(next.sparse_width);
             sum.has_index_zero |= next.has_index_zero;
             sum.entries += next.entries;
-            sum.entries += next.entries;
             match (sum.width, next.width) {
                 (Some((expected, _)), Some((found, (chunk, row)))) if expected != found => {
                     let at = |_: usize| place(chunk, row);

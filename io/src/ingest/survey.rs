@@ -24,6 +24,7 @@ use crate::encode::levels::{self, MISSING, UNKNOWN};
 use crate::encode::raw::{self, Fault};
 use crate::encode::row::located;
 use crate::encode::summary::Summary;
+use crate::encode::words::Words;
 use crate::error::{Error, Result};
 use crate::manifest::{Role, Split};
 use crate::rng::Stream;
@@ -240,6 +241,7 @@ impl Shared<'_> {
                 Raw::Vectors(values, width)
             }
             Shape::Sparse => Raw::Sparse(raw::sparse(array)?),
+            Shape::Text { bits, ngrams } => Raw::Sparse(Words { bits, ngrams }.rows(array)?),
             Shape::Hashed { bits } => Raw::Ids(Hashing::new(&column.name, bits).ids(&raw::texts(array)?)?.into()),
             Shape::Categorical => Raw::Ids(self.ids(number, &raw::texts(array)?)?.into()),
         })
@@ -406,13 +408,15 @@ impl ColumnSummary {
                     Summary { count: ids.len() as u64 - missing, missing, ..Summary::default() }
                 })
             }
-            Shape::Sparse => array.as_list_opt::<i32>().and_then(|lists| raw::sparse_parts(lists).ok()).map(|rows| {
-                let width = rows.indices.iter().max().map_or(0, |&last| last as usize + 1);
-                self.sparse_width = self.sparse_width.max(width);
-                self.has_index_zero |= rows.indices.contains(&0);
-                self.entries += rows.indices.len() as u64;
-                Summary { count: array.len() as u64, ..Summary::default() }
-            }),
+            Shape::Sparse | Shape::Text { .. } => {
+                array.as_list_opt::<i32>().and_then(|lists| raw::sparse_parts(lists).ok()).map(|rows| {
+                    let width = rows.indices.iter().max().map_or(0, |&last| last as usize + 1);
+                    self.sparse_width = self.sparse_width.max(width);
+                    self.has_index_zero |= rows.indices.contains(&0);
+                    self.entries += rows.indices.len() as u64;
+                    Summary { count: array.len() as u64, ..Summary::default() }
+                })
+            }
         };
         if let Some(numbers) = numbers {
             let sum = if split == Split::Train { &mut self.train } else { &mut self.test };

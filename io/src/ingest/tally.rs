@@ -104,7 +104,7 @@ impl Tally {
         let moments = decisions.iter().map(|decision| match decision.column.kind {
             Kind::Vector { width, .. } | Kind::Sparse { width, .. } => vec![Moments::default(); width],
             Kind::Hashed { .. } => Vec::new(),
-            Kind::Bucketized { .. } => vec![Moments::default(); decision.column.kind.parameters()],
+            Kind::Bucketized { .. } | Kind::Text { .. } => vec![Moments::default(); decision.column.kind.parameters()],
             Kind::Categorical { .. } if decision.column.role != Role::Label => Vec::new(),
             _ => vec![Moments::default()],
         });

@@ -10,7 +10,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use arrow::array::RecordBatch;
 
 use super::decide::Decision;
-use super::sequence::lock;
+use super::sequence::{Fold, lock};
 use super::shuffle::Lot;
 use super::tally::{GrainTally, Tally};
 use crate::dataset_writer::DatasetWriter;
@@ -112,6 +112,8 @@ struct Shared<'a> {
     schedule: Mutex<Schedule>,
     moved: Condvar,
     worst: Mutex<Vec<f64>>,
+    /// Of the shards that are done and have none before them that is not: tallies of wide sparse columns are large.
+    tally: Fold<Tally, Option<Tally>>,
     failed: Mutex<Option<((usize, usize), Error)>>,
 }
 
@@ -130,6 +132,7 @@ impl Encoding<'_> {
             schedule: Mutex::new(schedule),
             moved: Condvar::new(),
             worst: Mutex::new(vec![0.0; self.decisions.len()]),
+            tally: Fold::new(Tally::new(self.decisions)),
             failed: Mutex::new(None),
         };
         std::thread::scope(|scope| {
@@ -141,15 +144,12 @@ impl Encoding<'_> {
         }
         let mut all = Encoded {
             shards: Vec::new(),
-            tally: Tally::new(self.decisions),
+            tally: shared.tally.into_inner(),
             worst: shared.worst.into_inner().unwrap_or_else(PoisonError::into_inner),
         };
         for job in shared.jobs {
             let state = job.state.into_inner().unwrap_or_else(PoisonError::into_inner);
             all.shards.extend(state.entry);
-            if let Some(tally) = state.tally {
-                all.tally.merge(tally);
-            }
         }
         Ok(all)
     }
@@ -276,6 +276,10 @@ impl Shared<'_> {
             && let Some(writer) = state.writer.take()
         {
             state.entry = Some(writer.finish()?);
+            self.tally.push(number as u64, state.tally.take(), |sum, next| {
+                next.into_iter().for_each(|next| sum.merge(next));
+                Ok::<(), Error>(())
+            })?;
         }
         Ok(state.next)
     }

@@ -78,7 +78,7 @@ pub fn data_type(kind: &Kind) -> DataType {
             let width = i32::try_from(*width).unwrap_or(i32::MAX);
             DataType::FixedSizeList(Arc::new(Field::new("item", number(*dtype), false)), width)
         }
-        Kind::Sparse { .. } => {
+        Kind::Sparse { .. } | Kind::Text { .. } => {
             let entry = [Field::new("index", DataType::UInt32, false), Field::new("value", DataType::Float32, false)];
             DataType::List(Arc::new(Field::new("item", DataType::Struct(Fields::from_iter(entry)), false)))
         }

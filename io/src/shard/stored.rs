@@ -70,7 +70,7 @@ impl Stored {
         match (kind, pieces) {
             (Kind::Numeric { dtype, .. } | Kind::Vector { dtype, .. }, [piece]) => number(*dtype, piece),
             (Kind::Indicator { .. }, [piece]) => number(DType::U8, piece),
-            (Kind::Sparse { .. }, [offsets, indices, values]) => Some(Stored::Sparse {
+            (Kind::Sparse { .. } | Kind::Text { .. }, [offsets, indices, values]) => Some(Stored::Sparse {
                 offsets: typed(find(offsets)?)?,
                 indices: typed(find(indices)?)?,
                 values: typed(find(values)?)?,
@@ -113,8 +113,8 @@ impl Stored {
                 Stored::U32(codes) => check_codes(codes, levels),
                 _ => Ok(()),
             },
-            (Kind::Sparse { width, .. }, Stored::Sparse { offsets, indices, .. }) => {
-                check_sparse(offsets, indices, *width)
+            (kind, Stored::Sparse { offsets, indices, .. }) if kind.is_sparse() => {
+                check_sparse(offsets, indices, kind.parameters())
             }
             _ if column.role == Role::Feature => Ok(()),
             _ => self.check_numbers(column.role),

@@ -82,7 +82,7 @@ pub fn mapped_bytes(columns: &[Column], wanted: &[usize], grains: &[&GrainEntry]
         is_wanted[column] = true;
     }
     let runs = (0..columns.len()).filter(|&i| is_wanted[i] && (i == 0 || !is_wanted[i - 1])).count() as u64;
-    let any_sparse = wanted.iter().any(|&column| matches!(columns[column].kind, Kind::Sparse { .. }));
+    let any_sparse = wanted.iter().any(|&column| columns[column].kind.is_sparse());
     let of_grain = |&grain: &&GrainEntry| {
         let size = |i: usize| row_bytes(&columns[i].kind).saturating_mul(grain.rows as u64).next_multiple_of(64);
         let dense: u64 = (0..columns.len()).map(size).sum();
@@ -107,7 +107,7 @@ fn row_bytes(kind: &Kind) -> u64 {
             kind.codes().map_or(0, |(bytes, _)| u64::from(bytes))
         }
         Kind::Vector { dtype, width } => dtype.bytes() as u64 * *width as u64,
-        Kind::Sparse { .. } | Kind::Crossed { .. } => 0,
+        Kind::Sparse { .. } | Kind::Text { .. } | Kind::Crossed { .. } => 0,
     }
 }
 

@@ -92,7 +92,7 @@ impl Shape {
         columns.extend(label.iter().chain(&weight).chain(&offset));
         let stored = manifest.columns.iter().filter(|column| !column.kind.is_crossed()).count();
         let wanted_share = columns.len() as f64 / stored as f64;
-        let sparse = |&&column: &&usize| matches!(manifest.columns[column].kind, Kind::Sparse { .. });
+        let sparse = |&&column: &&usize| manifest.columns[column].kind.is_sparse();
         let pieces = (columns.len() + 2 * columns.iter().filter(sparse).count()) as u64;
         let (label, weight, offset) = (label.is_some(), weight.is_some(), offset.is_some());
         Ok(Shape { layout, columns, wanted_share, pieces, blocks, crosses, features, label, weight, offset })
@@ -129,7 +129,7 @@ fn block_shape(columns: &[Column], numbers: &[usize], crossed: &mut Range<usize>
         Some(Kind::Vector { width, .. }) => BlockShape::Vectors { width: *width },
         Some(codes) if codes.codes().is_some() => BlockShape::Codes { levels: codes.parameters() },
         Some(Kind::Crossed { .. }) => BlockShape::Crossed(crossed.next().unwrap_or(usize::MAX)),
-        Some(Kind::Sparse { width, .. }) => BlockShape::Sparse { width: *width },
+        Some(sparse) if sparse.is_sparse() => BlockShape::Sparse { width: sparse.parameters() },
         Some(scalar) => BlockShape::Columns { dtype: scalar.scalar_dtype().unwrap_or(DType::U8), count: numbers.len() },
         None => BlockShape::Columns { dtype: DType::U8, count: 0 },
     }

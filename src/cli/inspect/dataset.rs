@@ -125,6 +125,9 @@ fn described(column: &Column, rows: u64) -> Found {
         }
         Kind::Crossed { levels, .. } => ("crossed", "nothing".to_string(), Some(*levels), None),
         Kind::Vector { dtype, width } => ("vector", dtype.name().to_string(), Some(*width), None),
+        Kind::Text { bits, ngrams: (fewest, most) } => {
+            ("text", format!("n-grams of {fewest} to {most} words, u32, f32 pairs"), Some(1 << bits), None)
+        }
         Kind::Sparse { width, .. } => ("sparse", "u32, f32 pairs".to_string(), Some(*width), None),
     };
     let role = match column.role {

@@ -156,7 +156,7 @@ pub fn show_path(path: &Path, report: &Report) -> Result<()> {
     report.text(&format!("{}\n{}", report.bold("a path of models; inspect each by its folder"), table.text(2)))
 }
 
-/// Names and coefficients in the order of the columns. Hashed levels without a coefficient, of which there may be millions, are
+/// Names and coefficients in the order of the columns. Hashed levels and elements without a coefficient, of which there may be millions, are
 /// left out.
 fn coefficients(model: &Model) -> Result<Vec<Coefficient>> {
     let columns = &model.metadata.columns;
@@ -169,7 +169,7 @@ fn coefficients(model: &Model) -> Result<Vec<Coefficient>> {
         .collect::<gristmill_io::Result<_>>()?;
     let (parameters, margins) = (model.metadata.parameters, model.weights.intercepts.len());
     let is_zero = |j: usize| (0..margins).all(|margin| model.weights.coefficients[margin * parameters + j] == 0.0);
-    let is_hashed = |column: usize| matches!(columns[column].kind, Kind::Hashed { .. });
+    let is_hashed = |column: usize| matches!(columns[column].kind, Kind::Hashed { .. } | Kind::Text { .. });
     let mut places: Vec<(usize, (usize, usize))> = names::places(columns)
         .into_iter()
         .enumerate()

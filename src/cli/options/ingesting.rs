@@ -36,7 +36,13 @@ pub struct IngestingOptions {
     /// Columns of lists to read as vectors
     #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
     pub vector: Vec<String>,
-    /// TOML file with roles: label, weight, offset, ignore, numeric, categorical, vector; flags beat it
+    /// Columns of text: their words are hashed to sparse vectors (2^18 elements, or --hash-bits COLUMN=N)
+    #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
+    pub text: Vec<String>,
+    /// Words of the n-grams of text columns, such as 1..2 for words and pairs of neighbours [default: 1..1]
+    #[arg(long, value_name = "FEWEST..MOST")]
+    pub ngrams: Option<String>,
+    /// TOML file with roles: label, weight, offset, ignore, numeric, categorical, vector, text; flags beat it
     #[arg(long, value_name = "FILE")]
     pub roles: Option<PathBuf>,
     /// Storage of numbers: f32, f64, f16, u16, u8 (the last three may round; the worst error is shown), or COLUMN=TYPE, separated by commas [default: f32]
@@ -136,6 +142,15 @@ impl IngestingOptions {
                 None => options.hash_bits = Some(number),
             }
         }
+        if let Some(given) = &self.ngrams {
+            let parsed = match given.split_once("..") {
+                Some((fewest, most)) => fewest.parse().ok().zip(most.parse().ok()),
+                None => given.parse().ok().map(|n| (n, n)),
+            };
+            let expected =
+                || Error::usage(format!("--ngrams: found '{given}', expected FEWEST..MOST words such as 1..2"));
+            options.ngrams = Some(parsed.ok_or_else(expected)?);
+        }
         for given in &self.bucketize {
             let parsed = given.rsplit_once('=').and_then(|(column, buckets)| Some((column, buckets.parse().ok()?)));
             let (column, buckets) = parsed.ok_or_else(|| {
@@ -159,6 +174,7 @@ impl IngestingOptions {
             numeric: over(&self.numeric, file.numeric),
             categorical: over(&self.categorical, file.categorical),
             vector: over(&self.vector, file.vector),
+            text: over(&self.text, file.text),
         })
     }
 }

@@ -119,12 +119,13 @@ fn bad_bits_and_columns_are_refused() {
     assert!(refused(options(None, &[("ctiy", 9)])).contains("no column 'ctiy'; did you mean 'city'?"));
     assert!(
         refused(options(None, &[("x", 9)]))
-            .contains("no category, only categories are hashed. Read it as one with --categorical x")
+            .contains("no category, only categories and texts are hashed. Read it as one with --categorical x")
     );
     assert!(refused(options(None, &[("y", 9)])).contains("the column is no feature"));
     let memory = IngestOptions { memory: Some(128 << 20), threads: Some(2), ..options(Some(24), &[]) };
     assert!(
-        refused(memory).contains("16777216 levels in all, whose statistics take 1744 MB, more than half of --memory")
+        refused(memory)
+            .contains("16777216 levels and elements in all, whose statistics take 1744 MB, more than half of --memory")
     );
     let roles = crate::roles::Roles { ignore: vec!["city".into()], ..Default::default() };
     let ignored = IngestOptions { roles, ..options(None, &[("city", 9)]) };

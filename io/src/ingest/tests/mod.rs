@@ -7,6 +7,7 @@ mod hashed;
 mod laws;
 mod memory;
 mod sources;
+mod text;
 mod values;
 
 use std::fs::File;
