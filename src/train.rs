@@ -121,8 +121,9 @@ pub struct Fitted {
     pub objective: f64,
     /// Weighted mean loss at the fitted point, without the penalty.
     pub loss: f64,
-    /// Euclidean norm of the (sub)gradient of the objective in standardised coordinates at the fitted point.
-    pub gradient_norm: f64,
+    /// Euclidean norm of the (sub)gradient of the objective in standardised coordinates at the fitted point; none where no pass
+    /// was made there, and objective and loss are progressive: of each batch of the last epoch before it was learnt from.
+    pub gradient_norm: Option<f64>,
     /// Passes over all rows.
     pub passes: u32,
     /// True when the stopping rule was met.

@@ -224,6 +224,7 @@ pub fn fitted(setup: &Setup<'_>, tasks: &[&Task], solver: &str, round: impl Fn(f
     let (offset, scale) = setup.target.units;
     let unit = setup.target.loss_unit();
     let sum = |part: fn(&Outcome) -> f64| outcomes.iter().map(|outcome| part(outcome)).sum::<f64>();
+    let squares: Option<f64> = outcomes.iter().map(|outcome| Some(outcome.gradient_norm?.powi(2))).sum();
     let mut fitted = Fitted {
         strengths: tasks.first()?.strengths,
         coefficients: Vec::new(),
@@ -232,8 +233,9 @@ pub fn fitted(setup: &Setup<'_>, tasks: &[&Task], solver: &str, round: impl Fn(f
         loss: sum(|outcome| outcome.loss) * unit,
         gradient_norm: match outcomes[..] {
             [only] => only.gradient_norm,
-            _ => sum(|outcome| outcome.gradient_norm * outcome.gradient_norm).sqrt(),
-        } * scale.abs(),
+            _ => squares.map(f64::sqrt),
+        }
+        .map(|norm| norm * scale.abs()),
         passes: tasks.iter().map(|task| task.passes).max().unwrap_or(0),
         converged: worst.converged,
         reason: worst.reason.clone(),

@@ -41,7 +41,7 @@ impl<R: Real + Default> Training<'_, R> {
                 subsets.push(self.tasks[number].left_out);
             }
         }
-        for subsets in subsets.chunks(self.setup.together) {
+        for subsets in subsets.chunks(self.setup.shares.together) {
             let of_subset = |subset: &Option<u16>| {
                 waiting.iter().copied().filter(|&number| self.tasks[number].left_out == *subset).collect()
             };

@@ -13,6 +13,7 @@ use gristmill_kernels::Kernels;
 use gristmill_kernels::tile::{Block, Grain};
 
 use super::setup;
+use super::shares::{Needs, Shares};
 use crate::error::{Error, Result};
 use crate::plan::TrainPlan;
 use crate::ranks;
@@ -66,7 +67,8 @@ fn counted(dataset: &Dataset, plan: &TrainPlan, own_grains: &[usize]) -> Result<
     (options.label, options.weight, options.offset) = (false, false, false);
     options.grains = Some(own_grains.to_vec());
     options.threads = threads;
-    options.budget_bytes = setup::shares(dataset, plan, threads, (1, 1)).0;
+    let needs = Needs { threads, joint: 1, against: 1, wide: true };
+    options.budget_bytes = Shares::new(dataset, plan, &needs).passes_bytes;
     options.io = plan.io;
     let stream = dataset.stream(options)?;
     let parameters = stream.layout().parameters;

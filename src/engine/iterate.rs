@@ -59,7 +59,7 @@ impl<R: Real + Default> Training<'_, R> {
         let mut running = self.tasks.iter().filter(|task| task.sample().is_some()).count();
         for number in 0..self.tasks.len() {
             let task = &self.tasks[number];
-            if running < self.setup.together && matches!(task.stand, Stand::Waiting) {
+            if running < self.setup.shares.together && matches!(task.stand, Stand::Waiting) {
                 if task.rounding.is_none() {
                     self.tasks[number].rounding = self.first_rounding(task);
                 }
@@ -227,7 +227,7 @@ fn certified(
         held_out: None,
         collected: "gap".into(),
         objective: objective * setup.target.loss_unit(),
-        gradient_norm: outcome.gradient_norm * setup.target.units.1.abs(),
+        gradient_norm: outcome.gradient_norm.unwrap_or(0.0) * setup.target.units.1.abs(),
     })
 }
 

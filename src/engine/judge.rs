@@ -31,7 +31,7 @@ impl<R: Real + Default> Training<'_, R> {
         // The tasks of a model: one, or one a class that is told from all others.
         let left_out: Vec<&[usize]> = left_out.chunks(self.setup.against.max(1)).collect();
         let mut verdicts = Vec::with_capacity(left_out.len());
-        for tasks in left_out.chunks(self.setup.together) {
+        for tasks in left_out.chunks(self.setup.shares.together) {
             let judged = |&model: &&[usize]| {
                 let mut at = Vec::new();
                 for task in model.iter().map(|&task| &self.tasks[task]) {

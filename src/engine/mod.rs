@@ -48,6 +48,7 @@ pub mod pass;
 pub mod reduce;
 pub mod rows;
 pub mod setup;
+pub mod shares;
 pub mod sheet;
 pub mod space;
 pub mod sum;

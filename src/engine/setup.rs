@@ -4,8 +4,7 @@
 use std::ops::Range;
 
 use gristmill_io::dataset::Dataset;
-use gristmill_io::manifest::{Column, Kind, Layout, Role, Split};
-use gristmill_io::memory;
+use gristmill_io::manifest::{Column, Kind, Role, Split};
 use gristmill_io::statistics::Statistics;
 use gristmill_io::tiles::{StreamOptions, TileStream};
 use gristmill_kernels::dtype::DType;
@@ -14,6 +13,7 @@ use gristmill_kernels::tile::Grain;
 use gristmill_kernels::{Kernels, Real, Tier};
 
 use super::folds::Folds;
+use super::shares::{Needs, Shares};
 use super::space::{Space, Stored};
 use super::sum::TERMS_MAX;
 use super::target::{self, Classes, Target};
@@ -26,11 +26,6 @@ use crate::train::Company;
 
 /// Feature bytes of a tile, about: it stays in the L2 cache from margins to gradient.
 const TILE_BYTES: usize = 64 << 10;
-
-/// Parameters up to which a matrix is reckoned with in the memory limit: the most for which a solver takes one by itself.
-const GRAM_PARAMETERS_MAX: u64 = 2_048;
-/// What the process takes without any data, about.
-const PROCESS_BYTES: u64 = 24 << 20;
 
 /// See the head of the file.
 pub struct Setup<'a> {
@@ -76,10 +71,8 @@ pub struct Setup<'a> {
     pub own_grains: Vec<usize>,
     /// Workers.
     pub threads: usize,
-    /// Memory that streams may take.
-    pub budget_bytes: u64,
-    /// How many models are trained side by side at most, so that their sums and solvers fit into memory.
-    pub together: usize,
+    /// What streams and models may take of the memory.
+    pub shares: Shares,
     /// Instruction set.
     pub tier: Tier,
 }
@@ -110,11 +103,12 @@ impl<'a> Setup<'a> {
             )));
         }
         let threads = threads(plan);
-        let (budget_bytes, together) = shares(dataset, plan, threads, (joint, against.max(1)));
+        let wide = is_wide(dataset, &*model);
+        let shares = Shares::new(dataset, plan, &Needs { threads, joint, against: against.max(1), wide });
         let mut options = StreamOptions::new(Split::Train);
         options.grains = Some(own_grains.clone());
         options.threads = threads;
-        options.budget_bytes = budget_bytes;
+        options.budget_bytes = shares.passes_bytes;
         options.io = plan.io;
         options.trace = company.watch.trace().cloned();
         let stream = dataset.stream(options)?;
@@ -147,8 +141,7 @@ impl<'a> Setup<'a> {
             grains,
             own_grains,
             threads,
-            budget_bytes,
-            together,
+            shares,
         })
     }
 
@@ -252,15 +245,19 @@ impl<'a> Setup<'a> {
         (numbers, numbers * (numbers + 1.0) / 2.0)
     }
 
-    /// True when all arithmetic is `f64`: some number of a row is, or the loss has a kink, of which solvers see less than the
-    /// rounding of a margin in `f32`.
+    /// True when all arithmetic is `f64`.
     pub fn is_wide(&self) -> bool {
-        let is_kinked = self.model.kink().is_some();
-        is_kinked
-            || self.dataset.manifest().columns.iter().any(|column| {
-                matches!(column.kind, Kind::Numeric { dtype: DType::F64, .. } | Kind::Vector { dtype: DType::F64, .. })
-            })
+        is_wide(self.dataset, &*self.model)
     }
+}
+
+/// True when some number of a row is `f64`, or the loss has a kink, of which solvers see less than the rounding of a margin in
+/// `f32`.
+fn is_wide(dataset: &Dataset, model: &dyn Model) -> bool {
+    model.kink().is_some()
+        || dataset.manifest().columns.iter().any(|column| {
+            matches!(column.kind, Kind::Numeric { dtype: DType::F64, .. } | Kind::Vector { dtype: DType::F64, .. })
+        })
 }
 
 /// How a stored offset becomes part of a margin in the units of the label as the model sees it.
@@ -281,28 +278,6 @@ fn offset(columns: &[Column], model: &dyn Model, units: (f64, f64)) -> Result<Op
         Kind::Numeric { offset, scale, .. } => Some((offset / units.1, scale / units.1)),
         _ => Some((0.0, 1.0 / units.1)),
     })
-}
-
-/// What the memory limit leaves for data once the process itself and the sums and solvers of the models that are trained side
-/// by side have their share; and how many of them there can be: together they take at most half of the limit.
-/// A model has `joint` times the parameters of a row, and there are `against` for each of the plan's tasks.
-pub(super) fn shares(
-    dataset: &Dataset,
-    plan: &TrainPlan,
-    threads: usize,
-    (joint, against): (usize, usize),
-) -> (u64, usize) {
-    let limit = plan.memory.unwrap_or_else(|| memory::Limits::now().default_bytes());
-    let limit = limit.saturating_sub(PROCESS_BYTES);
-    let parameters = Layout::of(&dataset.manifest().columns, |_| true).parameters as u64;
-    let matrix = if parameters <= GRAM_PARAMETERS_MAX { parameters * parameters } else { 0 };
-    // A worker: two limbs and an f64 a gradient cell, and for half a matrix as well. A solver and its copy in the next
-    // checkpoint: two dozen vectors and one matrix each, and two matrices on their way from the sum to the solver.
-    let matrix = if joint == 1 { matrix } else { 0 };
-    let parameters = joint as u64 * parameters;
-    let one = threads as u64 * (24 * parameters + 12 * matrix) + 400 * parameters + 32 * matrix;
-    let together = (limit / 2 / one.max(1)).clamp(1, (against * plan.tasks()) as u64);
-    (limit.saturating_sub(together * one), together as usize)
 }
 
 /// Workers of this rank.

@@ -72,7 +72,7 @@ pub(crate) fn bits(trained: &Trained) -> Vec<u64> {
     let numbers = trained
         .models
         .iter()
-        .flat_map(|m| m.weights.iter().chain(&m.intercepts).chain([&m.objective, &m.gradient_norm]));
+        .flat_map(|m| m.weights.iter().chain(&m.intercepts).chain([&m.objective]).chain(&m.gradient_norm));
     numbers.map(|x| x.to_bits()).collect()
 }
 

@@ -95,7 +95,7 @@ pub fn known(setup: &Setup<'_>) -> Result<Known> {
     options.columns = Some(Vec::new());
     options.grains = Some(setup.own_grains.clone());
     options.threads = setup.threads;
-    options.budget_bytes = setup.budget_bytes;
+    options.budget_bytes = setup.shares.passes_bytes;
     let stream = setup.dataset.stream(options)?;
     let ends = if setup.weighted || setup.offset.is_some() { ends(setup, &stream)? } else { Ends::default() };
     let weight_max = if setup.weighted { ends.weight } else { setup.weight_max };

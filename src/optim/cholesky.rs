@@ -35,7 +35,7 @@ pub fn solve(quadratic: &Quadratic, penalty: &Penalty) -> Outcome {
     Outcome {
         loss: at.loss,
         objective: at.objective,
-        gradient_norm: norm(&at.smooth),
+        gradient_norm: Some(norm(&at.smooth)),
         converged: true,
         reason: if dependent.is_empty() {
             "closed form".into()

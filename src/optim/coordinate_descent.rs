@@ -59,7 +59,7 @@ pub fn solve(quadratic: &Quadratic, penalty: &Penalty, start: &[f64], until: Unt
     Outcome {
         loss: at.loss,
         objective: at.objective,
-        gradient_norm: norm(&penalty.subgradient(&descent.point, &at.smooth)),
+        gradient_norm: Some(norm(&penalty.subgradient(&descent.point, &at.smooth))),
         converged,
         reason: if converged {
             format!("duality gap {share:.1e} of the objective")

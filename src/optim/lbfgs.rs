@@ -163,7 +163,7 @@ impl Lbfgs {
 
     fn done(&self, best: Best, converged: bool, reason: String, warnings: Vec<String>) -> Status {
         Status::Done(Box::new(Outcome {
-            gradient_norm: norm(&best.gradient),
+            gradient_norm: Some(norm(&best.gradient)),
             point: best.point,
             loss: best.loss,
             objective: best.objective,

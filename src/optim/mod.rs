@@ -87,8 +87,9 @@ pub struct Outcome {
     pub loss: f64,
     /// Objective there.
     pub objective: f64,
-    /// Norm of the smallest subgradient there.
-    pub gradient_norm: f64,
+    /// Norm of the smallest subgradient there; none where no pass was made there, and loss and objective are of batches before they
+    /// were learnt from.
+    pub gradient_norm: Option<f64>,
     /// True when the stopping rule was met.
     pub converged: bool,
     /// Why it stopped, a short phrase.

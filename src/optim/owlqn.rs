@@ -192,7 +192,7 @@ impl Owlqn {
 
     fn done(&self, best: Best, converged: bool, reason: String, warnings: Vec<String>) -> Status {
         Status::Done(Box::new(Outcome {
-            gradient_norm: norm(&best.subgradient),
+            gradient_norm: Some(norm(&best.subgradient)),
             point: best.point,
             loss: best.loss,
             objective: best.objective,

@@ -196,7 +196,7 @@ impl SecondOrder {
         let l1: f64 =
             penalty.l1.iter().zip(&point).zip(&minimum.point).map(|((l1, a), b)| l1 * (b.abs() - a.abs())).sum();
         let slope = (dot(&smooth, &direction) + l1).min(0.0);
-        let unknown = minimum.gradient_norm / here.max(f64::MIN_POSITIVE);
+        let unknown = minimum.gradient_norm.unwrap_or(0.0) / here.max(f64::MIN_POSITIVE);
         self.dependent = minimum.dependent;
         Best { point, loss, objective, gradient_norm: here, direction, slope, gap, unknown }
     }
@@ -292,7 +292,7 @@ impl SecondOrder {
             point: best.point,
             loss: best.loss,
             objective: best.objective,
-            gradient_norm: best.gradient_norm,
+            gradient_norm: Some(best.gradient_norm),
             converged,
             reason,
             warnings,

@@ -9,8 +9,10 @@ use crate::optim::stochastic::rates::Schedule;
 
 /// Default of `epochs`.
 pub const EPOCHS: u32 = 1;
-/// Default of `batch_rows`.
-pub const BATCH_ROWS: u32 = 1_024;
+/// Batches that an epoch is cut into, about, where nothing is said.
+const BATCHES: f64 = 1_024.0;
+/// Least and most rows of a batch then.
+const BATCH_ROWS: (f64, f64) = (32.0, 16_384.0);
 /// Default of `open_grains`.
 pub const OPEN_GRAINS: u32 = 32;
 
@@ -20,8 +22,8 @@ pub const OPEN_GRAINS: u32 = 32;
 pub struct OnlinePlan {
     /// Times that every row is learnt from.
     pub epochs: u32,
-    /// Rows of a batch, of all ranks.
-    pub batch_rows: u32,
+    /// Rows of a batch, of all ranks; none: by the rows of the dataset (see [`OnlinePlan::rows_of_batch`]).
+    pub batch_rows: Option<u32>,
     /// Grains that batches are drawn from at a time.
     pub open_grains: u32,
     /// Learning rates, one or more: each is a configuration.
@@ -60,6 +62,14 @@ pub struct OnlinePlan {
     pub max_seconds: Option<f64>,
     /// The solver by passes that goes on where the last epoch ends.
     pub then: Option<SolverName>,
+    /// After the last epoch, one pass over all rows for objective and gradient.
+    #[serde(default = "yes")]
+    pub final_pass: bool,
+}
+
+/// Plans from before there was a choice.
+fn yes() -> bool {
+    true
 }
 
 /// A number that some solvers or schedules have.
@@ -141,7 +151,7 @@ impl OnlinePlan {
         }
         let plan = OnlinePlan {
             epochs: whole("epochs", request.epochs, EPOCHS)?,
-            batch_rows: whole("batch-rows", request.batch_rows, BATCH_ROWS)?,
+            batch_rows: request.batch_rows.map(|rows| whole("batch-rows", Some(rows), 1)).transpose()?,
             open_grains: whole("open-grains", request.open_grains, OPEN_GRAINS)?,
             learning_rate: learning_rates(request.learning_rate.as_ref(), default_rate(solver))?,
             schedule,
@@ -181,11 +191,18 @@ impl OnlinePlan {
             patience: request.patience.map(|patience| whole("patience", Some(patience), 1)).transpose()?,
             max_seconds: request.max_seconds,
             then: request.then.as_deref().map(|name| then(name, request, model)).transpose()?,
+            final_pass: request.final_pass.unwrap_or(true),
         };
         for (key, given) in [("clip-norm", plan.clip_norm), ("max-seconds", plan.max_seconds)] {
             if let Some(value) = given.filter(|value| !positive(*value)) {
                 return Err(Error::usage(format!("{key} is {value}; it is {POSITIVE}")));
             }
+        }
+        if let (false, Some(then)) = (plan.final_pass, plan.then) {
+            return Err(Error::usage(format!(
+                "final-pass is false, but solver '{}' then makes passes over all rows. Leave final-pass or then out",
+                then.name()
+            )));
         }
         if let Some(start) = plan.averaging.filter(|start| !(0.0..f64::from(plan.epochs)).contains(start)) {
             return Err(Error::usage(format!(
@@ -203,6 +220,13 @@ impl OnlinePlan {
             return Err(Error::usage(format!("warmup is {}; it is a number of epochs, 0 or greater", plan.warmup)));
         }
         Ok(Some(plan))
+    }
+
+    /// Rows of a batch for so many training rows: as they were given, else the power of two nearest to a 1,024th of them, from 32
+    /// to 16,384. Small datasets need steps; where an epoch has a thousand of them, a batch costs less the larger it is.
+    pub fn rows_of_batch(&self, rows: u64) -> u32 {
+        let share = (rows as f64 / BATCHES).max(1.0);
+        self.batch_rows.unwrap_or_else(|| share.log2().round().exp2().clamp(BATCH_ROWS.0, BATCH_ROWS.1) as u32)
     }
 }
 
@@ -230,6 +254,7 @@ fn refuse(request: &TrainRequest, solver: SolverName) -> Result<()> {
         ("patience", request.patience.is_some()),
         ("max-seconds", request.max_seconds.is_some()),
         ("then", request.then.is_some()),
+        ("final-pass", request.final_pass.is_some()),
     ];
     match set.iter().find(|(_, set)| *set) {
         None => Ok(()),
@@ -327,6 +352,16 @@ mod tests {
     }
 
     #[test]
+    fn batches_follow_from_the_rows() {
+        let plan = resolve(r#"{"model": "logistic", "solver": "adam"}"#).expect("valid").expect("stochastic");
+        let found =
+            [0, 150, 20_000, 40_000, 100_000, 1_000_000, 5_000_000, 1 << 40].map(|rows| plan.rows_of_batch(rows));
+        assert_eq!(found, [32, 32, 32, 32, 128, 1_024, 4_096, 16_384]);
+        let given = resolve(r#"{"model": "logistic", "solver": "adam", "batch-rows": 7}"#).expect("valid");
+        assert_eq!(given.expect("stochastic").rows_of_batch(5_000_000), 7);
+    }
+
+    #[test]
     fn faults_are_named() {
         let with =
             |solver: &str, rest: &str| message(&format!(r#"{{"model": "logistic", "solver": "{solver}", {rest}}}"#));
@@ -345,6 +380,7 @@ mod tests {
         let joint = message(r#"{"model": "softmax", "solver": "sgd", "then": "newton"}"#);
         assert!(joint.contains("--then lbfgs"), "{joint}");
         assert!(with("sgd", r#""patience": 0"#).contains("patience is 0"));
+        assert!(with("sgd", r#""then": "lbfgs", "final-pass": false"#).contains("final-pass is false"));
         assert!(with("sgd", r#""clip-norm": 0"#).contains("clip-norm is 0"));
         assert!(with("sgd", r#""warmup": -1"#).contains("warmup is -1"));
     }

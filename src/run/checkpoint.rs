@@ -6,10 +6,12 @@
 //! A file is complete or absent ([`durable`]); the checksum finds what a disk or a hand changed later. [`newest`] then goes
 //! back to the one before and says so.
 
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use gristmill_io::checksum::HashingWriter;
 use gristmill_io::{checksum, durable};
 use serde::{Deserialize, Serialize};
 
@@ -125,13 +127,18 @@ pub fn write(run: &Path, number: u64, interruption: &Interruption, kept: usize) 
         path: path.clone(),
         message: format!("the checkpoint cannot be written as JSON: {error}"),
     };
-    let body = serde_json::to_vec(interruption).map_err(not_json)?;
-    let seal = Seal { bytes: body.len(), xxh3: checksum::of_bytes(&body) };
-    let mut text = serde_json::to_vec(&seal).map_err(not_json)?;
-    text.push(b'\n');
-    text.extend(body);
-    text.push(b'\n');
-    durable::write_bytes(&path, &text)?;
+    // Twice through the serialiser, so that no text of a large model is in memory: for the seal, then to the file.
+    let mut hash = HashingWriter::new(std::io::sink());
+    serde_json::to_writer(BufWriter::new(&mut hash), interruption).map_err(not_json)?;
+    let (_, bytes, xxh3) = hash.finish();
+    let seal = serde_json::to_string(&Seal { bytes: bytes as usize, xxh3 }).map_err(not_json)?;
+    durable::write_file(&path, |file| {
+        let failed = |e| gristmill_io::Error::io(&path, "cannot write", e);
+        let mut out = BufWriter::new(file);
+        writeln!(out, "{seal}").map_err(failed)?;
+        serde_json::to_writer(&mut out, interruption).map_err(|error| failed(error.into()))?;
+        writeln!(out).and_then(|()| out.flush()).map_err(failed)
+    })?;
     let all = list(run);
     for (_, old) in &all[..all.len().saturating_sub(kept.max(1))] {
         // One too many does no harm.

@@ -81,8 +81,8 @@ pub struct Fit {
     pub objective: f64,
     /// Weighted mean loss at the model.
     pub loss: f64,
-    /// Norm of the (sub)gradient in standardised coordinates.
-    pub gradient_norm: f64,
+    /// Norm of the (sub)gradient in standardised coordinates; none where objective and loss are progressive.
+    pub gradient_norm: Option<f64>,
     /// Passes over all rows.
     pub passes: u32,
     /// The stopping rule was met.

@@ -174,6 +174,7 @@ pub fn summary(trained: &Trained, measured: &Measured, job: &Job<'_>) -> Value {
         "dataset": job.dataset.folder(),
         "dataset_fingerprint": job.dataset.manifest().fingerprint,
         "solver": trained.solver,
+        "batch_rows": batch_rows(trained, job),
         "tier": trained.tier,
         "parameters": trained.models.first().map_or(0, parameters),
         "rows": trained.rows,
@@ -208,10 +209,18 @@ pub fn table(trained: &Trained, measured: &Measured, job: &Job<'_>) -> Table {
         1 => format!("{} threads", measured.threads),
         ranks => format!("{ranks} ranks of {} threads", measured.threads),
     };
-    table.pair("solver", format!("{solver} on {tier}, {threads}: {} {plural} in {time}", trained.passes));
+    let batches = match batch_rows(trained, job) {
+        Some(rows) => format!(", batches of {} rows", number::count(u64::from(rows))),
+        None => String::new(),
+    };
+    table.pair("solver", format!("{solver}{batches} on {tier}, {threads}: {} {plural} in {time}", trained.passes));
     if let [only] = trained.models.as_slice() {
         let converged = if only.converged { "converged" } else { "NOT converged" };
-        table.pair("objective", format!("{} ({converged}: {})", number::plain(only.objective, 10), only.reason));
+        let progressive = if only.gradient_norm.is_some() { "" } else { "progressive objective, " };
+        table.pair(
+            "objective",
+            format!("{} ({progressive}{converged}: {})", number::plain(only.objective, 10), only.reason),
+        );
     }
     table.pair("data", &trained.way.why);
     table.pair("speed", measured.text());
@@ -237,6 +246,11 @@ pub fn text(trained: &Trained, measured: &Measured, job: &Job<'_>) -> String {
         text = format!("{text}\n  note: {warning}");
     }
     text
+}
+
+/// Rows of a batch of a stochastic solver.
+fn batch_rows(trained: &Trained, job: &Job<'_>) -> Option<u32> {
+    job.plan.online.as_ref().map(|online| online.rows_of_batch(trained.rows))
 }
 
 fn path_table(trained: &Trained) -> Table {

@@ -33,7 +33,7 @@ struct Findings<'a> {
     parameters: usize,
     objective: f64,
     loss: f64,
-    gradient_norm: f64,
+    gradient_norm: Option<f64>,
     passes: u32,
     converged: bool,
     reason: &'a str,
@@ -208,7 +208,9 @@ fn about_table(model: &Model, fit: &Fit) -> String {
         table.pair("quantile", number::plain(quantile, 10));
     }
     table.pair("penalty", penalty(fit));
-    table.pair("objective", format!("{} (loss {})", number::plain(fit.objective, 10), number::plain(fit.loss, 10)));
+    let progressive = if fit.gradient_norm.is_some() { "" } else { "progressive, " };
+    let (objective, loss) = (number::plain(fit.objective, 10), number::plain(fit.loss, 10));
+    table.pair("objective", format!("{objective} ({progressive}loss {loss})"));
     let converged = if fit.converged { "converged" } else { "NOT converged" };
     table.pair("solver", format!("{}, {} passes, {converged}: {}", fit.solver, fit.passes, fit.reason));
     table.text(2)

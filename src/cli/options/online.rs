@@ -12,7 +12,7 @@ pub struct OnlineOptions {
     /// Times that every row is learnt from [default: 1]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub epochs: Option<u32>,
-    /// Rows of a batch, of all ranks together [default: 1024]
+    /// Rows of a batch, of all ranks together [default: about a 1,024th of the rows, from 32 to 16,384]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub batch_rows: Option<u32>,
     /// Learning rate; several, separated by commas, are trained side by side [default: by solver, see docs/online.md]
@@ -69,6 +69,9 @@ pub struct OnlineOptions {
     /// Solver by passes that goes on where the last epoch ends: auto, newton, lbfgs, owlqn, proximal-newton
     #[arg(long, value_name = "NAME")]
     pub then: Option<String>,
+    /// After the last epoch, find objective and gradient in one pass over all rows [default: true]
+    #[arg(long, value_name = "true|false")]
+    pub final_pass: Option<bool>,
     /// Grains of the dataset that batches are drawn from at a time [default: 32]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub open_grains: Option<u32>,
@@ -99,6 +102,7 @@ impl OnlineOptions {
             patience: self.patience,
             max_seconds: self.max_seconds,
             then: self.then.clone(),
+            final_pass: self.final_pass,
             ..TrainRequest::default()
         }
     }

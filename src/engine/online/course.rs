@@ -185,9 +185,22 @@ impl<R: Real> Course<'_, R> {
         self.records[model].best.as_ref().map_or_else(|| self.point(model), Best::point)
     }
 
+    /// Mean loss of the epoch that a model ends at, each batch before it was learnt from.
+    pub fn progressive(&self, model: usize) -> f64 {
+        let record = &self.records[model];
+        record.best.as_ref().map_or(record.progressive, |best| best.progressive)
+    }
+
+    /// Why a model ends.
+    pub fn reason(&self, model: usize) -> String {
+        let epochs = self.plan.epochs;
+        let whole = || format!("{epochs} epoch{}", if epochs == 1 { "" } else { "s" });
+        self.records[model].stopped.clone().unwrap_or_else(whole)
+    }
+
     /// Batches from one look at the weights to the next; none where there is no average.
     fn between_looks(&self, setup: &Setup<'_>) -> Option<u64> {
-        let batches = setup.statistics.rows.div_ceil(u64::from(self.plan.batch_rows));
+        let batches = setup.statistics.rows.div_ceil(u64::from(self.plan.rows_of_batch(setup.statistics.rows)));
         self.plan.averaging.map(|_| (batches / SNAPSHOTS).max(1))
     }
 
@@ -232,7 +245,7 @@ impl<R: Real> Course<'_, R> {
             let (record, epoch) = (&mut self.records[model], self.place.epoch + 1);
             match &mut record.best {
                 Some(best) if best.loss <= loss => best.waited += 1,
-                _ => record.best = Some(Best::new(loss, epoch, &point)),
+                _ => record.best = Some(Best::new(loss, epoch, record.progressive, &point)),
             }
             if let Some(best) = record.best.as_ref().filter(|best| best.waited >= patience) {
                 record.stopped = Some(format!("held-out loss was best after epoch {}", best.epoch));
@@ -251,6 +264,7 @@ impl<R: Real> Course<'_, R> {
         for (_, bundle, place) in units {
             bundle.models[model][place].coordinates().save(&mut slots);
         }
+        slots.shrink_to_fit();
         let record = &self.records[model];
         State {
             epoch: self.place.epoch,

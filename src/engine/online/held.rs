@@ -32,15 +32,18 @@ pub struct Best {
     pub epoch: u32,
     /// Epochs since then.
     pub waited: u32,
+    /// Mean loss of that epoch, each batch before it was learnt from.
+    #[serde(default)]
+    pub progressive: f64,
     /// Its point, eight bytes a coordinate.
     pub point: Bytes,
 }
 
 impl Best {
     /// Of a model after an epoch.
-    pub fn new(loss: f64, epoch: u32, point: &[f64]) -> Best {
+    pub fn new(loss: f64, epoch: u32, progressive: f64, point: &[f64]) -> Best {
         let bytes = point.iter().flat_map(|number| number.to_le_bytes()).collect();
-        Best { loss, epoch, waited: 0, point: Bytes(bytes) }
+        Best { loss, epoch, waited: 0, progressive, point: Bytes(bytes) }
     }
 
     /// The point.
@@ -83,7 +86,7 @@ impl<'a> HeldOut<'a> {
         options.grains = Some(sharing::own_grains(setup.company.comm, setup.dataset, Split::Test)?);
         options.threads = setup.threads;
         // Beside the open grains of the training: it is read through, not kept.
-        options.budget_bytes = setup.budget_bytes;
+        options.budget_bytes = setup.shares.open_bytes;
         options.io = plan.io;
         Ok(HeldOut { setup, stream: setup.dataset.stream(options)? })
     }

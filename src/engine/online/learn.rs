@@ -60,7 +60,7 @@ impl<'a, R: Real> Training<'a, R> {
             let numbers: Vec<usize> = (0..self.tasks.len()).filter(|&number| waiting(&self.tasks[number])).collect();
             let learning =
                 numbers.iter().filter(|&&number| matches!(self.tasks[number].stand, Stand::Learning(_))).count();
-            let together = if learning > 0 { learning } else { self.setup.together.min(numbers.len()) };
+            let together = if learning > 0 { learning } else { self.setup.shares.together.min(numbers.len()) };
             if together == 0 {
                 return Ok(Next::GoOn);
             }
@@ -86,7 +86,12 @@ impl<'a, R: Real> Training<'a, R> {
                  passes (--solver lbfgs)"
             )));
         }
-        let order = Plan::new(grains, plan.open_grains as usize, plan.batch_rows as usize, self.plan.seed);
+        let order = Plan::new(
+            grains,
+            plan.open_grains as usize,
+            plan.rows_of_batch(setup.statistics.rows) as usize,
+            self.plan.seed,
+        );
         let mut bundles = bundles(&online.units);
         let mut models = Vec::new();
         for &number in &numbers {
@@ -232,26 +237,25 @@ impl<'a, R: Real> Training<'a, R> {
     /// Tells of an epoch that is over, or broken off because time is.
     fn end_epoch(&mut self, course: &mut Course<'a, R>, held_out: Option<&HeldOut<'_>>, in_time: bool) -> Result<()> {
         let setup = self.setup;
+        for (model, loss) in course.losses(setup)?.into_iter().enumerate() {
+            let totals = self.known.of(self.tasks[course.numbers[model]].left_out);
+            course.records[model].progressive = loss - totals.saturated / totals.weight;
+        }
         let judged = held_out.map(|held_out| held_out.losses::<R>(&self.stored(course))).transpose()?;
         if let (Some(losses), Some(patience)) = (&judged, course.plan.patience) {
             course.judge(losses, patience);
         }
-        let losses = course.losses(setup)?;
         let unit = setup.target.loss_unit();
         let mut reports = Vec::new();
-        for (model, loss) in losses.into_iter().enumerate() {
-            let task = &self.tasks[course.numbers[model]];
-            let totals = self.known.of(task.left_out);
-            let loss = loss - totals.saturated / totals.weight;
-            course.records[model].progressive = loss;
-            let point = course.point(model);
-            let penalty = self.penalty(task.strengths).value(&point);
+        for (model, &number) in course.numbers.iter().enumerate() {
+            let task = &self.tasks[number];
+            let penalty = self.penalty(task.strengths).value(&course.point(model));
             reports.push(PointReport {
                 configuration: task.configuration,
                 left_out: task.left_out,
                 against: task.against,
                 collected: "epoch".into(),
-                objective: (loss + penalty) * unit,
+                objective: (course.records[model].progressive + penalty) * unit,
                 gradient_norm: 0.0,
                 held_out: judged.as_ref().map(|losses| losses[model] * unit),
             });
@@ -302,7 +306,8 @@ impl<'a, R: Real> Training<'a, R> {
         course.numbers.iter().enumerate().map(stored).collect()
     }
 
-    /// The end: a solver that goes on by passes, or one pass for objective and gradient where the models ended.
+    /// The end: a solver that goes on by passes, or one pass for objective and gradient where the models ended, unless the progressive
+    /// loss is to do.
     fn settle(&mut self, course: &Course<'a, R>) -> Result<Next> {
         let setup = self.setup;
         let ends: Vec<Vec<f64>> = (0..course.numbers.len()).map(|model| course.end(model)).collect();
@@ -311,6 +316,14 @@ impl<'a, R: Real> Training<'a, R> {
                 self.tasks[number].rounding = self.first_rounding(&self.tasks[number]);
                 let machine = self.machine_at(&self.tasks[number], end, Schedule::whole())?;
                 self.tasks[number].stand = Stand::Running(Box::new(machine));
+            }
+            return Ok(Next::GoOn);
+        }
+        if !course.plan.final_pass {
+            for (model, (&number, point)) in course.numbers.iter().zip(ends).enumerate() {
+                let loss = course.progressive(model);
+                let objective = loss + self.penalty(self.tasks[number].strengths).value(&point);
+                self.done(number, ended(point, (loss, objective, None), course.reason(model)));
             }
             return Ok(Next::GoOn);
         }
@@ -343,21 +356,8 @@ impl<'a, R: Real> Training<'a, R> {
                 gradient_norm: gradient_norm * setup.target.units.1.abs(),
                 held_out: None,
             });
-            let epochs = course.plan.epochs;
-            let outcome = Outcome {
-                point,
-                loss: evaluation.loss,
-                objective,
-                gradient_norm,
-                converged: true,
-                reason: match &course.records[model].stopped {
-                    Some(why) => why.clone(),
-                    None => format!("{epochs} epoch{}", if epochs == 1 { "" } else { "s" }),
-                },
-                warnings: Vec::new(),
-                dependent: Vec::new(),
-            };
-            self.done(number, outcome);
+            let value = (evaluation.loss, objective, Some(gradient_norm));
+            self.done(number, ended(point, value, course.reason(model)));
         }
         lane(setup).span("solve", solving, None);
         let multiply_adds = points.iter().map(|point| point.want.multiply_adds(setup)).sum();
@@ -373,6 +373,12 @@ impl<'a, R: Real> Training<'a, R> {
             }
         }
     }
+}
+
+/// A model where it ends, with loss, objective and norm of the gradient.
+fn ended(point: Vec<f64>, (loss, objective, gradient_norm): (f64, f64, Option<f64>), reason: String) -> Outcome {
+    let (warnings, dependent) = (Vec::new(), Vec::new());
+    Outcome { point, loss, objective, gradient_norm, converged: true, reason, warnings, dependent }
 }
 
 /// Opens the grains of this rank's slots in a round.
@@ -392,14 +398,14 @@ fn stream<'d>(
     options.grains = Some(order.grains_of(&slots).collect());
     // Two rounds are in memory at a time.
     options.threads = 2 * slots.len();
-    options.budget_bytes = setup.budget_bytes;
+    options.budget_bytes = setup.shares.open_bytes;
     options.io = plan.io;
     options.trace = setup.company.watch.trace().cloned();
     setup.dataset.stream(options).map_err(|error| match error {
         IoError::Usage(message) if message.contains("--threads") => Error::usage(format!(
             "the memory limit leaves {} bytes for data, too few for two rounds of {} open grains. Raise --memory, or use \
              fewer --open-grains",
-            setup.budget_bytes,
+            setup.shares.open_bytes,
             slots.len()
         )),
         other => other.into(),

@@ -3,6 +3,8 @@
 //! Slots are kept as they lie in memory, penalties not settled, so that a training that goes on takes the same steps to the
 //! bit. They do not depend on threads or ranks: unit by unit in the order of the row. As text: two digits a byte.
 
+use std::fmt;
+
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::held::Best;
@@ -49,9 +51,21 @@ pub struct Bytes(pub Vec<u8>);
 
 impl Serialize for Bytes {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&Digits(&self.0))
+    }
+}
+
+/// Bytes as digits, a few at a time: a large model is never in memory as text.
+struct Digits<'a>(&'a [u8]);
+
+impl fmt::Display for Digits<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let digit = |nibble: u8| char::from(b"0123456789abcdef"[usize::from(nibble)]);
-        let text: String = self.0.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect();
-        to.serialize_str(&text)
+        for some in self.0.chunks(1_024) {
+            let text: String = some.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect();
+            f.write_str(&text)?;
+        }
+        Ok(())
     }
 }
 

@@ -138,7 +138,7 @@ fn an_interrupted_training_resumes_to_the_same_bits() {
             let of = |threads| {
                 let mut plan = with_threads(text, threads);
                 let online = plan.online.as_mut().expect("stochastic");
-                (online.batch_rows, online.epochs) = (9, 2);
+                (online.batch_rows, online.epochs) = (Some(9), 2);
                 plan
             };
             let whole = fit_with(&dataset, &of(1), &Solo).expect("trains");
@@ -365,6 +365,27 @@ fn patience_ends_at_the_best_epoch() {
         text,
     );
     assert!(none.contains("--test-share"), "{none}");
+}
+
+/// Without the last pass the model is the same, and what is told of it is the progressive loss of the epoch that it ended at.
+#[test]
+fn the_last_pass_may_be_left_out() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (label, model) in [("binary", "logistic"), ("positive", "gamma"), ("several", "softmax")] {
+        let dataset = mixed(&folder.path().join(label), label);
+        let text =
+            |rest: &str| format!(r#"{{"model": "{model}", "solver": "adagrad", "l2": 0.1, "epochs": 2 {rest}}}"#);
+        let whole = fit(&dataset, &text("")).expect("trains");
+        let short = fit(&dataset, &text(r#", "final-pass": false"#)).expect("trains");
+        let (with, without) = (&whole.models[0], &short.models[0]);
+        assert_eq!((&with.weights, &with.intercepts), (&without.weights, &without.intercepts), "{model}");
+        assert_eq!((whole.history.len(), short.history.len()), (3, 2));
+        assert!(with.gradient_norm.is_some() && without.gradient_norm.is_none());
+        let told = short.history[1].first.objective;
+        assert!((without.objective / told - 1.0).abs() < 1e-12, "{model}: {} {told}", without.objective);
+        assert!((without.objective / with.objective - 1.0).abs() < 0.5, "{model}: {}", without.objective);
+        assert!((without.objective - without.loss - (with.objective - with.loss)).abs() < 1e-9, "the penalty");
+    }
 }
 
 /// A time limit ends a training in the middle of an epoch, with a model and a reason.

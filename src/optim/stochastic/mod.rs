@@ -134,6 +134,18 @@ pub fn visit<V: OptimiserVisitor>(solver: SolverName, plan: &OnlinePlan, visitor
     })
 }
 
+/// Numbers of the state of a coordinate; none for solvers that make passes.
+pub fn state_numbers(solver: SolverName, plan: &OnlinePlan) -> Option<usize> {
+    struct Count;
+    impl OptimiserVisitor for Count {
+        type Output = usize;
+        fn visit<O: Optimiser>(self, _optimiser: O) -> usize {
+            O::State::<f64>::default().as_ref().len()
+        }
+    }
+    visit(solver, plan, Count)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -37,7 +37,7 @@ fn metadata() -> Metadata {
             seed: 42,
             objective: 0.1 + 0.2,
             loss: 0.3,
-            gradient_norm: 1e-9,
+            gradient_norm: Some(1e-9),
             passes: 5,
             converged: true,
             reason: "estimated gap".into(),
