@@ -102,7 +102,7 @@ pub struct Column {
     pub role: Role,
     /// How it is stored.
     pub kind: Kind,
-    /// Type in the source, as Arrow names it.
+    /// Type in the source, as Arrow names it; behind it [`READ_AS`] and the type that it was read as, where that is another.
     pub source_type: String,
     /// Rows (both splits) in which the source had no value.
     pub missing: u64,
@@ -205,6 +205,10 @@ pub enum Kind {
         ngrams: (u8, u8),
     },
 }
+
+/// Between the type of a column in its source and the one it was read as: `Int64, read as Utf8` are digits that are text, of which a
+/// text format keeps leading zeros.
+pub const READ_AS: &str = ", read as ";
 
 /// Most words of an n-gram.
 pub const NGRAM_MAX: u8 = 8;

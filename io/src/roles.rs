@@ -77,6 +77,8 @@ pub struct Planned {
     pub shape: Shape,
     /// Its type in the source.
     pub source_type: DataType,
+    /// The type that it is read as, where that is another: digits that are text.
+    pub read_as: Option<DataType>,
 }
 
 /// Roles of every column of one schema.
@@ -144,7 +146,8 @@ impl Roles {
             let wanted = forced.iter().find(|(_, _, columns)| columns.contains(&index)).map(|&(shape, ..)| shape);
             let shape = shape(field.name(), field.data_type(), role, wanted)?;
             let source_type = field.data_type().clone();
-            resolved.columns.push(Planned { name: field.name().clone(), index, role, shape, source_type });
+            let name = field.name().clone();
+            resolved.columns.push(Planned { name, index, role, shape, source_type, read_as: None });
         }
         if !resolved.columns.iter().any(|column| column.role == Role::Feature) {
             return Err(Error::Usage(format!(
@@ -179,6 +182,8 @@ impl Resolved {
         };
         for column in &mut self.columns {
             column.index = after.index_of(&column.name).map_err(|_| gone(&column.name))?;
+            let found = after.field(column.index).data_type();
+            column.read_as = (*found != column.source_type).then(|| found.clone());
         }
         if let Some(split) = &mut self.split {
             let name = before.field(*split).name();

@@ -44,6 +44,29 @@ fn buckets_of_numbers_and_rare_levels_through_the_binary() {
 }
 
 #[test]
+fn digits_that_are_categories_keep_their_zeros_in_prediction() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let at = folder.path();
+    let row = |i: u64| format!("{},{}\n", ["007", "010", "123"][i as usize % 3], u64::from(i % 3 == 0 || i % 50 == 1));
+    let body: String = (0..1_000).map(row).collect();
+    write(at, "a.csv", format!("zip,y\n{body}"));
+    write(at, "new.csv", "zip,y\n007,1\n010,0\n");
+    for flags in ["--categorical zip", "--categorical zip --hash-bits 8", "--text zip"] {
+        ok(at, &format!("ingest a.csv -o data --force --label y {flags} -q"));
+        ok(at, "train data --model logistic --l2 0.001 -o run --force -q");
+        ok(at, "predict run new.csv -o p.csv --force -q");
+        let predicted = std::fs::read_to_string(at.join("p.csv")).expect("predictions");
+        let classes: Vec<&str> = predicted.lines().skip(1).filter_map(|line| line.split(',').next()).collect();
+        assert_eq!(classes, ["1", "0"], "{flags}: {predicted}");
+    }
+    // A label of such digits is found by evaluate as well.
+    write(at, "b.csv", format!("x,z\n{}", (0..300).map(|i| format!("{},0{}\n", i % 2, i % 2)).collect::<String>()));
+    ok(at, "ingest b.csv -o data --force --label z --categorical z -q");
+    ok(at, "train data --model logistic --l2 0.1 -o run --force -q");
+    assert!(ok(at, "evaluate run b.csv").contains("accuracy"));
+}
+
+#[test]
 fn a_text_column_through_the_binary() {
     let folder = tempfile::tempdir().expect("temporary folder");
     let at = folder.path();

@@ -23,7 +23,7 @@ use super::raw::{self, Fault};
 use super::words::Words;
 use crate::crossed::Crossing;
 use crate::error::{Error, Place, Result};
-use crate::manifest::{Column, Kind, Layout, Role};
+use crate::manifest::{Column, Kind, Layout, READ_AS, Role};
 use crate::source::libsvm::INDEX_BASE;
 
 /// Encodes record batches as training did.
@@ -214,7 +214,8 @@ fn index_base(batch: &RecordBatch, kind: &Kind) -> u32 {
 /// Numbers that serve as categories are written as text: 3 and 3.0 must not become two levels because one file has
 /// integers and the other has floats.
 fn as_trained(array: &ArrayRef, source_type: &str) -> std::result::Result<ArrayRef, Fault> {
-    let Ok(trained) = source_type.parse::<DataType>() else { return Ok(Arc::clone(array)) };
+    let inferred = source_type.split_once(READ_AS).map_or(source_type, |(inferred, _)| inferred);
+    let Ok(trained) = inferred.parse::<DataType>() else { return Ok(Arc::clone(array)) };
     let found = array.data_type();
     if !(trained.is_numeric() && found.is_numeric() && trained != *found) {
         return Ok(Arc::clone(array));

@@ -19,7 +19,7 @@ use crate::encode::levels::Levels;
 use crate::encode::store::round_trip;
 use crate::encode::words::Words;
 use crate::error::{Error, Result};
-use crate::manifest::{Column, FileEntry, Kind, Role};
+use crate::manifest::{Column, FileEntry, Kind, READ_AS, Role};
 use crate::roles::{Planned, Resolved, Shape, unknown};
 
 /// Squares of stored numbers must stay finite.
@@ -130,7 +130,10 @@ impl Case<'_> {
                 name: self.column.name.clone(),
                 role: self.column.role,
                 kind,
-                source_type: self.column.source_type.to_string(),
+                source_type: match (&self.column.source_type, &self.column.read_as) {
+                    (found, Some(read)) => format!("{found}{READ_AS}{read}"),
+                    (found, None) => found.to_string(),
+                },
                 missing: self.seen.train.missing + self.seen.test.missing,
             },
             encoder,
