@@ -185,11 +185,13 @@ pub enum SolverName {
     Adamw,
     /// Stochastic: follow the regularised leader, proximal.
     Ftrl,
+    /// Stochastic: gradients of reduced variance.
+    Svrg,
 }
 
 impl SolverName {
     /// Every solver with the name that flags and files use.
-    pub const ALL: [(SolverName, &'static str); 13] = [
+    pub const ALL: [(SolverName, &'static str); 14] = [
         (SolverName::Auto, "auto"),
         (SolverName::Cholesky, "cholesky"),
         (SolverName::CoordinateDescent, "coordinate-descent"),
@@ -203,12 +205,13 @@ impl SolverName {
         (SolverName::Adam, "adam"),
         (SolverName::Adamw, "adamw"),
         (SolverName::Ftrl, "ftrl"),
+        (SolverName::Svrg, "svrg"),
     ];
 
     /// True for solvers that learn batch by batch instead of pass by pass.
     pub fn is_stochastic(self) -> bool {
-        use SolverName::{Adagrad, Adam, Adamw, Ftrl, Rmsprop, Sgd};
-        matches!(self, Sgd | Adagrad | Rmsprop | Adam | Adamw | Ftrl)
+        use SolverName::{Adagrad, Adam, Adamw, Ftrl, Rmsprop, Sgd, Svrg};
+        matches!(self, Sgd | Adagrad | Rmsprop | Adam | Adamw | Ftrl | Svrg)
     }
 
     /// The name that flags and files use.

@@ -12,7 +12,7 @@ use gristmill_io::manifest::Layout;
 use gristmill_io::memory;
 
 use crate::optim::stochastic::state_numbers;
-use crate::plan::TrainPlan;
+use crate::plan::{SolverName, TrainPlan};
 
 /// Parameters up to which a matrix is reckoned with in the memory limit: the most for which a solver takes one by itself.
 const GRAM_PARAMETERS_MAX: u64 = 2_048;
@@ -72,6 +72,13 @@ impl Shares {
                 [online.averaging.is_some(), online.patience.is_some()].into_iter().filter(|has| *has).count();
             let learning = own * (slot + 16 * vectors as u64);
             let ending = own * (END_BYTES + if online.final_pass { 24 * threads } else { 0 });
+            if plan.solver == SolverName::Svrg {
+                // Anchors are as many slots again, and every epoch makes a pass beside its open grains.
+                let one = 2 * learning + ending;
+                let together = fits(one);
+                let bytes = limit.saturating_sub((KNOWN_BYTES + NAME_BYTES) * parameters + together * one) / 2;
+                return Shares { passes_bytes: bytes, open_bytes: bytes, together: together as usize };
+            }
             let together = fits(learning.max(ending));
             return Shares {
                 passes_bytes: limit.saturating_sub((KNOWN_BYTES + NAME_BYTES) * parameters + together * ending),
@@ -112,6 +119,8 @@ mod tests {
         assert_eq!(million(&free), [128 + 56 + 96, 128 + 8 + 2 * 4]);
         let wide = of(r#""solver": "adam", "l2": 0.1, "patience": 1"#, &Needs { wide: true, ..needs });
         assert_eq!(million(&wide)[1], 128 + 8 + 2 * 24 + 24 + 16);
+        let svrg = of(r#""solver": "svrg""#, &needs);
+        assert_eq!(svrg.open_bytes, (limit - parameters * (184 + 2 * 24 + 144)) / 2);
         let then = of(r#""solver": "adagrad", "then": "lbfgs""#, &needs);
         assert_eq!(then, by_passes);
         // Half of the limit: three models of 144 bytes a parameter.

@@ -122,7 +122,7 @@ const POSITIVE: &str = "a finite number, greater than 0";
 /// The rate that a solver is given when nothing is said.
 fn default_rate(solver: SolverName) -> f64 {
     match solver {
-        SolverName::Adagrad => 0.05,
+        SolverName::Adagrad | SolverName::Svrg => 0.05,
         SolverName::Ftrl => 0.1,
         SolverName::Rmsprop | SolverName::Sgd => 0.01,
         _ => 0.001,
@@ -214,6 +214,11 @@ impl OnlinePlan {
             return Err(Error::usage(
                 "solver 'ftrl' has a learning rate of its own for every coordinate, which falls by itself. Leave schedule and \
                  warmup out, or use --solver adagrad",
+            ));
+        }
+        if solver == SolverName::Svrg && plan.clip_norm.is_some() {
+            return Err(Error::usage(
+                "clip-norm is set, but the steps of solver 'svrg' are no gradients of a batch. Leave it out, or use --solver sgd",
             ));
         }
         if !not_negative(plan.warmup) {
@@ -379,6 +384,7 @@ mod tests {
         assert!(with("sgd", r#""then": "lbfgs", "l1": 1"#).contains("--then owlqn"));
         let joint = message(r#"{"model": "softmax", "solver": "sgd", "then": "newton"}"#);
         assert!(joint.contains("--then lbfgs"), "{joint}");
+        assert!(with("svrg", r#""clip-norm": 1"#).contains("--solver sgd"));
         assert!(with("sgd", r#""patience": 0"#).contains("patience is 0"));
         assert!(with("sgd", r#""then": "lbfgs", "final-pass": false"#).contains("final-pass is false"));
         assert!(with("sgd", r#""clip-norm": 0"#).contains("clip-norm is 0"));

@@ -7,7 +7,7 @@ use crate::plan::TrainRequest;
 
 /// Flags of stochastic training.
 #[derive(Clone, Debug, Default, Args)]
-#[command(next_help_heading = "Batch by batch (solvers sgd, adagrad, rmsprop, adam, adamw, ftrl)")]
+#[command(next_help_heading = "Batch by batch (solvers sgd, adagrad, rmsprop, adam, adamw, ftrl, svrg)")]
 pub struct OnlineOptions {
     /// Times that every row is learnt from [default: 1]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]

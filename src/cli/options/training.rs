@@ -45,7 +45,7 @@ pub struct TrainingOptions {
     #[arg(long, value_name = "true|false")]
     pub intercept: Option<bool>,
     /// How to minimise: auto, cholesky, coordinate-descent, newton, lbfgs, owlqn, proximal-newton; batch by batch: sgd, adagrad,
-    /// rmsprop, adam, adamw, ftrl
+    /// rmsprop, adam, adamw, ftrl, svrg
     #[arg(long, value_name = "NAME")]
     pub solver: Option<String>,
     /// Relative gap of the objective at which to stop [default: 1e-7]

@@ -247,7 +247,9 @@ impl<'a, R: Real> Worker<'a, R> {
         if (base, scale) != (0.0, 1.0) {
             residuals.iter_mut().for_each(|z| *z = R::from_f64(base + scale * z.to_f64()));
         }
-        residuals.iter_mut().zip(&self.rows.offset).for_each(|(z, offset)| *z += *offset);
+        for line in residuals.chunks_exact_mut(self.rows.y.len().max(1)) {
+            line.iter_mut().zip(&self.rows.offset).for_each(|(z, offset)| *z += *offset);
+        }
         let left_out = self.models[model].left_out;
         if let Some(fold) = left_out {
             self.rows.leave_out(shared, parts, fold);
@@ -260,25 +262,27 @@ impl<'a, R: Real> Worker<'a, R> {
         sums.resize(lines * parts.len(), 0.0);
         let mut seen = self.seen.as_mut().map(|seen| &mut seen[model]);
         for (number, part) in parts.iter().enumerate() {
-            let places = part.places();
-            let weight = weight.map(|weight| &weight[places.clone()]);
-            let y = &targets[places.clone()];
-            let (loss, total) = if shared.setup.model.is_joint() {
-                joint(shared, residuals, (part, y, weight), &mut self.near, |line, sum| {
-                    sums[line * parts.len() + number] = sum;
-                })
-            } else {
-                let z = &mut residuals[places];
-                let found = shared.kernels.loss(shared.setup.model.loss(), z, y, weight, None);
-                sums[number] = found.residual;
-                (found.loss, found.weight)
-            };
-            if let Some(seen) = &mut seen {
-                if !loss.is_finite() {
-                    return Err(Error::Sum(format!("the loss of a batch is {loss}")));
+            let weight = weight.map(|weight| &weight[part.places()]);
+            let y = &targets[part.places()];
+            for first in (0..lines).step_by(shared.online.margins) {
+                let (loss, total) = if shared.setup.model.is_joint() {
+                    joint(shared, (residuals, first), (part, y, weight), &mut self.near, |line, sum| {
+                        sums[line * parts.len() + number] = sum;
+                    })
+                } else {
+                    let z = &mut residuals[places(targets.len(), first, part)];
+                    let found = shared.kernels.loss(shared.setup.model.loss(), z, y, weight, None);
+                    sums[first * parts.len() + number] = found.residual;
+                    (found.loss, found.weight)
+                };
+                // What is told is the loss at the weights, not at their anchor.
+                if let Some(seen) = seen.as_deref_mut().filter(|_| first == 0) {
+                    if !loss.is_finite() {
+                        return Err(Error::Sum(format!("the loss of a batch is {loss}")));
+                    }
+                    exact::add(loss, &mut seen.loss)?;
+                    exact::add(total, &mut seen.weight)?;
                 }
-                exact::add(loss, &mut seen.loss)?;
-                exact::add(total, &mut seen.weight)?;
             }
         }
         Ok(())
@@ -435,23 +439,23 @@ impl<R: Real> Rows<R> {
     }
 }
 
-/// Margins of a part's rows as residuals of the loss that all lines make together; hands out their sum over each line, and
+/// Margins of a part's rows as residuals of the loss that the lines from `first` on make together; hands out their sum over each line, and
 /// returns loss and weight.
 fn joint<R: Real>(
     shared: &Shared<'_, R>,
-    residuals: &mut [R],
+    (residuals, first): (&mut [R], usize),
     (part, y, weight): (&Part, &[R], Option<&[R]>),
     near: &mut Vec<R>,
     mut sum: impl FnMut(usize, f64),
 ) -> (f64, f64) {
-    let (lines, rows) = (shared.online.lines, residuals.len() / shared.online.lines);
+    let (lines, rows) = (first..first + shared.online.margins, residuals.len() / shared.online.lines);
     near.clear();
-    (0..lines).for_each(|line| near.extend_from_slice(&residuals[places(rows, line, part)]));
-    let mut totals = vec![0.0; lines];
+    lines.clone().for_each(|line| near.extend_from_slice(&residuals[places(rows, line, part)]));
+    let mut totals = vec![0.0; lines.len()];
     let found = shared.kernels.softmax(Softmax { z: near, y, weight, residuals: &mut totals });
-    for (line, own) in near.chunks_exact(part.rows.len().max(1)).enumerate() {
+    for (line, (own, total)) in lines.zip(near.chunks_exact(part.rows.len().max(1)).zip(totals)) {
         residuals[places(rows, line, part)].copy_from_slice(own);
-        sum(line, totals[line]);
+        sum(line, total);
     }
     (found.loss, found.weight)
 }

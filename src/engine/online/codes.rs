@@ -133,6 +133,9 @@ impl<O: Optimiser, R: Real> Columns<R> for CodeColumn<O, R> {
     }
 
     fn step(&mut self, tile: &Tile<'_>, order: &Move) {
+        if O::ANCHORED {
+            return self.slots.step_anchored(order, |_| 1.0);
+        }
         let optimiser = self.slots.at(&order.step);
         for (block, part) in tile.blocks(self.block) {
             each_width!(block, part.rows.clone(), codes => self.touch(&optimiser, codes, order));

@@ -2,7 +2,7 @@
 //!
 //! A row has as many *lines* as margins make its loss: one, or one a class of a joint model (softmax). Margins and residuals of a
 //! batch lie line after line, `z[line * rows + i]`; a coordinate's slots lie side by side, so that a level's classes share cache
-//! lines and all lines of a row come from one reading of the data.
+//! lines and all lines of a row come from one reading of the data. An optimiser with an anchor has as many again, at the anchor.
 
 use std::ops::Range;
 

@@ -43,6 +43,8 @@ pub struct Course<'a, R: Real> {
     pub records: Vec<Record>,
     /// Where the epoch stands.
     pub place: Place,
+    /// The anchor of this epoch is set, where the optimiser has one.
+    pub anchored: bool,
     /// Rounds of this epoch that are over.
     pub round: usize,
     /// Batches of this round that are over.
@@ -172,10 +174,25 @@ impl<R: Real> Course<'_, R> {
         }
     }
 
+    /// Puts the anchor of a model where it is, with the gradient of a solver's objective there.
+    pub fn anchor(&mut self, model: usize, gradient: &[f64]) {
+        let gradient = self.online.from_gradient(gradient);
+        for bundle in &mut self.bundles {
+            for (&unit, columns) in bundle.units.iter().zip(&mut bundle.models[model]) {
+                columns.coordinates_mut().anchor(&self.online.own(unit, &gradient));
+            }
+        }
+    }
+
+    /// A model as a point of a solver, whatever its average.
+    pub fn latest(&self, model: usize) -> Vec<f64> {
+        self.online.to_point(&self.online.weights(&self.bundles, model))
+    }
+
     /// A model as a point of a solver: the average of its weights where that was asked for and has begun.
     pub fn point(&self, model: usize) -> Vec<f64> {
         match &self.records[model].average {
-            (0, _) => self.online.to_point(&self.online.weights(&self.bundles, model)),
+            (0, _) => self.latest(model),
             (_, weights) => self.online.to_point(weights),
         }
     }
@@ -273,6 +290,7 @@ impl<R: Real> Course<'_, R> {
             steps: self.place.steps,
             rows: self.place.rows,
             time: self.models[model].time,
+            anchored: self.anchored,
             loss: self.seen[model].loss.clone(),
             weight: self.seen[model].weight.clone(),
             seconds: self.seconds,
@@ -289,6 +307,7 @@ impl<R: Real> Course<'_, R> {
     pub fn resume(&mut self, model: usize, state: &State) -> Option<()> {
         self.place = Place { steps: state.steps, epoch: state.epoch, rows: state.rows };
         (self.round, self.batch) = (state.round as usize, state.batch as usize);
+        self.anchored = state.anchored;
         self.models[model].time = state.time;
         self.seconds = state.seconds;
         let average = state.average.0.as_chunks::<8>().0.iter().map(|bytes| f64::from_le_bytes(*bytes)).collect();

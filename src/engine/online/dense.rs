@@ -136,6 +136,9 @@ impl<O: Optimiser, R: Real> Columns<R> for DenseColumns<O, R> {
     }
 
     fn step(&mut self, _tile: &Tile<'_>, order: &Move) {
+        if O::ANCHORED {
+            return self.slots.step_anchored(order, |column| 2f64.powi(self.exponents[column]));
+        }
         let optimiser = self.slots.at(&order.step);
         for slot in 0..self.slots.slots.len() {
             let gradient = self.gradient(slot, self.slots.slots[slot].sum, order);
@@ -198,6 +201,9 @@ impl<O: Optimiser, R: Real> Columns<R> for Intercept<O, R> {
     }
 
     fn step(&mut self, _tile: &Tile<'_>, order: &Move) {
+        if O::ANCHORED {
+            return self.slots.step_anchored(order, |_| 1.0);
+        }
         let optimiser = self.slots.at(&order.step);
         for slot in 0..self.slots.slots.len() {
             let gradient = self.slots.slots[slot].sum as f64 * order.unit;

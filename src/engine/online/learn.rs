@@ -20,6 +20,7 @@ use super::order::{Plan, Round};
 use crate::engine::drive::{Next, Training, lane};
 use crate::engine::iterate::told;
 use crate::engine::pass::{Point, Want};
+use crate::engine::reduce::Reduced;
 use crate::engine::setup::Setup;
 use crate::engine::space::Stored;
 use crate::engine::tasks::Stand;
@@ -28,7 +29,8 @@ use crate::error::{Error, Result};
 use crate::models::Smoothing;
 use crate::optim::schedule::Schedule;
 use crate::optim::stochastic::{Step, visit};
-use crate::optim::{Outcome, Sample};
+use crate::optim::{Evaluation, Outcome, Sample};
+use crate::plan::SolverName;
 use crate::plan::online::OnlinePlan;
 use crate::train::{PassReport, PointReport};
 
@@ -36,6 +38,9 @@ use crate::train::{PassReport, PointReport};
 const STRETCH_SECONDS: f64 = 0.2;
 /// Batches of the first stretch.
 const FIRST_STRETCH: usize = 16;
+
+/// What a pass found of a model: loss and gradient, objective and norm of its subgradient.
+type Look = (Evaluation, (f64, f64));
 
 /// The open grains of a round.
 type Open<'s> = Vec<Option<OpenGrain<'s>>>;
@@ -77,7 +82,7 @@ impl<'a, R: Real> Training<'a, R> {
         let setup = self.setup;
         let known = &self.known.all;
         let variance = known.square / known.weight - (known.label / known.weight).powi(2);
-        let online = Online::new(setup, variance.max(0.0).sqrt());
+        let online = Online::new(setup, variance.max(0.0).sqrt(), self.plan.solver == SolverName::Svrg);
         let grains = setup.dataset.grains(Split::Train).iter().map(|grain| grain.rows).collect();
         let widest = online.units.iter().map(|unit| unit.parameters.len() * online.lines).max().unwrap_or(0);
         if u32::try_from(widest).is_err() {
@@ -122,6 +127,7 @@ impl<'a, R: Real> Training<'a, R> {
             seen: vec![Seen::default(); count],
             records: vec![Record::default(); count],
             place: Place::default(),
+            anchored: false,
             round: 0,
             batch: 0,
             stretch: FIRST_STRETCH,
@@ -151,6 +157,9 @@ impl<'a, R: Real> Training<'a, R> {
         };
         let mut opened: Option<(usize, Open<'_>)> = None;
         while !course.is_over() {
+            if course.online.lines > course.online.margins && !course.anchored && self.anchor(course)? == Next::Stop {
+                return Ok(Next::Stop);
+            }
             let epoch = course.place.epoch as usize;
             let round = course.order.round(epoch, course.round);
             let began = Instant::now();
@@ -263,7 +272,7 @@ impl<'a, R: Real> Training<'a, R> {
         let share = course.place.rows as f64 / setup.statistics.rows as f64;
         let grains = setup.dataset.grains(Split::Train);
         let clock = std::mem::take(&mut course.clock);
-        let multiply_adds = 2.0 * setup.multiply_adds().0 * (setup.joint * reports.len()) as f64;
+        let multiply_adds = 2.0 * setup.multiply_adds().0 * (course.online.lines * reports.len()) as f64;
         let Some(first) = reports.first().cloned() else { return Ok(()) };
         let report = PassReport {
             pass: self.answer.passes() + 1,
@@ -291,6 +300,7 @@ impl<'a, R: Real> Training<'a, R> {
             }
         }
         course.place = Place { steps: course.place.steps, epoch: course.place.epoch + 1, rows: 0 };
+        course.anchored = false;
         (course.round, course.batch) = (0, 0);
         setup.company.watch.pass(&report);
         self.answer.count(report);
@@ -309,7 +319,6 @@ impl<'a, R: Real> Training<'a, R> {
     /// The end: a solver that goes on by passes, or one pass for objective and gradient where the models ended, unless the progressive
     /// loss is to do.
     fn settle(&mut self, course: &Course<'a, R>) -> Result<Next> {
-        let setup = self.setup;
         let ends: Vec<Vec<f64>> = (0..course.numbers.len()).map(|model| course.end(model)).collect();
         if course.plan.then.is_some() {
             for (&number, end) in course.numbers.iter().zip(ends) {
@@ -327,6 +336,36 @@ impl<'a, R: Real> Training<'a, R> {
             }
             return Ok(Next::GoOn);
         }
+        let Some((found, reduced)) = self.look(course, &ends)? else { return Ok(Next::Stop) };
+        for (model, ((&number, point), (evaluation, told))) in course.numbers.iter().zip(ends).zip(found).enumerate() {
+            self.done(number, ended(point, (evaluation.loss, told.0, Some(told.1)), course.reason(model)));
+        }
+        Ok(if self.stops(&reduced) { Next::Stop } else { Next::GoOn })
+    }
+
+    /// The anchors of an epoch: the models where they are, with their full gradients.
+    fn anchor(&mut self, course: &mut Course<'a, R>) -> Result<Next> {
+        let began = Instant::now();
+        let places: Vec<Vec<f64>> = (0..course.numbers.len()).map(|model| course.latest(model)).collect();
+        let Some((found, reduced)) = self.look(course, &places)? else { return Ok(Next::Stop) };
+        for (model, (evaluation, _)) in found.iter().enumerate() {
+            if evaluation.loss == f64::MAX || evaluation.gradient.iter().any(|slope| !slope.is_finite()) {
+                return Err(Error::training(format!(
+                    "the training diverged: before epoch {} rows are too far off for a gradient. Use a smaller --learning-rate",
+                    course.place.epoch + 1
+                )));
+            }
+            course.anchor(model, &evaluation.gradient);
+        }
+        course.anchored = true;
+        course.numbers.iter().for_each(|&number| self.tasks[number].passes += 1);
+        course.seconds += agreed(self.setup, began.elapsed().as_secs_f64())?.1;
+        Ok(if self.stops(&reduced) { Next::Stop } else { Next::GoOn })
+    }
+
+    /// One pass over all rows, with the loss, its gradient, and objective and norm of its subgradient for each model at its point.
+    fn look(&mut self, course: &Course<'a, R>, at: &[Vec<f64>]) -> Result<Option<(Vec<Look>, Reduced)>> {
+        let setup = self.setup;
         let round = |weight: f64| R::from_f64(weight).to_f64();
         let of_model = |(&number, point): (&usize, &Vec<f64>)| {
             let (left_out, against) = (self.tasks[number].left_out, self.tasks[number].against);
@@ -334,19 +373,18 @@ impl<'a, R: Real> Training<'a, R> {
             let margins = setup.to_stored(point, round).into_iter();
             margins.map(|at| Point { at, want, left_out, against, smoothing }).collect::<Vec<Point>>()
         };
-        let points: Vec<Point> = course.numbers.iter().zip(&ends).flat_map(of_model).collect();
-        let Some((found, reduced)) = self.pass(&points, Sample::ALL)? else { return Ok(Next::Stop) };
+        let points: Vec<Point> = course.numbers.iter().zip(at).flat_map(of_model).collect();
+        let Some((found, reduced)) = self.pass(&points, Sample::ALL)? else { return Ok(None) };
         let solving = Instant::now();
-        let mut reports = Vec::new();
-        let found = found.chunks_exact(setup.joint);
-        for (model, ((&number, point), found)) in course.numbers.iter().zip(ends).zip(found).enumerate() {
+        let (mut reports, mut looks) = (Vec::new(), Vec::new());
+        for ((&number, point), found) in course.numbers.iter().zip(at).zip(found.chunks_exact(setup.joint)) {
             let task = &self.tasks[number];
             let mut evaluation = derive::evaluation(&setup.space, found)?;
             if !found.iter().any(|found| found.beyond) {
                 let totals = self.known.of(task.left_out);
                 evaluation.loss -= totals.saturated / totals.weight;
             }
-            let (objective, gradient_norm) = told(&evaluation, &point, &self.penalty(task.strengths));
+            let (objective, gradient_norm) = told(&evaluation, point, &self.penalty(task.strengths));
             reports.push(PointReport {
                 configuration: task.configuration,
                 left_out: task.left_out,
@@ -356,13 +394,12 @@ impl<'a, R: Real> Training<'a, R> {
                 gradient_norm: gradient_norm * setup.target.units.1.abs(),
                 held_out: None,
             });
-            let value = (evaluation.loss, objective, Some(gradient_norm));
-            self.done(number, ended(point, value, course.reason(model)));
+            looks.push((evaluation, (objective, gradient_norm)));
         }
         lane(setup).span("solve", solving, None);
         let multiply_adds = points.iter().map(|point| point.want.multiply_adds(setup)).sum();
         self.tell(reports, multiply_adds, Sample::ALL, &reduced);
-        Ok(if self.stops(&reduced) { Next::Stop } else { Next::GoOn })
+        Ok(Some((looks, reduced)))
     }
 
     /// Puts where the models stand among the tasks.

@@ -63,6 +63,8 @@ pub enum UnitKind {
 pub struct Online<'a> {
     space: &'a Space,
     /// Margins that make a row's loss: the classes of a joint model, else 1.
+    pub margins: usize,
+    /// Lines of a row: its margins, and those at the anchor where the optimiser has one.
     pub lines: usize,
     /// Deviation of the target where the margin is a number in its units, else 1.
     pub scale: f64,
@@ -75,8 +77,8 @@ pub struct Online<'a> {
 }
 
 impl<'a> Online<'a> {
-    /// For a training; `deviation` is that of its target.
-    pub fn new(setup: &'a Setup<'_>, deviation: f64) -> Online<'a> {
+    /// For a training; `deviation` is that of its target, `anchored`: its optimiser has an anchor.
+    pub fn new(setup: &'a Setup<'_>, deviation: f64, anchored: bool) -> Online<'a> {
         let units = units(setup);
         let space = &setup.space;
         let mut factor = vec![1.0; space.mean.len()];
@@ -90,7 +92,8 @@ impl<'a> Online<'a> {
         }
         let is_number = matches!(setup.model.task(), Task::Regression);
         let scale = if is_number && deviation > 0.0 && deviation.is_finite() { deviation } else { 1.0 };
-        Online { space, lines: setup.joint, scale, units, factor, scattered }
+        let (margins, lines) = (setup.joint, setup.joint * if anchored { 2 } else { 1 });
+        Online { space, margins, lines, scale, units, factor, scattered }
     }
 
     /// A penalty of a line's coordinates of a solver in those that are learnt, the objective divided by `scale`^2.
@@ -135,6 +138,24 @@ impl<'a> Online<'a> {
             point.push(weights[self.factor.len()] * self.scale + self.shift(&point));
         }
         point
+    }
+
+    /// From the gradient of a solver's objective: by the chain rule of [`Online::to_point`], the objective divided by `scale`^2.
+    pub fn from_gradient(&self, gradient: &[f64]) -> Vec<f64> {
+        gradient.chunks_exact(self.space.coordinates().max(1)).flat_map(|line| self.line_from_gradient(line)).collect()
+    }
+
+    fn line_from_gradient(&self, gradient: &[f64]) -> Vec<f64> {
+        let slopes = gradient.iter().zip(&self.factor);
+        let mut own: Vec<f64> = slopes.map(|(slope, factor)| slope * factor / self.scale).collect();
+        if self.space.intercept {
+            let level = gradient[self.factor.len()] / self.scale;
+            for j in self.scattered.iter().cloned().flatten() {
+                own[j] += level * self.factor[j] * self.space.inverse[j] * self.space.mean[j];
+            }
+            own.push(level);
+        }
+        own
     }
 
     /// The columns of a unit with slots of their own.
@@ -289,9 +310,10 @@ impl<R: Real> OptimiserVisitor for AddModel<'_, '_, R> {
 }
 
 impl Online<'_> {
-    /// The part of some weights that belongs to a unit, in the order of its slots.
-    fn own(&self, unit: usize, weights: &[f64]) -> Vec<f64> {
-        let lines = |j: usize| (0..self.lines).map(move |line| weights[line * self.space.coordinates() + j]);
+    /// The part of some weights that belongs to a unit, in the order of its slots; those of anchors are the same.
+    pub fn own(&self, unit: usize, weights: &[f64]) -> Vec<f64> {
+        let lines =
+            |j: usize| (0..self.lines).map(move |line| weights[line % self.margins * self.space.coordinates() + j]);
         self.place(unit).flat_map(lines).collect()
     }
 
@@ -306,7 +328,7 @@ impl Online<'_> {
     /// The weights of a model line after line, in each the intercept last.
     pub fn weights<R: Real>(&self, bundles: &[Bundle<R>], model: usize) -> Vec<f64> {
         let coordinates = self.space.coordinates();
-        let mut weights = vec![0.0; self.lines * coordinates];
+        let mut weights = vec![0.0; self.margins * coordinates];
         let mut own = Vec::new();
         for bundle in bundles {
             for (&unit, columns) in bundle.units.iter().zip(&bundle.models[model]) {
@@ -318,7 +340,8 @@ impl Online<'_> {
                 own.resize(place.len() * self.lines, 0.0);
                 columns.coordinates().weights(&mut own);
                 for (j, lines) in place.zip(own.chunks_exact(self.lines)) {
-                    lines.iter().enumerate().for_each(|(line, weight)| weights[line * coordinates + j] = *weight);
+                    let own = lines.iter().take(self.margins).enumerate();
+                    own.for_each(|(line, weight)| weights[line * coordinates + j] = *weight);
                 }
             }
         }

@@ -10,6 +10,7 @@
 
 use gristmill_kernels::Real;
 
+use crate::optim::penalty::soft;
 use crate::optim::stochastic::{Optimiser, Pull, Step};
 
 /// A coordinate.
@@ -59,6 +60,9 @@ pub type Entry = (u32, i64);
 pub trait Coordinates {
     /// Puts every slot at a weight.
     fn start(&mut self, weights: &[f64], step: &Step);
+    /// Puts the anchor of every coordinate at its weight, with the full gradient there: a number a slot, those of anchors left out of
+    /// account.
+    fn anchor(&mut self, gradient: &[f64]);
     /// Settles all at a time, for an optimiser at that step.
     fn settle(&mut self, step: &Step, now: f64);
     /// Adds the sums of a rank.
@@ -134,6 +138,24 @@ impl<O: Optimiser, R: Real> Slots<O, R> {
         }
     }
 
+    /// Moves all coordinates of an optimiser with an anchor, and forgets the sums: the second half of the lines are the anchors of
+    /// the first. `factor`: what sums of a coordinate stand for, in units of those whose values are at most 1.
+    pub fn step_anchored(&mut self, order: &Move, factor: impl Fn(usize) -> f64) {
+        let (half, rate, optimiser) = (self.lines / 2, order.step.rate, self.at(&order.step));
+        for (coordinate, lines) in self.slots.chunks_exact_mut(self.lines.max(1)).enumerate() {
+            let unit = order.unit * factor(coordinate);
+            let (own, anchors) = lines.split_at_mut(half);
+            for (line, (slot, anchor)) in own.iter_mut().zip(anchors).enumerate() {
+                let sum = slot.sum.wrapping_sub(anchor.sum);
+                (slot.sum, anchor.sum) = (0, 0);
+                let moved = optimiser.step(rate, sum as f64 * unit, slot.weight.to_f64(), &mut slot.state);
+                let pulled = self.pulls.get(coordinate * self.lines + line);
+                let (l1, l2) = pulled.map_or((0.0, 0.0), |pulled| (pulled.l1.to_f64(), pulled.l2.to_f64()));
+                slot.weight = R::from_f64(soft(moved, rate * l1) / (1.0 + rate * l2));
+            }
+        }
+    }
+
     /// Moves a coordinate by a gradient, 0 or not.
     pub fn push(&mut self, optimiser: &O, coordinate: usize, gradient: f64, order: &Move) {
         let slot = &mut self.slots[coordinate];
@@ -149,6 +171,19 @@ impl<O: Optimiser, R: Real> Coordinates for Slots<O, R> {
         for (slot, &weight) in self.slots.iter_mut().zip(weights) {
             slot.weight = R::from_f64(weight);
             slot.state = optimiser.begin(weight);
+        }
+    }
+
+    fn anchor(&mut self, gradient: &[f64]) {
+        let (lines, half) = (self.lines.max(1), self.lines / 2);
+        for (lines, gradient) in self.slots.chunks_exact_mut(lines).zip(gradient.chunks_exact(lines)) {
+            let (own, anchors) = lines.split_at_mut(half);
+            for ((slot, anchor), gradient) in own.iter_mut().zip(anchors).zip(gradient) {
+                anchor.weight = slot.weight;
+                if let Some(full) = slot.state.as_mut().first_mut() {
+                    *full = R::from_f64(*gradient);
+                }
+            }
         }
     }
 
@@ -179,6 +214,9 @@ impl<O: Optimiser, R: Real> Coordinates for Slots<O, R> {
     }
 
     fn step_entries(&mut self, entries: &[Entry], order: &Move) {
+        if O::ANCHORED {
+            return self.step_anchored(order, |_| 1.0);
+        }
         let optimiser = self.optimiser.at(&order.step);
         for &(coordinate, _) in entries {
             if (coordinate as usize) < self.slots.len() {

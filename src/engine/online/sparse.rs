@@ -78,6 +78,9 @@ impl<O: Optimiser, R: Real> Columns<R> for SparseColumn<O, R> {
     }
 
     fn step(&mut self, tile: &Tile<'_>, order: &Move) {
+        if O::ANCHORED {
+            return self.slots.step_anchored(order, |_| 1.0);
+        }
         let (optimiser, lines) = (self.slots.at(&order.step), self.slots.lines);
         for (block, part) in tile.blocks(self.block) {
             for (_, element, _) in entries(block, part) {

@@ -25,6 +25,9 @@ pub struct State {
     pub rows: u64,
     /// Time of the penalty.
     pub time: f64,
+    /// The anchor of this epoch is set, where the optimiser has one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub anchored: bool,
     /// Sums of losses in this epoch, and of weights.
     pub loss: Vec<i64>,
     /// See `loss`.

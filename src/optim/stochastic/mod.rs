@@ -31,6 +31,7 @@ pub mod ftrl;
 pub mod rates;
 pub mod rmsprop;
 pub mod sgd;
+pub mod svrg;
 
 use gristmill_kernels::Real;
 
@@ -69,6 +70,10 @@ pub trait Optimiser: Copy + Send + Sync + 'static {
     /// True when gradients are summed over the rows of a batch and time is counted in rows, false when gradients are their
     /// mean and a step takes as much time as its rate.
     const SUMS: bool = false;
+
+    /// True when a step leans on an anchor: gradients are then those at the weight less those at its anchor, and the first number of
+    /// the state is the full gradient there (see `svrg`). Every coordinate steps in every batch.
+    const ANCHORED: bool = false;
 
     /// The optimiser at that step, with what depends on its number worked out.
     #[must_use]
@@ -130,6 +135,7 @@ pub fn visit<V: OptimiserVisitor>(solver: SolverName, plan: &OnlinePlan, visitor
         SolverName::Adam => visitor.visit(adam::Adam::<false>::new(beta, epsilon)),
         SolverName::Adamw => visitor.visit(adam::Adam::<true>::new(beta, epsilon)),
         SolverName::Ftrl => visitor.visit(ftrl::Ftrl { alpha: 1.0, beta: plan.ftrl_beta.unwrap_or(1.0) }),
+        SolverName::Svrg => visitor.visit(svrg::Svrg),
         _ => return None,
     })
 }
