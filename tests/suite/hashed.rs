@@ -8,10 +8,10 @@ use crate::samples::write;
 fn rows(users: std::ops::Range<u64>) -> String {
     let row = |i: u64| {
         let user = i * 7_919 % 1_000_003;
-        let noise = u64::from(i % 10 == 0);
+        let noise = u64::from(i.is_multiple_of(10));
         format!(
             "u{user},{},{},{}\n",
-            if i % 5 == 0 { String::new() } else { format!("s{}", i % 7) },
+            if i.is_multiple_of(5) { String::new() } else { format!("s{}", i % 7) },
             i % 11,
             (user % 3 + noise) % 2
         )
@@ -47,7 +47,9 @@ fn buckets_of_numbers_and_rare_levels_through_the_binary() {
 fn digits_that_are_categories_keep_their_zeros_in_prediction() {
     let folder = tempfile::tempdir().expect("temporary folder");
     let at = folder.path();
-    let row = |i: u64| format!("{},{}\n", ["007", "010", "123"][i as usize % 3], u64::from(i % 3 == 0 || i % 50 == 1));
+    let row = |i: u64| {
+        format!("{},{}\n", ["007", "010", "123"][i as usize % 3], u64::from(i.is_multiple_of(3) || i % 50 == 1))
+    };
     let body: String = (0..1_000).map(row).collect();
     write(at, "a.csv", format!("zip,y\n{body}"));
     write(at, "new.csv", "zip,y\n007,1\n010,0\n");
@@ -135,7 +137,7 @@ fn a_hashed_dataset_trains_predicts_and_is_inspected() {
     ok(at, &format!("{words} --hash-bits 6,user=17 -o straight"));
     assert!(models(&at.join("straight")) != models(&at.join("one")));
 
-    write(at, "c.toml", "label = \"click\"\nhash-bits = { user = 17, site = 6 }\n".to_string());
+    write(at, "c.toml", "label = \"click\"\nhash-bits = { user = 17, site = 6 }\n");
     ok(at, "ingest a.csv -o file --config c.toml -q");
     let about: serde_json::Value = serde_json::from_str(&ok(at, "inspect file --json")).expect("JSON");
     assert_eq!(about["parameters"], (1 << 17) + 64 + 1);
