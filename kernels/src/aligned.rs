@@ -3,7 +3,6 @@
 //! A vector register that holds a whole line is loaded in one step where the line is whole, and in two where it
 //! straddles two: residuals that begin anywhere cost the gradient of eight vectors a third of its time.
 
-use crate::isa::Real;
 use std::ops::{Deref, DerefMut};
 
 /// Bytes of a cache line.
@@ -18,7 +17,7 @@ pub struct Aligned<R> {
     len: usize,
 }
 
-impl<R: Real> Aligned<R> {
+impl<R: Copy + Default> Aligned<R> {
     /// `len` zeros.
     pub fn zeros(len: usize) -> Aligned<R> {
         let slack = LINE / size_of::<R>();
@@ -53,6 +52,7 @@ impl<R> DerefMut for Aligned<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::isa::Real;
 
     fn begins_on_a_line<R: Real>() {
         let mut numbers = Aligned::<R>::default();

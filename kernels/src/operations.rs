@@ -10,7 +10,7 @@ use crate::losses::{Link, Loss, LossFunction, LossVisitor};
 use crate::ops::gram::{self, GramLayout, GramRows, GramScales, GramScratch, GramSums, OutOfRange};
 use crate::ops::loss::{LossSums, Losses};
 use crate::ops::softmax::{Softmax, SoftmaxSums};
-use crate::ops::{codes, convert, crossed, gradient, margins, several, sparse, vectors};
+use crate::ops::{codes, convert, crossed, gradient, lines, margins, several, sparse, vectors};
 use crate::table::Residuals;
 use crate::tile::{Block, Codes, Columns, Cross, Values};
 use std::ops::Range;
@@ -23,6 +23,9 @@ pub struct Operations<R: 'static> {
     pub margins_k: fn(Token, &Block<'_>, Range<usize>, &[R], &mut [R]),
     pub gradient_k: fn(Token, &Block<'_>, Range<usize>, &[R], &mut [f64]),
     pub cross: fn(Token, &Cross<'_>, Range<usize>, &mut [u32]),
+    pub margins_lines: fn(Token, lines::Margins<'_, '_, R>),
+    pub scatter_lines: fn(Token, lines::Scatter<'_, '_>),
+    pub quantise: fn(Token, codes::Quantise<'_, R>) -> Result<(), OutOfRange>,
     pub scatter: Scatter<R>,
     pub gram: Gram<R>,
     pub loss: fn(Token, Loss, LossRows<'_, R>) -> LossSums,
@@ -57,6 +60,9 @@ impl<R: Real> Operations<R> {
             margins_k: margins_k::<R>,
             gradient_k: gradient_k::<R>,
             cross,
+            margins_lines: margins_lines::<R>,
+            scatter_lines,
+            quantise: quantise::<R>,
             scatter: scatter::<R>,
             gram: gram::gram::<R>,
             loss: loss::<R>,
@@ -162,6 +168,18 @@ fn gradient_k<R: Real>(token: Token, block: &Block<'_>, rows: Range<usize>, r: &
             }
         }
     }
+}
+
+fn margins_lines<R: Real>(token: Token, rows: lines::Margins<'_, '_, R>) {
+    token.enter(rows);
+}
+
+fn scatter_lines(token: Token, rows: lines::Scatter<'_, '_>) {
+    token.enter(rows);
+}
+
+fn quantise<R: Real>(token: Token, rows: codes::Quantise<'_, R>) -> Result<(), OutOfRange> {
+    token.enter(rows)
 }
 
 fn cross(token: Token, cross: &Cross<'_>, rows: Range<usize>, out: &mut [u32]) {

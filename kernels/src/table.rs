@@ -8,10 +8,10 @@ use crate::fixed::FixedScale;
 use crate::isa::{Real, Token, portable::Portable};
 use crate::losses::{Link, Loss};
 use crate::operations::LossRows;
-use crate::ops::codes;
 use crate::ops::gram::{GramLayout, GramRows, GramScales, GramScratch, GramSums, OutOfRange};
 use crate::ops::loss::LossSums;
 use crate::ops::softmax::{Softmax, SoftmaxSums};
+use crate::ops::{codes, lines};
 use crate::tier::Tier;
 use crate::tile::{Block, Cross, Values};
 use std::marker::PhantomData;
@@ -94,6 +94,26 @@ impl<R: Real> Kernels<R> {
     /// other in `r`, and so do their gradients in `g`. The same bits as one call a vector.
     pub fn gradient_k(&self, block: &Block<'_>, rows: Range<usize>, r: &[R], g: &mut [f64]) {
         (R::operations().gradient_k)(self.token, block, rows, r, g);
+    }
+
+    /// [`Kernels::margins`] over categorical blocks for several weight vectors, whose weights of a level stand side by side, block
+    /// after block; their margins stand one after the other. The same bits as one call a block and vector.
+    pub fn margins_lines(&self, rows: lines::Margins<'_, '_, R>) {
+        debug_assert_eq!(rows.z.len(), rows.count * rows.rows.len(), "a margin a vector and row");
+        (R::operations().margins_lines)(self.token, rows);
+    }
+
+    /// [`Kernels::scatter`] over categorical blocks for several residual vectors in fixed point, which stand one after the
+    /// other; their sums of a level stand side by side, block after block.
+    pub fn scatter_lines(&self, rows: lines::Scatter<'_, '_>) {
+        debug_assert_eq!(rows.quantised.len(), rows.count * rows.rows.len(), "an integer a vector and row");
+        (R::operations().scatter_lines)(self.token, rows);
+    }
+
+    /// `out[i] = round(r[i] 2^exponent)`; an error says that one was larger than the scale allows, or not a number.
+    pub fn quantise(&self, r: &[R], scale: FixedScale, out: &mut [i64]) -> Result<(), OutOfRange> {
+        debug_assert_eq!(out.len(), r.len(), "one integer a residual");
+        (R::operations().quantise)(self.token, codes::Quantise { r, scale, quantised: out })
     }
 
     /// `out[i] = code of row rows.start + i`, for who needs the codes of a crossed column themselves.

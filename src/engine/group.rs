@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
-use gristmill_io::manifest::Layout;
+use gristmill_io::manifest::{BlockLayout, Column, Layout};
+use gristmill_kernels::ops::lines;
 use gristmill_kernels::tile::Grain;
-use gristmill_kernels::{Kernels, Real};
+use gristmill_kernels::{Aligned, Kernels, Real};
 
 use super::space::Stored;
 
@@ -12,18 +13,49 @@ use super::space::Stored;
 /// once.
 const POINTS_MAX: usize = 8;
 
+/// Points from which on what they have for a level stands side by side: fewer lose as much by turning margins as a look at memory costs.
+pub const LINED_MIN: usize = 4;
+
 /// Parameters of each block of a row.
-pub struct Blocks(Vec<Range<usize>>);
+pub struct Blocks {
+    ranges: Vec<Range<usize>>,
+    /// Numbers of the categorical blocks, crossed ones among them: they stand together.
+    codes: Range<usize>,
+}
 
 impl Blocks {
     /// Those of a layout.
-    pub fn of(layout: &Layout) -> Blocks {
-        Blocks(layout.blocks.iter().map(|b| b.first_parameter..b.first_parameter + b.parameters).collect())
+    pub fn of(layout: &Layout, columns: &[Column]) -> Blocks {
+        let has_codes = |block: &BlockLayout| {
+            block
+                .columns
+                .iter()
+                .any(|&number| columns[number].kind.codes().is_some() || columns[number].kind.is_crossed())
+        };
+        let first = layout.blocks.iter().position(has_codes).unwrap_or(layout.blocks.len());
+        let count = layout.blocks[first..].iter().take_while(|block| has_codes(block)).count();
+        Blocks {
+            ranges: layout.blocks.iter().map(|b| b.first_parameter..b.first_parameter + b.parameters).collect(),
+            codes: first..first + count,
+        }
+    }
+
+    /// Numbers of the categorical blocks.
+    pub fn codes(&self) -> Range<usize> {
+        self.codes.clone()
+    }
+
+    /// Parameters of the categorical blocks.
+    pub fn levels(&self) -> Range<usize> {
+        match &self.ranges[self.codes()] {
+            [] => 0..0,
+            [first, ..] => first.start..self.ranges[self.codes.end - 1].end,
+        }
     }
 
     /// First parameter and end of each block.
     pub fn iter(&self) -> impl Iterator<Item = &Range<usize>> {
-        self.0.iter()
+        self.ranges.iter()
     }
 }
 
@@ -31,8 +63,8 @@ impl Blocks {
 pub struct Group<R> {
     /// Their numbers.
     pub points: Range<usize>,
-    /// Block after block, in a block point after point.
-    weights: Vec<R>,
+    /// Block after block, in a block point after point; of categorical blocks level after level, where the group is lined.
+    weights: Aligned<R>,
     intercepts: Vec<R>,
 }
 
@@ -46,15 +78,30 @@ impl<R: Real> Group<R> {
 
     fn new(points: &[&Stored], numbers: Range<usize>, blocks: &Blocks) -> Group<R> {
         let points = &points[numbers.clone()];
-        let of_block = |block: &Range<usize>| {
-            let block = block.clone();
-            points.iter().flat_map(move |point| point.weights[block.clone()].iter().map(|&w| R::from_f64(w)))
-        };
+        let mut weights = Vec::with_capacity(points.len() * blocks.ranges.last().map_or(0, |last| last.end));
+        for (number, block) in blocks.iter().enumerate() {
+            if points.len() >= LINED_MIN && blocks.codes.contains(&number) {
+                for level in block.clone() {
+                    weights.extend(points.iter().map(|point| R::from_f64(point.weights[level])));
+                }
+            } else {
+                let of_point =
+                    |point: &&Stored| point.weights[block.clone()].iter().map(|&w| R::from_f64(w)).collect::<Vec<_>>();
+                weights.extend(points.iter().flat_map(of_point));
+            }
+        }
+        let mut own = Aligned::zeros(weights.len());
+        own.copy_from_slice(&weights);
         Group {
-            weights: blocks.iter().flat_map(of_block).collect(),
+            weights: own,
             intercepts: points.iter().map(|point| R::from_f64(point.intercept)).collect(),
             points: numbers,
         }
+    }
+
+    /// True where the weights of a level, and its sums, stand side by side.
+    pub fn is_lined(&self) -> bool {
+        self.points.len() >= LINED_MIN
     }
 
     /// Numbers of the points of the largest group.
@@ -80,12 +127,17 @@ impl<R: Real> Group<R> {
             z.fill(*intercept);
             z.iter_mut().zip(offset).for_each(|(z, offset)| *z += *offset);
         }
-        for (block, range) in grain.blocks.iter().zip(blocks.iter()) {
+        let count = self.points.len();
+        for (number, (block, range)) in grain.blocks.iter().zip(blocks.iter()).enumerate() {
             let weights = &self.weights[self.part(range)];
-            if self.points.len() == 1 {
+            if count == 1 {
                 kernels.margins(block, rows.clone(), weights, z);
-            } else {
+            } else if !self.is_lined() || !blocks.codes.contains(&number) {
                 kernels.margins_k(block, rows.clone(), weights, z);
+            } else if number == blocks.codes.start {
+                let w = &self.weights[self.part(&blocks.levels())];
+                let blocks = &grain.blocks[blocks.codes()];
+                kernels.margins_lines(lines::Margins { blocks, rows: rows.clone(), count, w, z });
             }
         }
     }

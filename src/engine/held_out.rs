@@ -86,7 +86,7 @@ pub struct Judge<'a, R: Real> {
 impl<'a, R: Real + Default> Judge<'a, R> {
     /// For models; `centre` is near the mean of the labels in their own units.
     pub fn new(setup: &'a Setup<'a>, folds: Folds, judged: &'a [Judged], centre: f64) -> Judge<'a, R> {
-        let blocks = Blocks::of(setup.stream.layout());
+        let blocks = Blocks::of(setup.stream.layout(), &setup.dataset.manifest().columns);
         let points: Vec<&Stored> = judged.iter().flat_map(|judged| &judged.at).collect();
         let task = setup.task();
         Judge {

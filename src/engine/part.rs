@@ -110,11 +110,15 @@ impl<'a> Gatherer<'a> {
         Gatherer { key, watch, workers: workers as u32, copies: AtomicU32::new(0), copy: Mutex::new(None) }
     }
 
-    /// A worker has added a grain to its sum.
-    pub fn done(&self, worker: &mut Done, sum: &[i64], grain: usize) {
+    /// A worker has added a grain to its sum, which is asked for only when it is wanted.
+    pub fn done<'s>(&self, worker: &mut Done, grain: usize, sum: impl FnOnce() -> &'s [i64]) {
         let Some(key) = &self.key else { return };
         worker.grains.push(grain as u32);
         let wanted = worker.given == self.copies.load(Ordering::Acquire) && self.watch.wants_part();
+        if !wanted && worker.given >= self.copies.load(Ordering::Acquire) {
+            return;
+        }
+        let sum = sum();
         if wanted {
             self.begin(sum.len(), worker.given);
         }
@@ -226,10 +230,10 @@ mod tests {
         let watch = Greedy::default();
         let gatherer = Gatherer::new(Some(Key("a".into())), &watch, 2);
         let (mut one, mut other) = (Done::default(), Done::default());
-        gatherer.done(&mut one, &[1], 5);
-        gatherer.done(&mut one, &[3], 6);
+        gatherer.done(&mut one, 5, || &[1]);
+        gatherer.done(&mut one, 6, || &[3]);
         assert!(watch.0.lock().expect("no panic").is_empty());
-        gatherer.done(&mut other, &[100], 2);
+        gatherer.done(&mut other, 2, || &[100]);
         // The first worker gave before its second grain.
         assert_eq!(
             *watch.0.lock().expect("no panic"),

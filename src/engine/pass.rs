@@ -170,7 +170,12 @@ impl<R: Real + Default> Passes<R> {
         let began = Instant::now();
         let visit = |worker: &mut Worker<R>, number: usize, grain: &Grain<'_>| {
             job.grain(worker, number, grain, tiles_every)?;
-            gatherer.done(&mut worker.done, &worker.cells, number);
+            let mut done = std::mem::take(&mut worker.done);
+            gatherer.done(&mut done, number, || {
+                job.merge(worker);
+                &worker.cells
+            });
+            worker.done = done;
             Ok(())
         };
         let rest = begun.as_ref().map(|part| rest(setup, &part.grains));
@@ -186,6 +191,7 @@ impl<R: Real + Default> Passes<R> {
             Some(grains) => scan_picked(setup, &mut self.workers, Pick::List(grains), visit),
             None => scan(setup, &mut self.workers, grains_every, visit),
         };
+        self.workers.iter_mut().for_each(|worker| job.merge(worker));
         if matches!(scanned, Err(Error::Data(gristmill_io::Error::Interrupted))) {
             gatherer.left(self.workers.iter_mut().map(|worker| (&mut worker.done, worker.cells.as_slice())));
         }

@@ -11,6 +11,7 @@ use gristmill_io::dataset::Dataset;
 use gristmill_io::manifest::Layout;
 use gristmill_io::memory;
 
+use super::group::LINED_MIN;
 use crate::optim::stochastic::state_numbers;
 use crate::plan::{SolverName, TrainPlan};
 
@@ -62,6 +63,8 @@ impl Shares {
         let fits = |one: u64| (limit / 2 / one.max(1)).clamp(1, models);
         let own = needs.joint as u64 * parameters;
         let threads = needs.threads as u64;
+        // Two limbs and an f64 a gradient cell; of models that meet in a pass another integer, see `tile`.
+        let cell = if models * needs.joint as u64 >= LINED_MIN as u64 { 32 } else { 24 };
         if let Some(online) = plan.online.as_ref().filter(|online| online.then.is_none()) {
             let real = if needs.wide { 8 } else { 4 };
             // Weight and state, once more as a checkpoint keeps them; the sum; the pull of the penalty.
@@ -71,7 +74,7 @@ impl Shares {
             let vectors =
                 [online.averaging.is_some(), online.patience.is_some()].into_iter().filter(|has| *has).count();
             let learning = own * (slot + 16 * vectors as u64);
-            let ending = own * (END_BYTES + if online.final_pass { 24 * threads } else { 0 });
+            let ending = own * (END_BYTES + if online.final_pass { cell * threads } else { 0 });
             if plan.solver == SolverName::Svrg {
                 // Anchors are as many slots again, and every epoch makes a pass beside its open grains.
                 let one = 2 * learning + ending;
@@ -87,10 +90,10 @@ impl Shares {
             };
         }
         let matrix = if parameters <= GRAM_PARAMETERS_MAX { parameters * parameters } else { 0 };
-        // A worker: two limbs and an f64 a gradient cell, and for half a matrix as well. A solver and its copy in the next
+        // A worker: its cells, and as much for half a matrix as for a gradient. A solver and its copy in the next
         // checkpoint: two dozen vectors and one matrix each, and two matrices on their way from the sum to the solver.
         let matrix = if needs.joint == 1 { matrix } else { 0 };
-        let one = threads * (24 * own + 12 * matrix) + 400 * own + 32 * matrix;
+        let one = threads * (cell * own + 12 * matrix) + 400 * own + 32 * matrix;
         let together = fits(one);
         let bytes = limit.saturating_sub(together * one);
         Shares { passes_bytes: bytes, open_bytes: bytes, together: together as usize }
@@ -123,7 +126,7 @@ mod tests {
         assert_eq!(svrg.open_bytes, (limit - parameters * (184 + 2 * 24 + 144)) / 2);
         let then = of(r#""solver": "adagrad", "then": "lbfgs""#, &needs);
         assert_eq!(then, by_passes);
-        // Half of the limit: three models of 144 bytes a parameter.
+        // Half of the limit: three models of 160 bytes a parameter.
         let several = of(r#""solver": "adagrad", "learning-rate": [0.1, 0.2, 0.3, 0.4, 0.5]"#, &needs);
         assert_eq!((several.together, million(&several)[1]), (3, 128 + 3 * 24));
     }

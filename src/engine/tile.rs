@@ -14,6 +14,7 @@
 use std::ops::Range;
 
 use gristmill_kernels::ops::gram::{GramRows, GramScratch, GramSums};
+use gristmill_kernels::ops::lines;
 use gristmill_kernels::tile::Grain;
 use gristmill_kernels::{Aligned, Kernels, LossSums, Real, Residuals, Softmax};
 
@@ -28,11 +29,16 @@ use super::sheet::Sheet;
 use super::space::Stored;
 use crate::error::{Error, Result};
 
+/// Levels whose lines are moved at a time: they stay in the caches from point to point.
+const LEVELS: usize = 1_024;
+
 /// A worker's buffers.
 #[derive(Default)]
 pub struct Worker<R> {
-    /// Its flat sum.
+    /// Its flat sum, but for what is in `lines` yet.
     pub cells: Vec<i64>,
+    /// Sums of levels of the groups that are lined: group after group, level after level, point after point.
+    lines: Aligned<i64>,
     /// The grains in it.
     pub done: Done,
     rows: Rows<R>,
@@ -80,7 +86,7 @@ impl<'a, R: Real + Default> Job<'a, R> {
         (kernels, wide): (Kernels<R>, Kernels<f64>),
         tile_rows: usize,
     ) -> Job<'a, R> {
-        let blocks = Blocks::of(setup.stream.layout());
+        let blocks = Blocks::of(setup.stream.layout(), &setup.dataset.manifest().columns);
         let points: Vec<&Stored> = order.points.iter().map(|point| &point.at).collect();
         let mut gram_starts = vec![0];
         gram_starts.extend(sheet.cells.iter().scan(0, |end, cells| {
@@ -114,7 +120,7 @@ impl<'a, R: Real + Default> Job<'a, R> {
         worker.bend.resize(tile, R::default());
         let margins = if self.order.is_gram() { 0 } else { tile };
         worker.z.resize(margins * Group::most(&self.groups));
-        worker.quantised.resize(margins, 0);
+        worker.quantised.resize(margins * Group::most(&self.groups), 0);
         worker.wide_bend.resize(if self.order.exact { tile } else { 0 }, 0.0);
         worker.loss.resize(points, LossSums::default());
         worker.gradient.resize(points * self.dense, 0.0);
@@ -122,6 +128,10 @@ impl<'a, R: Real + Default> Job<'a, R> {
         worker.gram.resize(self.gram_starts[points], 0.0);
         worker.cells.clear();
         worker.cells.resize(self.sheet.count(), 0);
+        let lined = self.groups.iter().filter(|group| group.is_lined() && margins > 0);
+        let lines = lined.map(|group| group.part(&self.blocks.levels()).len()).sum();
+        worker.lines.resize(lines);
+        worker.lines.fill(0);
     }
 
     /// Adds one tile in `tiles_every` of a grain.
@@ -230,12 +240,68 @@ impl<'a, R: Real + Default> Job<'a, R> {
                 kept.extend_from_slice(&z[..group.points.len() * rows.len()]);
                 continue;
             }
+            let alone = if group.is_lined() { self.blocks.codes().end } else { 0 }..grain.1.blocks.len();
             for (residuals, point) in z.chunks_exact(rows.len()).zip(group.points.clone()) {
-                let all = 0..grain.1.blocks.len();
-                self.scatter(cells, (residuals, quantised), (grain.1, rows), point, &all)?;
+                self.scatter(cells, (residuals, quantised), (grain.1, rows), point, &alone)?;
+            }
+            if group.is_lined() {
+                self.scatter_lines(worker, grain.1, rows, group)?;
             }
         }
         Ok(())
+    }
+
+    /// Adds what categorical blocks add to the gradients of a group that is lined.
+    fn scatter_lines(
+        &self,
+        worker: &mut Worker<R>,
+        grain: &Grain<'_>,
+        rows: &Range<usize>,
+        group: &Group<R>,
+    ) -> Result<()> {
+        let (codes, levels, n, count) = (self.blocks.codes(), self.blocks.levels(), rows.len(), group.points.len());
+        if codes.is_empty() {
+            return Ok(());
+        }
+        let Worker { z, cells, quantised, lines, .. } = worker;
+        let quantised = &mut quantised[..count * n];
+        for ((residuals, own), point) in z.chunks_exact(n).zip(quantised.chunks_exact_mut(n)).zip(group.points.clone())
+        {
+            // All categorical blocks have one scale.
+            let scale = self.sheet.cells[point].slopes.scattered[codes.start];
+            let fits = self.kernels.quantise(residuals, scale, own).map_err(|e| Error::Sum(e.to_string()));
+            if fits.is_err() {
+                own.fill(0);
+            }
+            self.unless_beyond(fits, &mut cells[self.sheet.section(point)])?;
+        }
+        let g = &mut lines[group.points.start * levels.len()..group.points.end * levels.len()];
+        let blocks = &grain.blocks[codes];
+        self.kernels.scatter_lines(lines::Scatter { blocks, rows: rows.clone(), count, quantised, g });
+        Ok(())
+    }
+
+    /// Moves what is in lines into the flat sum.
+    pub fn merge(&self, worker: &mut Worker<R>) {
+        let levels = self.blocks.levels();
+        let Worker { cells, lines, .. } = worker;
+        if lines.is_empty() {
+            return;
+        }
+        for group in self.groups.iter().filter(|group| group.is_lined()) {
+            let count = group.points.len();
+            let own = &mut lines[group.points.start * levels.len()..group.points.end * levels.len()];
+            for (chunk, lines) in own.chunks_mut(LEVELS * count).enumerate() {
+                let first = levels.start - self.dense + chunk * LEVELS;
+                for (place, point) in group.points.clone().enumerate() {
+                    let (scattered, _) = self.sheet.cells[point].scattered(&mut cells[self.sheet.section(point)]);
+                    for (cell, line) in scattered[first..].iter_mut().zip(lines.chunks_exact(count)) {
+                        *cell = cell.wrapping_add(line[place]);
+                    }
+                }
+                lines.fill(0);
+            }
+        }
     }
 
     /// Turns the margins of a point into residuals, and gathers its matrix where it wants one.

@@ -2,7 +2,7 @@
 //!
 //! Contents: [`margins`] and [`gradient`] over scalar columns, [`several`] both for several weight
 //! vectors in one pass, [`vectors`] both over row-major vectors, [`codes`],
-//! [`crossed`] and [`sparse`] both over scattered blocks, [`gram`] the weighted Gram matrix over all blocks, [`loss`] over
+//! [`crossed`] and [`sparse`] both over scattered blocks, [`lines`] both over categorical ones for several vectors, [`gram`] the weighted Gram matrix over all blocks, [`loss`] over
 //! margins, [`softmax`] over the margins of all classes, [`convert`] and link functions.
 
 pub mod codes;
@@ -10,6 +10,7 @@ pub mod convert;
 pub mod crossed;
 pub mod gradient;
 pub mod gram;
+pub mod lines;
 pub mod loss;
 pub mod margins;
 pub mod several;

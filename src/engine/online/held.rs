@@ -97,7 +97,7 @@ impl<'a> HeldOut<'a> {
     /// # Errors
     /// When rows cannot be read, weigh nothing, or a loss is not finite.
     pub fn losses<R: Real>(&self, models: &[(Vec<Stored>, Option<u16>)]) -> Result<Vec<f64>> {
-        let (setup, blocks) = (self.setup, Blocks::of(self.stream.layout()));
+        let (setup, blocks) = (self.setup, Blocks::of(self.stream.layout(), &self.setup.dataset.manifest().columns));
         let joint = setup.joint;
         let points: Vec<&Stored> = models.iter().flat_map(|(points, _)| points).collect();
         let groups = Group::<R>::all(&points, &blocks, joint);
