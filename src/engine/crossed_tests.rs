@@ -72,7 +72,7 @@ impl Sample {
 }
 
 /// One request a way of training; the crosses are added.
-const REQUESTS: [&str; 9] = [
+const REQUESTS: [&str; 11] = [
     r#""model": "linear", "solver": "cholesky", "l2": 0.1"#,
     r#""model": "linear", "solver": "coordinate-descent", "l1": 0.01"#,
     r#""model": "logistic", "solver": "newton", "l2": 0.01"#,
@@ -80,6 +80,8 @@ const REQUESTS: [&str; 9] = [
     r#""model": "logistic", "solver": "lbfgs", "l2": [0.1, 0.01], "folds": 2"#,
     r#""model": "logistic", "solver": "owlqn", "l1": 0.01, "standardize": false"#,
     r#""model": "softmax", "l2": 0.01"#,
+    r#""model": "softmax", "solver": "adagrad", "l2": 0.01, "batch-rows": 64"#,
+    r#""model": "logistic", "solver": "svrg", "l2": 0.01, "batch-rows": 64, "epochs": 2"#,
     r#""model": "logistic", "solver": "adagrad", "l2": [0.01, 0.001], "batch-rows": 100, "epochs": 2"#,
     r#""model": "logistic", "solver": "ftrl", "l1": 0.001, "batch-rows": 64, "averaging": 0.5, "clip-norm": 1, "then": "owlqn""#,
 ];
