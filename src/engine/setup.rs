@@ -27,6 +27,11 @@ use crate::train::Company;
 /// Feature bytes of a tile, about: it stays in the L2 cache from margins to gradient.
 const TILE_BYTES: usize = 64 << 10;
 
+/// The same where a row has several margins: half of a common L2 cache. A tile's end costs each of its sums about as much as 128
+/// rows, so tiles have many rows; residuals of twelve margins and 512 rows fill the L1 cache.
+const JOINT_TILE_BYTES: usize = 512 << 10;
+const JOINT_ROWS_MAX: usize = 512;
+
 /// See the head of the file.
 pub struct Setup<'a> {
     /// The data.
@@ -119,7 +124,7 @@ impl<'a> Setup<'a> {
         }
         let grain_rows = dataset.manifest().grain_rows;
         Ok(Setup {
-            tile_rows: tile_rows(dataset),
+            tile_rows: tile_rows(dataset, joint),
             centre: 0.0,
             offset: offset(columns, &*model, target.units)?,
             offset_range: (0.0, 0.0),
@@ -308,8 +313,8 @@ pub(super) fn tier(plan: &TrainPlan) -> Result<Tier> {
     }
 }
 
-/// Rows of a tile: a multiple of 64 in 128..=1,024, a function of the columns alone.
-fn tile_rows(dataset: &Dataset) -> usize {
+/// Rows of a tile: a multiple of 64 in 128..=1,024, a function of the columns and of whether a row has `joint` margins.
+fn tile_rows(dataset: &Dataset, joint: usize) -> usize {
     let columns = dataset.manifest().columns.iter().filter(|column| column.role == Role::Feature);
     let bytes: usize = columns
         .map(|column| match &column.kind {
@@ -324,5 +329,6 @@ fn tile_rows(dataset: &Dataset) -> usize {
             Kind::Sparse { .. } | Kind::Text { .. } => 512,
         })
         .sum();
-    (TILE_BYTES / bytes.max(1)).clamp(128, 1024) / 64 * 64
+    let (most_bytes, most_rows) = if joint > 1 { (JOINT_TILE_BYTES, JOINT_ROWS_MAX) } else { (TILE_BYTES, 1024) };
+    (most_bytes / bytes.max(1)).clamp(128, most_rows) / 64 * 64
 }

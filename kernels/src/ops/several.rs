@@ -2,10 +2,10 @@
 //! once serves them all.
 //!
 //! Weight vectors, margins, residuals and gradients stand one after the other (`w[v * columns + j]`, `z[v * rows + i]`).
-//! Each vector gets the bits that [`super::margins`] and [`super::gradient`] give it alone. `SIDE` vectors of rows, or
-//! columns, meet with as many weight vectors as three quarters of the registers hold sums for: eight with 32 registers of
-//! sixteen lanes. Cost: 2 flops a value and vector, each value read once per such group, all groups but the first from
-//! the caches.
+//! Each vector gets the bits that [`super::margins`] and [`super::gradient`] give it alone. Three vectors of rows, or columns,
+//! meet with as many weight vectors as three quarters of the registers hold sums for: eight with 32 registers of sixteen
+//! lanes, or ten or twelve with two of them. Cost: 2 flops a value and vector, each value read once per such group, all
+//! groups but the first from the caches.
 
 use super::loss::store_tail;
 use super::margins::CACHE_LINE;
@@ -21,10 +21,12 @@ const SIDE_VECTORS: usize = 8;
 /// The same of more weight vectors.
 const NARROW: usize = 2;
 
-/// Weight vectors that go together: their sums fill three quarters of the registers.
+/// Weight vectors that go together: their sums fill three quarters of the registers, or one where even its sums do not fit.
 #[inline(always)]
 const fn together<T: Isa, R: Real>() -> usize {
-    T::REGISTERS * 3 / 4 / <R::Lanes<T> as Lanes<T, R>>::REGISTERS / if T::REGISTERS < 32 { SIDE } else { NARROW }
+    let side = if T::REGISTERS < 32 { SIDE } else { NARROW };
+    let most = T::REGISTERS * 3 / 4 / <R::Lanes<T> as Lanes<T, R>>::REGISTERS / side;
+    if most == 0 { 1 } else { most }
 }
 
 /// Vectors of rows, or columns, that meet with `k` weight vectors.
@@ -49,6 +51,9 @@ const fn first_of(count: usize, most: usize) -> usize {
         groups += 1;
     }
 }
+
+/// Bytes that a column is asked for in advance, at least: strips of narrow values are done with before a nearer line is there.
+const AHEAD: usize = 2 * CACHE_LINE;
 
 /// Does something for all of `count` vectors: for `K` of them from `first` on, `K` being one of [`SIZES`].
 macro_rules! in_groups {
@@ -141,13 +146,16 @@ impl<E: Load, R: Real> Part<'_, E, R> {
     fn margins<T: Isa>(&self, tier: T, z: &mut [R]) {
         for at in (0..self.rows.len()).step_by(NEAR_ROWS) {
             let near = at..self.rows.len().min(at + NEAR_ROWS);
-            in_groups!(T, R, self.count, |v, K| self.near::<T, K>(tier, v, &near, z));
+            in_groups!(T, R, self.count, |v, K| {
+                const V: usize = side(K);
+                self.near::<T, K, V>(tier, v, &near, z);
+            });
         }
     }
 
-    /// The margins of `K` vectors from `first` on.
+    /// The margins of `K` vectors from `first` on, `V` vectors of rows at a time.
     #[inline(always)]
-    fn near<T: Isa, const K: usize>(&self, tier: T, first: usize, near: &Range<usize>, z: &mut [R]) {
+    fn near<T: Isa, const K: usize, const V: usize>(&self, tier: T, first: usize, near: &Range<usize>, z: &mut [R]) {
         let pitch = self.rows.len();
         let mut strips = Strips {
             columns: self.columns,
@@ -158,7 +166,7 @@ impl<E: Load, R: Real> Part<'_, E, R> {
             ahead: first == 0,
             z: &mut z[first * pitch..(first + K) * pitch],
         };
-        tier.enter(Wide::<'_, '_, E, R, K, SIDE>(&mut strips));
+        tier.enter(Wide::<'_, '_, E, R, K, V>(&mut strips));
         tier.enter(Wide::<'_, '_, E, R, K, 1>(&mut strips));
         if !strips.rows.is_empty() {
             strips.tail(tier);
@@ -211,8 +219,9 @@ impl<E: Load, R: Real, const K: usize> Strips<'_, E, R, K> {
         for (column, weights) in self.columns.iter().zip(self.weights) {
             let x = column[row..row + V * LANES].as_chunks::<LANES>().0;
             if self.ahead {
+                let next = row + (V * LANES).max(AHEAD / size_of::<E>());
                 for line in 0..(V * LANES * size_of::<E>()).div_ceil(CACHE_LINE) {
-                    tier.prefetch(column, row + V * LANES + line * CACHE_LINE / size_of::<E>());
+                    tier.prefetch(column, next + line * CACHE_LINE / size_of::<E>());
                 }
             }
             // Held in registers is the lesser number: values or weights.
@@ -276,8 +285,13 @@ pub struct Gradient<'a, E, R> {
     pub g: &'a mut [f64],
 }
 
-/// Residual vectors that stay in the first-level cache while all columns pass by.
-const NEAR_VECTORS: usize = 8;
+/// Residual vectors that stay in the first-level cache while all columns pass by: as many as meet at once, or eight.
+const fn near_vectors<T: Isa, R: Real>() -> usize {
+    if together::<T, R>() > SIDE_VECTORS { together::<T, R>() } else { SIDE_VECTORS }
+}
+
+/// Most dot products of a block.
+const DOTS: usize = SIDE * SIDE_VECTORS;
 
 impl<E: Load, R: Real> Kernel for Gradient<'_, E, R> {
     type Output = ();
@@ -285,16 +299,20 @@ impl<E: Load, R: Real> Kernel for Gradient<'_, E, R> {
     #[inline(always)]
     fn run<T: Isa>(self, tier: T) {
         let Gradient { columns, rows, r, g } = self;
-        let (width, count) = (columns.len(), rows.len());
-        let mut lanes = [[R::default(); LANES]; SIDE * NEAR_VECTORS];
-        let near = r.chunks(NEAR_VECTORS * count).zip(g.chunks_mut(NEAR_VECTORS * width));
-        for (number, (r, g)) in near.enumerate() {
+        let (width, count, most) = (columns.len(), rows.len(), near_vectors::<T, R>());
+        let mut lanes = [[R::default(); LANES]; DOTS];
+        for (number, (r, g)) in r.chunks(most * count).zip(g.chunks_mut(most * width)).enumerate() {
             let lanes = &mut lanes;
+            let side = side(first_of(r.len() / count, together::<T, R>()));
             let mut near = Near { columns, rows: rows.clone(), r, g, ahead: number == 0, lanes };
             let mut column = 0;
-            while column + SIDE <= width {
-                near.columns::<T, SIDE>(tier, column);
-                column += SIDE;
+            while column + side <= width {
+                if side == NARROW {
+                    near.columns::<T, NARROW>(tier, column);
+                } else {
+                    near.columns::<T, SIDE>(tier, column);
+                }
+                column += side;
             }
             while column < width {
                 near.columns::<T, 1>(tier, column);
@@ -313,7 +331,7 @@ struct Near<'a, E, R> {
     /// True when the rows of the next tile are to be asked for.
     ahead: bool,
     /// Room for the lanes of a block of dot products.
-    lanes: &'a mut [[R; LANES]; SIDE * NEAR_VECTORS],
+    lanes: &'a mut [[R; LANES]; DOTS],
 }
 
 impl<E: Load, R: Real> Near<'_, E, R> {
@@ -326,10 +344,12 @@ impl<E: Load, R: Real> Near<'_, E, R> {
             *x = &column[self.rows.start..];
         }
         in_groups!(T, R, self.r.len() / rows, |v, K| {
-            let (r, ahead) = (&self.r[v * rows..(v + K) * rows], self.ahead && v == 0);
-            tier.enter(Dots::<'_, E, R, C, K> { x: &x, r, rows, ahead, lanes: self.lanes });
-            let g = &mut self.g[v * width + column..];
-            tier.enter(Fold::<'_, R, C, K> { lanes: self.lanes, width, g });
+            if const { C <= side(K) } {
+                let (r, ahead) = (&self.r[v * rows..(v + K) * rows], self.ahead && v == 0);
+                tier.enter(Dots::<'_, E, R, C, K> { x: &x, r, rows, ahead, lanes: self.lanes });
+                let g = &mut self.g[v * width + column..];
+                tier.enter(Fold::<'_, R, C, K> { lanes: self.lanes, width, g });
+            }
         });
     }
 }
@@ -342,7 +362,7 @@ struct Dots<'a, E, R, const C: usize, const K: usize> {
     rows: usize,
     ahead: bool,
     /// Those of a vector's `C` columns, vector after vector.
-    lanes: &'a mut [[R; LANES]; SIDE * NEAR_VECTORS],
+    lanes: &'a mut [[R; LANES]; DOTS],
 }
 
 impl<E: Load, R: Real, const C: usize, const K: usize> Kernel for Dots<'_, E, R, C, K> {
@@ -418,7 +438,7 @@ impl<E: Load, R: Real, const C: usize, const K: usize> Dots<'_, E, R, C, K> {
 
 /// Folds the lanes of `C` columns and `K` vectors, and adds them to the gradients, whose pitch is `width`.
 struct Fold<'a, R, const C: usize, const K: usize> {
-    lanes: &'a [[R; LANES]; SIDE * NEAR_VECTORS],
+    lanes: &'a [[R; LANES]; DOTS],
     width: usize,
     g: &'a mut [f64],
 }
@@ -428,7 +448,7 @@ impl<R: Real, const C: usize, const K: usize> Kernel for Fold<'_, R, C, K> {
 
     #[inline(always)]
     fn run<T: Isa>(self, tier: T) {
-        let mut totals = [R::default(); SIDE * NEAR_VECTORS];
+        let mut totals = [R::default(); DOTS];
         let fours = totals.as_chunks_mut::<4>().0.iter_mut().zip(self.lanes.as_chunks::<4>().0);
         // The last four may hold lanes of another block, whose totals nobody asks for.
         for (totals, lanes) in fours.take((C * K).div_ceil(4)) {
