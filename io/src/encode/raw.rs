@@ -23,6 +23,7 @@ use arrow::array::{Array, ArrayRef, AsArray, Float64Array, ListArray, PrimitiveA
 use arrow::buffer::{BooleanBuffer, NullBuffer, ScalarBuffer};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, TimeUnit};
+use gristmill_kernels::vectorised;
 use half::f16;
 
 /// A value that cannot be taken, at a row of the array at hand.
@@ -210,7 +211,7 @@ fn finite_of<T: ArrowPrimitiveType>(
     let numbers = array.as_primitive::<T>();
     let values = numbers.values();
     // A branch-free scan finds the common case of only finite values at memory speed.
-    if !values.iter().fold(false, |any, &x| any | odd(x)) {
+    if !vectorised(|| values.iter().fold(false, |any, &x| any | odd(x))) {
         return Ok(array);
     }
     let nulls = numbers.nulls();

@@ -11,6 +11,7 @@ use arrow::array::{ArrayRef, Float16Array, Float32Array, Float64Array, UInt8Arra
 use arrow::buffer::NullBuffer;
 use gristmill_kernels::dtype::{DType, Element, f16};
 use gristmill_kernels::tile::Values;
+use gristmill_kernels::vectorised;
 
 use super::affine::Affine;
 use super::raw::{Number, WithNumbers, with_numbers};
@@ -147,7 +148,12 @@ impl Numbers {
 
     /// The first position from `start` whose stored number is not finite.
     pub fn first_infinite(&self, start: usize) -> Option<usize> {
-        inside!(self, vector => vector[start..].iter().position(|x| !x.to_f64().is_finite()).map(|at| at + start))
+        inside!(self, vector => {
+            let added = &vector[start..];
+            // A branch-free scan finds the common case at memory speed.
+            let any = vectorised(|| added.iter().fold(false, |any, x| any | !x.to_f64().is_finite()));
+            if any { added.iter().position(|x| !x.to_f64().is_finite()).map(|at| at + start) } else { None }
+        })
     }
 }
 
@@ -179,13 +185,15 @@ impl<S: Stored> WithNumbers for Append<'_, S> {
     fn call<T: Number>(self, values: &[T], nulls: Option<&NullBuffer>) -> f64 {
         let Append { to, affine, impute } = self;
         let start = to.len();
-        if affine.is_plain() {
-            to.extend(values.iter().map(|x| S::store(x.number())));
-        } else if affine.scale == 1.0 {
-            to.extend(values.iter().map(|x| S::store(x.number() - affine.offset)));
-        } else {
-            to.extend(values.iter().map(|x| S::store(affine.stored(x.number()))));
-        }
+        vectorised(|| {
+            if affine.is_plain() {
+                to.extend(values.iter().map(|x| S::store(x.number())));
+            } else if affine.scale == 1.0 {
+                to.extend(values.iter().map(|x| S::store(x.number() - affine.offset)));
+            } else {
+                to.extend(values.iter().map(|x| S::store(affine.stored(x.number()))));
+            }
+        });
         let added = &mut to[start..];
         if let Some(nulls) = nulls {
             let imputed = S::store(affine.stored(impute));
@@ -193,7 +201,7 @@ impl<S: Stored> WithNumbers for Append<'_, S> {
         }
         match nulls {
             _ if affine.exact => 0.0,
-            None => worst(values, added, affine),
+            None => vectorised(|| worst(values, added, affine)),
             Some(nulls) => nulls
                 .valid_slices()
                 .map(|(start, end)| worst(&values[start..end], &added[start..end], affine))
@@ -202,6 +210,7 @@ impl<S: Stored> WithNumbers for Append<'_, S> {
     }
 }
 
+#[inline(always)]
 fn worst<T: Number, S: Stored>(values: &[T], stored: &[S], affine: &Affine) -> f64 {
     let mut lanes = [0.0f64; 8];
     let error = |x: T, s: S| (x.number() - affine.value(s.to_f64())).abs();

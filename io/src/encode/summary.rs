@@ -5,6 +5,7 @@
 
 use arrow::array::Array;
 use arrow::buffer::NullBuffer;
+use gristmill_kernels::vectorised;
 
 use super::raw::{Number, WithNumbers, with_numbers};
 
@@ -82,8 +83,8 @@ impl WithNumbers for Scan {
     fn call<T: Number>(self, values: &[T], nulls: Option<&NullBuffer>) -> Summary {
         let mut lanes = Lanes::default();
         match nulls {
-            None => lanes.scan(values),
-            Some(nulls) => nulls.valid_slices().for_each(|(start, end)| lanes.scan(&values[start..end])),
+            None => vectorised(|| lanes.scan(values)),
+            Some(nulls) => vectorised(|| nulls.valid_slices().for_each(|(start, end)| lanes.scan(&values[start..end]))),
         }
         let missing = nulls.map_or(0, NullBuffer::null_count);
         let mut summary = lanes.finish((values.len() - missing) as u64, missing as u64);
@@ -124,6 +125,7 @@ impl Default for Lanes {
 const ROUNDER: f64 = 6_755_399_441_055_744.0;
 
 impl Lanes {
+    #[inline(always)]
     fn scan<T: Number>(&mut self, values: &[T]) {
         let mut chunks = values.chunks_exact(LANES);
         for chunk in &mut chunks {

@@ -5,6 +5,7 @@
 
 use gristmill_kernels::dtype::Element;
 use gristmill_kernels::tile::Values;
+use gristmill_kernels::vectorised;
 
 /// Count, mean, squared deviations and extremes of some numbers.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -59,18 +60,20 @@ impl Moments {
         let mut min = [f64::INFINITY; LANES];
         let mut max = [f64::NEG_INFINITY; LANES];
         let mut nonzero = [0.0f64; LANES];
-        in_lanes(values, |lane, x| {
-            sum[lane] += x;
-            min[lane] = if x < min[lane] { x } else { min[lane] };
-            max[lane] = if x > max[lane] { x } else { max[lane] };
-            nonzero[lane] += if x == 0.0 { 0.0 } else { 1.0 };
+        vectorised(|| {
+            in_lanes(values, |lane, x| {
+                sum[lane] += x;
+                min[lane] = if x < min[lane] { x } else { min[lane] };
+                max[lane] = if x > max[lane] { x } else { max[lane] };
+                nonzero[lane] += if x == 0.0 { 0.0 } else { 1.0 };
+            });
         });
         if values.is_empty() {
             return Moments::default();
         }
         let mean = sum.iter().sum::<f64>() / values.len() as f64;
         let mut m2 = [0.0f64; LANES];
-        in_lanes(values, |lane, x| m2[lane] += (x - mean) * (x - mean));
+        vectorised(|| in_lanes(values, |lane, x| m2[lane] += (x - mean) * (x - mean)));
         Moments {
             count: values.len() as u64,
             mean,

@@ -1,7 +1,9 @@
 //! The switchboard: the one place where the tier, chosen at run time, becomes a type.
 //!
 //! A [`Token`] holds the token of a detected tier, so that it cannot name instructions that the processor lacks;
-//! [`Token::enter`] costs one predictable branch per kernel call.
+//! [`Token::enter`] costs one predictable branch per kernel call. [`vectorised`] is the same for plain loops.
+
+use std::sync::OnceLock;
 
 #[cfg(target_arch = "aarch64")]
 use super::neon::Neon;
@@ -67,5 +69,30 @@ impl Token {
             #[cfg(target_arch = "x86_64")]
             Token::Avx512(token) => token.enter(kernel),
         }
+    }
+}
+
+/// Runs loops that the compiler vectorises by itself, compiled with the instructions of the tier chosen for this process: the same
+/// operations in the same order, so the same bits, on wider registers. Where the tier that was asked for is not to be had, with
+/// those of the best.
+#[inline]
+pub fn vectorised<O>(work: impl FnOnce() -> O) -> O {
+    static TOKEN: OnceLock<Option<Token>> = OnceLock::new();
+    let chosen = || Token::detect(Tier::chosen().unwrap_or_else(|_| Tier::best()));
+    match TOKEN.get_or_init(chosen) {
+        Some(token) => token.enter(Plain(work)),
+        None => work(),
+    }
+}
+
+/// Work that names no vector.
+struct Plain<F>(F);
+
+impl<O, F: FnOnce() -> O> Kernel for Plain<F> {
+    type Output = O;
+
+    #[inline(always)]
+    fn run<T: Isa>(self, _: T) -> O {
+        (self.0)()
     }
 }
