@@ -1,8 +1,9 @@
 //! Is anything slower than it was recorded to be? (`gristmill bench --compare`, `make bench-guard`)
 //!
 //! A record is the report of an earlier bench on the same kind of processor, with its command and date. Shares are compared, never
-//! times: both sides are ratios to what the machine gave in the same second. A case that is below its record by more than
-//! the margin is measured again, with more rounds, before it counts.
+//! times: both sides are ratios to what the machine gave in the same second. A record keeps the lowest share of several runs, and
+//! a case that is below it by more than the margin is measured again, with more rounds, before it counts: the best of today
+//! against the worst of then.
 
 use std::path::{Path, PathBuf};
 
@@ -13,6 +14,8 @@ use crate::error::{Error, Result};
 pub const MARGIN: f64 = 0.15;
 /// How often what seems slower is measured again.
 pub const ATTEMPTS: usize = 3;
+/// Runs whose lowest shares make a record.
+pub const RECORDED_RUNS: usize = 3;
 
 /// A case that fell behind its record.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,11 +73,11 @@ pub fn regressions(
     comparable(record).filter(|recorded| wants(&recorded.name)).filter_map(of).collect()
 }
 
-/// Keep the better of what was measured before and again.
-pub fn merge(before: &mut Vec<Measurement>, again: Vec<Measurement>) {
+/// Keep the better of what was measured before and again, or for a record the worse.
+pub fn merge(before: &mut Vec<Measurement>, again: Vec<Measurement>, best: bool) {
     for new in again {
         match before.iter_mut().find(|old| old.name == new.name) {
-            Some(old) if old.share >= new.share => {}
+            Some(old) if (old.share >= new.share) == best => {}
             Some(old) => *old = new,
             None => before.push(new),
         }
@@ -162,12 +165,15 @@ mod tests {
     }
 
     #[test]
-    fn measured_again_the_better_counts() {
+    fn measured_again_the_better_counts_and_for_a_record_the_worse() {
         let mut before = report("x", &SHARES).measurements;
         let again =
             report("x", &[("gram f32 avx2", Ruler::MultiplyAdds, 0.6), ("gradient f32 avx2 k1", Ruler::Memory, 0.1)]);
-        merge(&mut before, again.measurements);
+        merge(&mut before, again.measurements.clone(), true);
         assert_eq!([before[0].share, before[1].share], [0.9, 0.6]);
+        let mut record = report("x", &SHARES).measurements;
+        merge(&mut record, again.measurements, false);
+        assert_eq!([record[0].share, record[1].share, record[2].share], [0.1, 0.5, 0.97]);
     }
 
     #[test]
