@@ -25,7 +25,8 @@ const ROWS: usize = 1_024;
 /// Statistics of all training rows, those of crossed columns among them. Collective where there are crosses.
 ///
 /// # Errors
-/// When the dataset has other crosses than the plan, cannot be read, or a rank is lost.
+/// When the dataset has other crosses than the plan, cannot be read, a rank is lost, or the scan is interrupted: there is nothing to
+/// keep yet.
 pub fn statistics(
     dataset: &Dataset,
     plan: &TrainPlan,
@@ -39,7 +40,7 @@ pub fn statistics(
     let is_crossed =
         |columns: &[usize]| columns.iter().any(|&number| dataset.manifest().columns[number].kind.is_crossed());
     let Some(first) = layout.blocks.iter().find(|block| is_crossed(&block.columns)) else { return Ok(statistics) };
-    let mut counts = ranks::agree(comm, counted(dataset, plan, own_grains))?;
+    let mut counts = ranks::agree(comm, counted(dataset, plan, own_grains, company.cancel))?;
     comm.all_reduce_vec(&mut counts)?;
     let mut statistics = statistics;
     let counts: Vec<u64> = counts.into_iter().map(i64::cast_unsigned).collect();
@@ -60,7 +61,7 @@ fn checked(dataset: &Dataset, plan: &TrainPlan) -> Result<Statistics> {
 }
 
 /// The counts of this rank's rows, cross after cross.
-fn counted(dataset: &Dataset, plan: &TrainPlan, own_grains: &[usize]) -> Result<Vec<i64>> {
+fn counted(dataset: &Dataset, plan: &TrainPlan, own_grains: &[usize], cancel: &Cancel) -> Result<Vec<i64>> {
     let threads = setup::threads(plan);
     let mut options = StreamOptions::new(Split::Train);
     options.columns = Some(dataset.crosses().collect());
@@ -74,7 +75,7 @@ fn counted(dataset: &Dataset, plan: &TrainPlan, own_grains: &[usize]) -> Result<
     let parameters = stream.layout().parameters;
     let kernels = Kernels::<f32>::new(setup::tier(plan)?);
     let mut workers: Vec<(Vec<i64>, Vec<u32>)> = vec![(vec![0; parameters], vec![0; ROWS]); threads];
-    stream.scan(&mut workers, Pick::All, &Cancel::new(), &Silent, |(counts, codes), _, grain| {
+    stream.scan(&mut workers, Pick::All, cancel, &Silent, |(counts, codes), _, grain| {
         count(&kernels, grain, counts, codes);
         Ok::<(), Error>(())
     })?;
