@@ -59,6 +59,10 @@ impl<O: Optimiser, R: Real> CodeColumn<O, R> {
 
     fn touch<C: Code>(&mut self, optimiser: &O, codes: &[C], order: &Move) {
         let lines = self.slots.lines;
+        // The inner loop, of one line as a rule, would cost as much as a slot.
+        if lines == 1 {
+            return codes.iter().for_each(|code| self.slots.touch(optimiser, code.index(), order));
+        }
         for code in codes {
             let first = code.index() * lines;
             (first..first + lines).for_each(|slot| self.slots.touch(optimiser, slot, order));
