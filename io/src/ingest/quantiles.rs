@@ -3,7 +3,7 @@
 //! Values are mapped to integers of the same order. A round reads the kept rows once and counts, for every cell of keys that
 //! holds a wanted rank, the keys of each of its parts; a part whose keys are all equal is the answer. When few keys are left
 //! they are collected and sorted. Two or three rounds are usual; 64 bits of key bound them. Counts and extremes of parts can
-//! be merged in any order. Memory: 6 MiB a thread and [`COLLECTED_MAX`] keys.
+//! be merged in any order. Memory: 6 MiB a thread and `COLLECTED_MAX` keys.
 //!
 //! Edges of n buckets over m values, x sorted from 1: `e_i = (x_k + x_{k+1}) / 2` where k = i m / n is whole, else `x_{floor(k) + 1}`;
 //! the first is the least value, the last the largest. That is `averaged_inverted_cdf` of Hyndman and Fan (1996, definition 2), as
