@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)] // a test may panic
 
+mod levels;
+
 use gristmill_kernels::ops::lines;
 use gristmill_kernels::tile::{Block, Codes, Cross, Part};
 use gristmill_kernels::{FixedScale, Kernels, Real, Residuals, Tier};
@@ -16,14 +18,7 @@ struct Data {
 
 impl Data {
     fn new() -> Data {
-        let level = |row: usize, levels: usize| row * row * 7_919 % levels;
-        Data {
-            codes: (
-                (0..ROWS).map(|row| level(row, LEVELS[0]) as u8).collect(),
-                (0..ROWS).map(|row| level(row + 5, LEVELS[1]) as u16).collect(),
-                (0..ROWS).map(|row| level(row + 9, LEVELS[2]) as u32).collect(),
-            ),
-        }
+        Data { codes: levels::codes(ROWS, LEVELS, [0, 5, 9]) }
     }
 
     fn blocks(&self) -> Vec<Block<'_>> {

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used)] // a test may panic
 
+mod levels;
+
 use gristmill_kernels::tile::{Block, Codes};
 use gristmill_kernels::{FixedScale, Kernels, OutOfRange, Real, Residuals, Tier};
 use std::ops::Range;
@@ -23,13 +25,8 @@ struct Data {
 
 impl Data {
     fn new() -> Data {
-        let level = |row: usize, levels: usize| row * row * 7_919 % levels;
         Data {
-            codes: (
-                (0..ROWS).map(|row| level(row, LEVELS[0]) as u8).collect(),
-                (0..ROWS).map(|row| level(row, LEVELS[1]) as u16).collect(),
-                (0..ROWS).map(|row| level(row, LEVELS[2]) as u32).collect(),
-            ),
+            codes: levels::codes(ROWS, LEVELS, [0; 3]),
             offsets: (0..=ROWS).map(|row| 2 * row as i32).collect(),
             indices: (0..ROWS).flat_map(|row| [row as u32 % 20, 20 + row as u32 % 30]).collect(),
             values: (0..2 * ROWS).map(|entry| (entry % 17) as f32 / 8.0 - 1.0).collect(),
