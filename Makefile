@@ -7,7 +7,7 @@
 CARGO ?= cargo
 PYTHON ?= target/python/bin/python
 
-.PHONY: all test deps lint bench bench-test bench-guard bench-record docs clean kill-test bits-table plan-check ranks-check net-test
+.PHONY: all test deps lint bench bench-test bench-guard bench-record docs clean kill-test bits-table plan-check ranks-check net-test mpich-test
 
 all:
 	$(CARGO) build --release
@@ -63,3 +63,7 @@ net-test:
 	$(CARGO) build --release --locked --features mpi
 	$(CARGO) build --release --locked --features mpi -p mpi-launch --example allreduce
 	tests/net-test
+
+# The tests of ranks with MPICH, beside an Open MPI: built in target/mpich.
+mpich-test:
+	tests/mpich-test

@@ -111,6 +111,15 @@ pub fn speaks() -> bool {
     detect_here().ok().flatten().is_none_or(|launch| launch.rank == 0)
 }
 
+/// Name and version of the MPI library that this binary is linked to; none without MPI. MPI is not initialised for it.
+#[must_use]
+pub fn library() -> Option<String> {
+    #[cfg(feature = "mpi")]
+    return Some(crate::world::library());
+    #[cfg(not(feature = "mpi"))]
+    None
+}
+
 /// What a binary without MPI says when it finds itself launched as one of several ranks; `None` when it is alone.
 #[must_use]
 pub fn refusal_without_mpi(launch: &Launch) -> Option<CommError> {

@@ -62,6 +62,7 @@ struct MemoryFinding {
 #[derive(Debug, Serialize)]
 struct MpiFinding {
     built: bool,
+    library: Option<String>,
     launcher: Option<String>,
 }
 
@@ -86,7 +87,7 @@ pub fn run(arguments: &Arguments, ranks: &Ranks) -> Result<()> {
         tier: tier(),
         memory: memory_finding(),
         disk,
-        mpi: MpiFinding { built: cfg!(feature = "mpi"), launcher: launcher() },
+        mpi: MpiFinding { built: cfg!(feature = "mpi"), library: mpi_launch::launch::library(), launcher: launcher() },
         ranks: found,
     };
     session.report.json(&findings)?;
@@ -185,7 +186,10 @@ fn disk_text(disk: &disk::DiskBandwidth) -> String {
 }
 
 fn mpi_text(mpi: &MpiFinding) -> String {
-    let built = if mpi.built { "built in" } else { "not built in (cargo build --release --features mpi)" };
+    let built = match &mpi.library {
+        Some(library) => format!("built in: {library}"),
+        None => "not built in (cargo build --release --features mpi)".to_string(),
+    };
     let launcher =
         mpi.launcher.as_ref().map_or("started stand-alone".into(), |launcher| format!("started by {launcher}"));
     format!("{built}; {launcher}")

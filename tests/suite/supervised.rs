@@ -100,6 +100,26 @@ fn a_signal_stops_the_job_with_a_checkpoint() {
     assert!(models(folder, "run") == models(folder, "whole"));
 }
 
+/// As Hydra now and then does: what stands for mpirun ends with 0 after it was told to stop.
+#[test]
+fn a_launcher_that_loses_the_exit_code_is_not_believed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    let text = "#!/bin/sh\nif [ \"$1\" = --version ]; then echo HYDRA; exit; fi\ntrap 'exit 0' TERM\ntouch started\n\
+                while true; do sleep 0.05; done\n";
+    script(&folder.join("mpirun"), text);
+    let launcher = folder.join("mpirun").display().to_string();
+    let words = format!("-n 2 --launcher {launcher} -- train data --model logistic -o run");
+    let child = start(&mut launch(folder, &words));
+    let began = std::time::Instant::now();
+    while !folder.join("started").exists() && began.elapsed().as_secs() < 60 {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    signal(child.id(), Signal::TERM);
+    let found = end(child);
+    assert_eq!(found.code, Some(143), "{}", found.stderr);
+}
+
 /// What stands for mpirun starts a rank that ends, and does not look at it.
 #[test]
 fn a_launcher_that_waits_for_nobody_is_ended() {
