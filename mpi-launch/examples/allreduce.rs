@@ -2,8 +2,9 @@
 //!
 //! `mpirun -n 4 target/release/examples/allreduce [LARGEST_MIB] [CHUNK_KIB] [LANES]` (build it with
 //! `cargo build --release -p mpi-launch --features mpi --example allreduce`). Each answer is checked before it is
-//! timed; the three are timed in turn, round by round; a round's time is that of its slowest rank; the table shows
-//! medians, and how many times faster than `MPI_Allreduce` each is.
+//! timed; the three are timed in turn, round by round; a round's time is that of its slowest rank. The table shows medians, and how
+//! many times faster than `MPI_Allreduce` each is: the median of the rounds' own ratios, which a machine that slows down for a
+//! while changes less than a ratio of medians.
 #![forbid(unsafe_code)]
 
 use std::time::Instant;
@@ -35,18 +36,19 @@ fn main() -> Result<(), CommError> {
     }
     let mut bytes = 1 << 10;
     while bytes <= largest {
-        let times = compare(&group, settings, bytes)?;
+        let seconds = compare(&group, settings, bytes)?;
         if first {
-            let [mpi, ring, tree] = times.map(|seconds| seconds * 1e6);
-            println!("{bytes:>12} {mpi:>12.1} {ring:>12.1} {tree:>12.1} {:>10.2} {:>10.2}", mpi / ring, mpi / tree);
+            let [mpi, ring, tree] = [0, 1, 2].map(|way| median(seconds[way].iter().map(|seconds| seconds * 1e6)));
+            let faster = |way: usize| median(seconds[0].iter().zip(&seconds[way]).map(|(mpi, own)| mpi / own));
+            println!("{bytes:>12} {mpi:>12.1} {ring:>12.1} {tree:>12.1} {:>10.2} {:>10.2}", faster(1), faster(2));
         }
         bytes *= 4;
     }
     Ok(())
 }
 
-/// Median seconds of each way for a sum of `bytes`.
-fn compare(group: &Group<World>, settings: Settings, bytes: usize) -> Result<[f64; 3], CommError> {
+/// Seconds of each way for a sum of `bytes`, round by round.
+fn compare(group: &Group<World>, settings: Settings, bytes: usize) -> Result<[Vec<f64>; 3], CommError> {
     let length = bytes / 8;
     let mut values = vec![0_i64; length];
     let mut slowest = 0.0_f64;
@@ -59,7 +61,11 @@ fn compare(group: &Group<World>, settings: Settings, bytes: usize) -> Result<[f6
         slowest = slowest.max(start.elapsed().as_secs_f64());
     }
     let slowest = slowest_of_all(group, slowest)?;
-    let (rounds, most) = if bytes < 1 << 20 { (21, 50) } else { (7, ((16 << 20) / bytes).max(1)) };
+    let (rounds, most) = match bytes {
+        0..0x10_0000 => (41, 50),
+        0x10_0000..0x200_0000 => (21, (16 << 20) / bytes),
+        _ => (9, 1),
+    };
     // Ranks that outnumber the cores, or a slow network, take milliseconds a call: then few calls say enough.
     let calls = ((ROUND_SECONDS / slowest) as usize).clamp(1, most);
     let mut seconds = [const { Vec::new() }; 3];
@@ -74,10 +80,13 @@ fn compare(group: &Group<World>, settings: Settings, bytes: usize) -> Result<[f6
             seconds.push(slowest_of_all(group, start.elapsed().as_secs_f64() / calls as f64)?);
         }
     }
-    Ok(seconds.map(|mut seconds| {
-        seconds.sort_by(f64::total_cmp);
-        seconds[seconds.len() / 2]
-    }))
+    Ok(seconds)
+}
+
+fn median(numbers: impl Iterator<Item = f64>) -> f64 {
+    let mut sorted: Vec<f64> = numbers.collect();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// The greatest over ranks, on all of them.

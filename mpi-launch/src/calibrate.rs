@@ -94,7 +94,8 @@ fn timings<T: Transport>(group: &Group<T>, settings: Settings, began: Instant) -
         let mut own = vec![f64::INFINITY; ways.len()];
         for round in 0..=rounds {
             for (&algorithm, best) in ways.iter().zip(&mut own) {
-                group.set(Settings { algorithm, ..settings });
+                // The ring itself at every length, whatever `Ring` would take for a short one.
+                group.set(Settings { algorithm, short_segment_bytes: 0, ..settings });
                 group.barrier()?;
                 let start = Instant::now();
                 for _call in 0..calls {
@@ -186,7 +187,7 @@ mod tests {
         let settings = chosen(Settings::default(), &found);
         assert_eq!((settings.ring_bytes_min, settings.ring_over_mpi_bytes_min), (1 << 18, 1 << 18));
         assert_eq!(
-            [8, 4096, 1 << 18, 1 << 30].map(|bytes| settings.chosen(bytes, true)),
+            [8, 4096, 1 << 18, 1 << 30].map(|bytes| settings.chosen(bytes, 2, true)),
             [Algorithm::Mpi, Algorithm::Mpi, Algorithm::Ring, Algorithm::Ring]
         );
         let calibration = Calibration { timings: found.to_vec(), settings, seconds: 0.1 };
@@ -198,8 +199,8 @@ mod tests {
         let found = [timing(256, 1.0, 4.0, Some(3.0)), timing(1 << 20, 9.0, 6.0, Some(9.0))];
         let settings = chosen(Settings::default(), &found);
         assert!(!settings.short_by_mpi);
-        assert_eq!(settings.chosen(8, true), Algorithm::Tree);
-        assert_eq!(settings.chosen(1 << 20, true), Algorithm::Ring);
+        assert_eq!(settings.chosen(8, 2, true), Algorithm::Tree);
+        assert_eq!(settings.chosen(1 << 20, 2, true), Algorithm::Ring);
         let without = [timing(256, 1.0, 4.0, None), timing(1 << 20, 9.0, 6.0, None)];
         let calibration = Calibration { timings: without.to_vec(), settings: chosen(settings, &without), seconds: 0.0 };
         assert_eq!(calibration.words(), "tree below 1 MiB, ring from there on");
@@ -209,10 +210,10 @@ mod tests {
     fn a_library_that_knows_its_network_keeps_long_sums() {
         let found = [timing(256, 1.0, 2.0, Some(0.5)), timing(1 << 20, 9.0, 8.0, Some(4.0))];
         let settings = chosen(Settings::default(), &found);
-        assert_eq!(settings.chosen(1 << 30, true), Algorithm::Mpi);
+        assert_eq!(settings.chosen(1 << 30, 2, true), Algorithm::Mpi);
         // A lead within the noise does not count there.
         let close = [timing(256, 1.0, 2.0, Some(0.5)), timing(1 << 20, 9.0, 8.0, Some(7.0))];
-        assert_eq!(chosen(Settings::default(), &close).chosen(1 << 30, true), Algorithm::Ring);
+        assert_eq!(chosen(Settings::default(), &close).chosen(1 << 30, 2, true), Algorithm::Ring);
         let none = [timing(256, 1.0, 2.0, None), timing(1 << 16, 1.0, 2.0, None)];
         let settings = chosen(Settings::default(), &none);
         assert_eq!(settings.ring_bytes_min, 256 << 10);

@@ -62,8 +62,16 @@ impl<T: Transport> Group<T> {
         E: Element,
         A: Fn(E, E) -> E,
     {
-        let settings = &self.settings();
-        let algorithm = settings.chosen(size_of_val(values), false);
+        self.start_by(&self.settings(), values, add)
+    }
+
+    /// [`Group::start_sum`] by settings that were looked up before: a short sum takes little more than a look-up does.
+    fn start_by<'a, E, A>(&'a self, settings: &Settings, values: &'a mut [E], add: A) -> Result<AllReduce<'a, T, E, A>>
+    where
+        E: Element,
+        A: Fn(E, E) -> E,
+    {
+        let algorithm = settings.chosen(size_of_val(values), self.transport.size(), false);
         let operation = self.next_operation();
         let transport = &self.transport;
         let way = match algorithm {
@@ -84,15 +92,24 @@ impl<T: Transport> Group<T> {
     }
 
     /// Around the ring in memory that the transport holds meanwhile.
-    fn ring_in_place(&self, sum: &mut Vec<i64>) -> Result<()> {
+    fn ring_in_place(&self, settings: &Settings, sum: &mut Vec<i64>) -> Result<()> {
         let (transport, operation) = (&self.transport, self.next_operation());
         let window = transport.lend(std::mem::take(sum));
-        let ring = Ring::start(transport, operation, &self.settings(), window, i64::wrapping_add);
+        let ring = Ring::start(transport, operation, settings, window, i64::wrapping_add);
         let mut ring = ring.map_err(|error| error.while_doing(|| "starting a sum".to_string()))?;
         drive(transport, &mut ring, Ring::doing, |ring| ring.advance(transport))?;
         let window: Box<dyn Lent + '_> = ring.into_window();
         *sum = window.give_back()?;
         Ok(())
+    }
+
+    fn all_reduce_by(&self, way: Algorithm, settings: &Settings, sum: &mut [i64]) -> Result<()> {
+        if way == Algorithm::Mpi
+            && let Some(done) = self.transport.native_all_reduce(sum)
+        {
+            return done;
+        }
+        self.start_by(settings, sum, i64::wrapping_add)?.finish()
     }
 
     /// The sum of `values` over all ranks by `add`: [`Group::start_sum`] and [`Pending::wait`].
@@ -156,19 +173,16 @@ impl<T: Transport> Communicator for Group<T> {
     }
 
     fn all_reduce(&self, sum: &mut [i64]) -> Result<()> {
-        if self.settings().chosen(size_of_val(sum), true) == Algorithm::Mpi
-            && let Some(done) = self.transport.native_all_reduce(sum)
-        {
-            return done;
-        }
-        self.start_all_reduce(sum)?.wait()
+        let settings = self.settings();
+        let way = settings.chosen(size_of_val(sum), self.size(), true);
+        self.all_reduce_by(way, &settings, sum)
     }
 
     fn all_reduce_vec(&self, sum: &mut Vec<i64>) -> Result<()> {
-        if self.settings().chosen(size_of_val(&sum[..]), true) == Algorithm::Ring {
-            self.ring_in_place(sum)
-        } else {
-            self.all_reduce(sum)
+        let settings = self.settings();
+        match settings.chosen(size_of_val(&sum[..]), self.size(), true) {
+            Algorithm::Ring => self.ring_in_place(&settings, sum),
+            way => self.all_reduce_by(way, &settings, sum),
         }
     }
 

@@ -5,8 +5,9 @@
 //! a partial sum: the rank adds its own values and passes it on; with step N - 2 it holds one finished segment. In the
 //! other N - 1 steps, the all-gather, finished segments go round.
 //!
-//! Each segment is cut into pieces of at most a chunk, and into as many as there are lanes where it is long enough. Piece c of all segments makes column c, a ring of its own;
-//! several columns (lanes) are under way at a time, so links stay busy while a rank adds. A received partial sum is added
+//! Each segment is cut into pieces of at most a chunk. Piece c of all segments makes column c, a ring of its own; several
+//! columns (lanes) are under way at a time, so links stay busy while a rank adds. A segment of one chunk is one piece: what more
+//! messages cost is more than what they would overlap. A received partial sum is added
 //! to and sent on in the buffer it came in; own values go out of, and finished segments come into, a [`Window`].
 //!
 //! Cost: time 2(N-1) alpha + 2(N-1)/N * bytes * beta + (N-1)/N * elements additions; memory 2 chunks per lane.
@@ -22,8 +23,8 @@ use crate::element::Element;
 use crate::transport::{Step, Tag, Transport};
 use crate::window::Window;
 
-/// Shorter pieces than this are not made to keep all lanes busy: what a message costs would outweigh it.
-const PIECE_BYTES_MIN: usize = 32 << 10;
+/// Segments of fewer chunks are sent in pieces of two.
+const CHUNKS_OF_A_LONG_SEGMENT: usize = 16;
 
 /// A sum on its way around the ring.
 pub struct Ring<W, E, A> {
@@ -55,7 +56,7 @@ struct Cut {
 }
 
 /// Part `index` of `range` cut into `parts` parts whose lengths differ by one at most.
-fn part(range: &Range<usize>, parts: usize, index: usize) -> Range<usize> {
+pub(crate) fn part(range: &Range<usize>, parts: usize, index: usize) -> Range<usize> {
     let (each, longer) = (range.len() / parts, range.len() % parts);
     let start = range.start + index * each + index.min(longer);
     start..start + each + usize::from(index < longer)
@@ -99,8 +100,12 @@ impl<W: Window<E>, E: Element, A: Fn(E, E) -> E> Ring<W, E, A> {
         let ranks = transport.size();
         let width = settings.lanes.clamp(1, Tag::LANES);
         let elements = window.elements();
-        let shared_out = elements.div_ceil(ranks).div_ceil(width as usize).max(PIECE_BYTES_MIN / E::BYTES);
-        let cut = Cut::new(transport.rank(), ranks, elements, shared_out.min(settings.chunk_bytes / E::BYTES));
+        let mut chunk = settings.chunk_bytes / E::BYTES;
+        // Few long pieces beat many while a segment stays in the caches; where it does not, a piece should.
+        if elements.div_ceil(ranks) < CHUNKS_OF_A_LONG_SEGMENT * chunk {
+            chunk *= 2;
+        }
+        let cut = Cut::new(transport.rank(), ranks, elements, chunk);
         let mut ring = Self { window, add, element: PhantomData, cut, operation, lanes: Vec::new(), width };
         if ranks > 1 {
             for (column, lane) in (0..ring.width).enumerate() {

@@ -83,6 +83,15 @@ pub trait Transport: Send + Sync {
     /// [`CommError`] when that rank, or the group, is known to have failed.
     fn expect(&self, from: usize, tag: Tag, bytes: usize) -> Result<()>;
 
+    /// [`Transport::expect`] and [`Transport::send`] at once: what recursive doubling does in each of its rounds.
+    ///
+    /// # Errors
+    /// As those.
+    fn swap(&self, with: usize, tag: Tag, message: Vec<u8>) -> Result<()> {
+        self.expect(with, tag, message.len())?;
+        self.send(with, tag, message)
+    }
+
     /// The oldest expected message of the stream, if it has come.
     ///
     /// # Errors
@@ -178,7 +187,7 @@ pub(crate) fn drive<T: Transport + ?Sized, S>(
     doing: impl Fn(&S) -> String,
     mut attempt: impl FnMut(&mut S) -> Result<Step>,
 ) -> Result<()> {
-    let (mut idle, mut last_seen, mut since) = (0_u32, u64::MAX, Instant::now());
+    let (mut idle, mut last_seen, mut since) = (0_u32, u64::MAX, None);
     loop {
         let seen = transport.arrivals();
         let rank = match attempt(state).map_err(|error| error.while_doing(|| doing(state)))? {
@@ -186,15 +195,17 @@ pub(crate) fn drive<T: Transport + ?Sized, S>(
             Step::Waiting(rank) => rank,
         };
         if seen != last_seen {
-            (idle, last_seen, since) = (0, seen, Instant::now());
+            (idle, last_seen, since) = (0, seen, None);
         }
         // The clock is read once in 64 attempts: reading it costs as much as an attempt does.
         if idle % 64 == 63
             && let Some(patience) = transport.patience()
-            && since.elapsed() > patience
         {
-            let detail = format!("no message from it for {:.0?}", since.elapsed());
-            return Err(CommError::Lost { rank, doing: doing(state), detail });
+            let silent = since.get_or_insert_with(Instant::now).elapsed();
+            if silent > patience {
+                let detail = format!("no message from it for {silent:.0?}");
+                return Err(CommError::Lost { rank, doing: doing(state), detail });
+            }
         }
         transport.pause(seen, idle);
         idle = idle.saturating_add(1);

@@ -7,11 +7,11 @@
 
 mod lease;
 
-use std::collections::{HashMap, VecDeque};
 use std::ffi::{c_char, c_int, c_void};
 use std::mem::{MaybeUninit, forget};
 use std::ops::Range;
 use std::ptr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -39,7 +39,9 @@ pub fn world(settings: Settings) -> Result<Group<World>> {
 #[must_use]
 pub fn library() -> String {
     let text = library_version().unwrap_or_default();
-    text.lines().next().unwrap_or_default().trim_end_matches(['\0', ',']).trim().to_string()
+    let line = text.lines().next().unwrap_or_default().replace('\0', "");
+    // MPICH aligns its lines with tabs.
+    line.split_whitespace().collect::<Vec<_>>().join(" ").trim_end_matches(',').to_string()
 }
 
 /// This rank's end of MPI.
@@ -47,18 +49,21 @@ pub struct World {
     rank: usize,
     size: usize,
     patience: Patience,
+    /// That of the state, which is asked for between any two polls.
+    completed: Arc<AtomicU64>,
     state: Mutex<State>,
 }
 
 /// Everything that MPI reads or writes; reached under the lock only.
 struct State {
     comm: ffi::MPI_Comm,
-    /// Posted receives by stream, in the order they were posted, which is the order MPI matches them in.
-    incoming: HashMap<(usize, Tag), VecDeque<Posted>>,
+    /// Posted receives, in the order they were posted, which is the order MPI matches those of a stream in. A few lanes' worth:
+    /// looked through faster than hashed.
+    incoming: Vec<Posted>,
     outgoing: Vec<Leaving>,
     pool: Pool,
     /// Requests completed.
-    completed: u64,
+    completed: Arc<AtomicU64>,
     /// Whether an exchange failed: the ranks are then no longer at the same step and MPI cannot be finalised.
     failed: bool,
     /// Finalises MPI when dropped, after `State::drop`.
@@ -71,6 +76,8 @@ unsafe impl Send for State {}
 
 struct Posted {
     request: ffi::MPI_Request,
+    from: usize,
+    tag: Tag,
     memory: Memory,
 }
 
@@ -132,18 +139,19 @@ impl World {
             ffi::MPI_Comm_size(comm, &raw mut size);
             comm
         };
+        let completed = Arc::new(AtomicU64::new(0));
         let state = State {
             comm,
-            incoming: HashMap::new(),
+            incoming: Vec::new(),
             outgoing: Vec::new(),
             pool: Pool::default(),
-            completed: 0,
+            completed: completed.clone(),
             failed: false,
             _universe: universe,
         };
         let count = |number: c_int| usize::try_from(number).map_err(|_| launch("MPI gave a negative rank or size"));
         let patience = Patience::new(patience);
-        Ok(Self { rank: count(rank)?, size: count(size)?, patience, state: Mutex::new(state) })
+        Ok(Self { rank: count(rank)?, size: count(size)?, patience, completed, state: Mutex::new(state) })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -180,20 +188,21 @@ impl State {
     }
 
     /// Completes a receive if it can be: the number of bytes that came, or `None`.
-    fn test_receive(&mut self, posted: &mut Posted, from: usize) -> Result<Option<usize>> {
+    fn test_receive(&mut self, place: usize) -> Result<Option<usize>> {
+        let posted = &mut self.incoming[place];
         let (mut flag, mut status) = (0, MaybeUninit::uninit());
-        // SAFETY: the request is live, and its memory is kept alive by `posted`, which outlives this call.
+        // SAFETY: the request is live, and its memory stays in `incoming` until MPI has completed it.
         let code = unsafe { ffi::MPI_Test(&raw mut posted.request, &raw mut flag, status.as_mut_ptr()) };
         if code != ffi::MPI_SUCCESS as c_int {
             let mut class = 0;
             // SAFETY: `class` is a valid pointer.
             unsafe { ffi::MPI_Error_class(code, &raw mut class) };
             self.failed = true;
-            let (expected, doing) = (posted.memory.bytes(), String::new());
+            let (rank, expected, doing) = (posted.from, posted.memory.bytes(), String::new());
             return Err(if class == ffi::MPI_ERR_TRUNCATE as c_int {
-                CommError::Mismatch { rank: from, doing, expected, found: "more".to_string() }
+                CommError::Mismatch { rank, doing, expected, found: "more".to_string() }
             } else {
-                CommError::Lost { rank: from, doing, detail: describe(code) }
+                CommError::Lost { rank, doing, detail: describe(code) }
             });
         }
         if flag == 0 {
@@ -202,7 +211,7 @@ impl State {
         let mut count = 0;
         // SAFETY: a completed MPI_Test has written the status.
         unsafe { ffi::MPI_Get_count(status.as_ptr(), ffi::RSMPI_UINT8_T, &raw mut count) };
-        self.completed += 1;
+        self.completed.fetch_add(1, Ordering::Relaxed);
         Ok(Some(usize::try_from(count).unwrap_or(0)))
     }
 
@@ -223,7 +232,7 @@ impl State {
                 if let Memory::Message(buffer) = done.memory {
                     self.pool.give(buffer);
                 }
-                self.completed += 1;
+                self.completed.fetch_add(1, Ordering::Relaxed);
             }
         }
         Ok(())
@@ -255,26 +264,16 @@ impl State {
         self.check(code, from)?;
         // SAFETY: MPI_Irecv succeeded, so it has written the request.
         let request = unsafe { request.assume_init() };
-        self.incoming.entry((from, tag)).or_default().push_back(Posted { request, memory });
+        self.incoming.push(Posted { request, from, tag, memory });
         Ok(())
     }
 
     /// The memory of the stream's oldest receive, if that is complete.
     fn take_received(&mut self, from: usize, tag: Tag) -> Result<Option<Memory>> {
-        let Some(stream) = self.incoming.get_mut(&(from, tag)) else { return Ok(None) };
-        let Some(mut posted) = stream.pop_front() else { return Ok(None) };
-        let emptied = stream.is_empty();
-        let found = match self.test_receive(&mut posted, from) {
-            Ok(Some(found)) => found,
-            outcome => {
-                // Back to its place: MPI may still write to the memory.
-                self.incoming.entry((from, tag)).or_default().push_front(posted);
-                return outcome.map(|_| None);
-            }
-        };
-        if emptied {
-            self.incoming.remove(&(from, tag));
-        }
+        let of_stream = |posted: &Posted| posted.from == from && posted.tag == tag;
+        let Some(place) = self.incoming.iter().position(of_stream) else { return Ok(None) };
+        let Some(found) = self.test_receive(place)? else { return Ok(None) };
+        let posted = self.incoming.remove(place);
         let expected = posted.memory.bytes();
         if found != expected {
             self.failed = true;
@@ -291,7 +290,7 @@ impl State {
 
     /// Whether a part is being received.
     fn receives(&self, lease: &Arc<Lease>, part: &Range<usize>) -> bool {
-        self.incoming.values().flatten().any(|posted| posted.memory.overlaps(lease, part))
+        self.incoming.iter().any(|posted| posted.memory.overlaps(lease, part))
     }
 }
 
@@ -314,6 +313,13 @@ impl Transport for World {
         state.begin_receive(from, tag, Memory::Message(message))
     }
 
+    fn swap(&self, with: usize, tag: Tag, message: Vec<u8>) -> Result<()> {
+        let mut state = self.state();
+        let room = state.pool.take(message.len());
+        state.begin_receive(with, tag, Memory::Message(room))?;
+        state.begin_send(with, tag, Memory::Message(message))
+    }
+
     fn poll(&self, from: usize, tag: Tag) -> Result<Option<Vec<u8>>> {
         Ok(match self.state().take_received(from, tag)? {
             Some(Memory::Message(message)) => Some(message),
@@ -329,7 +335,7 @@ impl Transport for World {
     }
 
     fn arrivals(&self) -> u64 {
-        self.state().completed
+        self.completed.load(Ordering::Relaxed)
     }
 
     /// Spins for some microseconds, the time of a short message; then gives the core away, for ranks may share it; and
@@ -412,7 +418,7 @@ impl Drop for State {
     fn drop(&mut self) {
         if self.failed || !self.incoming.is_empty() || !self.outgoing.is_empty() || std::thread::panicking() {
             // Finalising would wait for ranks that wait for this one, and open requests would outlive their buffers.
-            for posted in std::mem::take(&mut self.incoming).into_values().flatten() {
+            for posted in std::mem::take(&mut self.incoming) {
                 forget(posted.memory);
             }
             for leaving in std::mem::take(&mut self.outgoing) {

@@ -136,7 +136,12 @@ fn expected(ranks: usize, length: usize) -> Vec<i64> {
 fn the_ring_sends_the_least_bytes_an_all_reduce_can() {
     for ranks in [1, 2, 3, 4, 5, 8] {
         for length in [0, 1, ranks * 1000, ranks * 1000 + 1, 12_345] {
-            let settings = Settings { algorithm: Algorithm::Ring, chunk_bytes: 4096, ..Settings::default() };
+            let settings = Settings {
+                algorithm: Algorithm::Ring,
+                chunk_bytes: 4096,
+                short_segment_bytes: 0,
+                ..Settings::default()
+            };
             for (rank, (sum, _, bytes)) in summed(ranks, length, settings, 0).into_iter().enumerate() {
                 assert_eq!(sum, expected(ranks, length));
                 let exact = 2 * (ranks - 1) * length * 8;
@@ -165,7 +170,7 @@ fn late_messages_change_nothing() {
     for algorithm in [Algorithm::Ring, Algorithm::Tree] {
         for ranks in [2, 3, 5] {
             for lateness in [2, 7, 60] {
-                let settings = Settings { algorithm, chunk_bytes: 40, ..Settings::default() };
+                let settings = Settings { algorithm, chunk_bytes: 40, short_segment_bytes: 0, ..Settings::default() };
                 for (sum, _, _) in summed(ranks, 777, settings, lateness) {
                     assert_eq!(sum, expected(ranks, 777), "{algorithm:?}, {ranks} ranks");
                 }

@@ -23,7 +23,7 @@ fn sums_with(
     at: usize,
     leave: impl Fn() -> Result<(), Failure> + Sync,
 ) -> Vec<Result<(), Failure>> {
-    let settings = Settings { algorithm, chunk_bytes: 64, ..Settings::default() };
+    let settings = Settings { algorithm, chunk_bytes: 64, short_segment_bytes: 0, ..Settings::default() };
     run_with(RANKS, settings, |group| {
         for round in 0..10 {
             if (group.rank(), round) == (CULPRIT, at) {
@@ -87,13 +87,14 @@ fn an_abort_is_heard_by_ranks_in_any_exchange() {
 fn a_silent_rank_is_lost_when_patience_ends() {
     let patience = Some(Duration::from_millis(200));
     for algorithm in [Algorithm::Ring, Algorithm::Tree] {
-        let results = run_with(2, Settings { algorithm, patience, ..Settings::default() }, |group| {
-            if group.rank() == 1 {
-                std::thread::sleep(Duration::from_millis(800));
-                return Ok(());
-            }
-            group.all_reduce(&mut [1, 2, 3])
-        });
+        let results =
+            run_with(2, Settings { algorithm, patience, short_segment_bytes: 0, ..Settings::default() }, |group| {
+                if group.rank() == 1 {
+                    std::thread::sleep(Duration::from_millis(800));
+                    return Ok(());
+                }
+                group.all_reduce(&mut [1, 2, 3])
+            });
         let lost = results[0].as_ref().unwrap_err().to_string();
         assert!(lost.starts_with("rank 1 was lost while summing") && lost.contains("no message"), "{lost}");
     }
@@ -102,7 +103,7 @@ fn a_silent_rank_is_lost_when_patience_ends() {
 #[test]
 fn slices_of_different_length_are_an_error() {
     for algorithm in [Algorithm::Ring, Algorithm::Tree] {
-        let results = run_with(2, Settings { algorithm, ..Settings::default() }, |group| {
+        let results = run_with(2, Settings { algorithm, short_segment_bytes: 0, ..Settings::default() }, |group| {
             group.all_reduce(&mut vec![1; 10 + 4 * group.rank()])
         });
         let mismatch = |result: &Result<(), CommError>| matches!(result, Err(CommError::Mismatch { .. }));

@@ -4,9 +4,9 @@ use mpi_launch::threads::{run, run_with};
 use mpi_launch::{Algorithm, CommError, Communicator, Pending, Settings};
 use proptest::prelude::*;
 
-/// Small chunks, so that short slices take many columns.
+/// Small chunks, so that short slices take many columns, and the ring for the shortest.
 fn settings(algorithm: Algorithm, chunk_bytes: usize) -> Settings {
-    Settings { algorithm, chunk_bytes, ..Settings::default() }
+    Settings { algorithm, chunk_bytes, short_segment_bytes: 0, ..Settings::default() }
 }
 
 /// What rank `rank` adds at `index`: large enough that sums wrap.
