@@ -83,7 +83,7 @@ pub fn run(arguments: &Arguments, ranks: &Ranks) -> Result<()> {
     let disk = arguments.disk.as_deref().map(measure_disk).transpose()?;
     let findings = Findings {
         version: env!("CARGO_PKG_VERSION"),
-        machine: MachineReport::measure(Tier::chosen().unwrap_or_else(|_| Tier::best()), threads),
+        machine: MachineReport::measure(Tier::chosen().unwrap_or_else(|_| Tier::best()), threads)?,
         tier: tier(),
         memory: memory_finding(),
         disk,

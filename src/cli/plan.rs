@@ -237,7 +237,8 @@ fn machine(arguments: &Arguments) -> Result<Machine> {
     let processor = crate::machine::processor();
     let threads = processor.cores_usable;
     let here = (needs_memory || needs_flops)
-        .then(|| MachineReport::measure(Tier::chosen().unwrap_or_else(|_| Tier::best()), threads));
+        .then(|| MachineReport::measure(Tier::chosen().unwrap_or_else(|_| Tier::best()), threads))
+        .transpose()?;
     let measured = |rate: fn(&MachineReport) -> f64| here.as_ref().map_or(0.0, rate);
     let disk_bytes_per_s = match arguments.disk.as_deref() {
         None => 2e9,

@@ -33,8 +33,8 @@ pub struct FmaPeak {
 const CHAINS: usize = 12;
 /// Steps of every chain in one call: some tens of microseconds.
 const STEPS: usize = 20_000;
-/// Calls in a round: some milliseconds.
-const CALLS: usize = 100;
+/// Calls in a round: a millisecond or so.
+const CALLS: usize = 25;
 /// Rounds; the best counts.
 const ROUNDS: usize = 4;
 

@@ -1,17 +1,20 @@
 //! Memory-read bandwidth of several threads together.
 //!
-//! Each thread owns a share of a buffer that is much larger than the caches, writes it once (so that every page is a
-//! page of its own, on the NUMA node of its thread) and then adds it up in rounds; all threads start a round together
-//! and a round ends with the last. Bandwidth = bytes of all shares / seconds of the round.
+//! Each thread owns a share of a buffer that is much larger than the caches, in huge pages where the system has them, writes
+//! it once (so that every page is a page of its own, on the NUMA node of its thread) and then adds it up in rounds; all
+//! threads start a round together; it lasts from the first start to the last end. Bandwidth = bytes of all shares / seconds
+//! of the round.
 
 use std::hint::black_box;
 use std::sync::Barrier;
 use std::time::Instant;
 
 use gristmill_io::memory::Limits;
+use gristmill_io::mmap::Block;
 use serde::{Deserialize, Serialize};
 
 use super::Processor;
+use crate::error::Result;
 
 /// How to measure.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,25 +42,30 @@ pub struct MemoryBandwidth {
 
 /// Independent accumulators: eight 16-byte vectors, which hide the latency of an addition and fit every register file.
 const LANES: usize = 16;
+/// Bytes that one step over all accumulators reads.
+const LINE: usize = 8 * LANES;
+/// What buffers are filled with: pages of zeros could all be the same page.
+const WRITTEN: u8 = 0xA5;
 
 impl MemoryTest {
-    /// Eight times the outermost caches, between 64 and 512 MiB, at most `bytes_max` and a quarter of the memory that is
-    /// free and of what the cgroup allows: data that the cache holds must not be driven out.
+    /// Four times the outermost caches, between 64 and 512 MiB, at most `bytes_max` and a quarter of the memory that is
+    /// free and of what the cgroup allows: data that the cache holds must not be driven out. Every training waits for it,
+    /// so it is no larger and no longer than a steady figure needs.
     pub fn quick(threads: usize, processor: &Processor, bytes_max: u64) -> MemoryTest {
         let threads = threads.max(1);
         let caches = processor.outer_cache_bytes(threads).unwrap_or(32 << 20);
-        let wanted = caches.saturating_mul(8).clamp(64 << 20, 512 << 20);
+        let wanted = caches.saturating_mul(4).clamp(64 << 20, 512 << 20);
         let limits = Limits::now();
         let free = limits.available_bytes.min(limits.group_bytes.unwrap_or(u64::MAX));
         let bytes = wanted.min(free / 4).min(bytes_max);
-        MemoryTest { threads, bytes, rounds: 9 }
+        MemoryTest { threads, bytes, rounds: 5 }
     }
 }
 
 /// Buffers that are read again and again, to hold each of many measurements against what memory gives at that moment.
 #[derive(Debug)]
 pub struct MemoryRuler {
-    shares: Vec<Vec<u64>>,
+    shares: Vec<Vec<u8>>,
     best: f64,
 }
 
@@ -65,10 +73,9 @@ impl MemoryRuler {
     /// Buffers of `bytes` bytes together, one a thread and written by it.
     pub fn new(threads: usize, bytes: usize) -> MemoryRuler {
         let threads = threads.max(1);
-        let words = (bytes / threads / 8).next_multiple_of(LANES).max(LANES) as u64;
+        let share = (bytes / threads).max(1).next_multiple_of(LINE);
         let shares = std::thread::scope(|scope| {
-            let fill = |thread: u64| move || (0..words).map(|word| word ^ thread).collect::<Vec<u64>>();
-            let fillers: Vec<_> = (0..threads as u64).map(|thread| scope.spawn(fill(thread))).collect();
+            let fillers: Vec<_> = (0..threads).map(|_| scope.spawn(|| vec![WRITTEN; share])).collect();
             fillers.into_iter().filter_map(|filler| filler.join().ok()).collect()
         });
         MemoryRuler { shares, best: 0.0 }
@@ -82,7 +89,7 @@ impl MemoryRuler {
                 scope.spawn(|| black_box(add_up(black_box(share))));
             }
         });
-        let bytes: usize = self.shares.iter().map(|share| 8 * share.len()).sum();
+        let bytes: usize = self.shares.iter().map(Vec::len).sum();
         let rate = bytes as f64 / start.elapsed().as_secs_f64().max(1e-9);
         self.best = self.best.max(rate);
         rate
@@ -94,54 +101,50 @@ impl MemoryRuler {
     }
 }
 
-/// Measures; takes about `bytes / 2 GB/s` to write the buffers plus `rounds * bytes / bandwidth`.
-pub fn measure(test: &MemoryTest) -> MemoryBandwidth {
+/// Measures; takes about `bytes / 4 GB/s` to write the buffers plus `rounds * bytes / bandwidth`.
+///
+/// # Errors
+/// When there is no memory for the buffers.
+pub fn measure(test: &MemoryTest) -> Result<MemoryBandwidth> {
     let threads = test.threads.max(1);
-    let words = (test.bytes as usize / threads / 8).next_multiple_of(LANES).max(LANES);
-    let barrier = Barrier::new(threads + 1);
-    let mut rates = std::thread::scope(|scope| {
-        for thread in 0..threads {
-            let barrier = &barrier;
-            scope.spawn(move || reader(barrier, words, thread as u64, test.rounds.max(1)));
-        }
-        barrier.wait();
-        let bytes = (words * 8 * threads) as f64;
-        (0..test.rounds.max(1)).map(|_| bytes / round(&barrier)).collect::<Vec<f64>>()
+    let share = (test.bytes as usize / threads).max(1).next_multiple_of(LINE);
+    let blocks = (0..threads).map(|_| Block::for_long(share)).collect::<gristmill_io::Result<Vec<_>>>()?;
+    let bytes: usize = blocks.iter().map(Block::len).sum();
+    let barrier = Barrier::new(threads);
+    let times: Vec<Vec<(Instant, Instant)>> = std::thread::scope(|scope| {
+        let reading = |block| scope.spawn(|| reader(&barrier, block, test.rounds.max(1)));
+        let readers: Vec<_> = blocks.into_iter().map(reading).collect();
+        readers.into_iter().filter_map(|reader| reader.join().ok()).collect()
     });
+    let seconds = |round: usize| {
+        let rounds = || times.iter().filter_map(|of_thread| of_thread.get(round));
+        let (first, last) = (rounds().map(|(start, _)| *start).min(), rounds().map(|(_, end)| *end).max());
+        first.zip(last).map_or(f64::INFINITY, |(first, last)| (last - first).as_secs_f64().max(1e-9))
+    };
+    let mut rates: Vec<f64> = (0..test.rounds.max(1)).map(|round| bytes as f64 / seconds(round)).collect();
     rates.sort_by(f64::total_cmp);
-    MemoryBandwidth {
-        threads,
-        bytes: (words * 8 * threads) as u64,
-        best: rates[rates.len() - 1],
-        median: rates[rates.len() / 2],
-    }
+    Ok(MemoryBandwidth { threads, bytes: bytes as u64, best: rates[rates.len() - 1], median: rates[rates.len() / 2] })
 }
 
-/// Starts a round, waits for its end and returns its seconds.
-fn round(barrier: &Barrier) -> f64 {
-    barrier.wait();
-    let start = Instant::now();
-    barrier.wait();
-    start.elapsed().as_secs_f64().max(1e-9)
-}
-
-/// One thread: writes its buffer, then reads it once a round.
-fn reader(barrier: &Barrier, words: usize, seed: u64, rounds: usize) {
-    let buffer: Vec<u64> = (0..words as u64).map(|word| word ^ seed).collect();
-    barrier.wait();
-    for _ in 0..rounds {
+/// One thread: writes its buffer, then reads it once a round; start and end of each round. The threads that read take the
+/// times: one that only waited for them could come to its clock when they are half through.
+fn reader(barrier: &Barrier, mut block: Block, rounds: usize) -> Vec<(Instant, Instant)> {
+    block.bytes_mut().fill(WRITTEN);
+    let mut round = || {
         barrier.wait();
-        black_box(add_up(black_box(&buffer)));
-        barrier.wait();
-    }
+        let start = Instant::now();
+        black_box(add_up(black_box(block.bytes_mut())));
+        (start, Instant::now())
+    };
+    (0..rounds).map(|_| round()).collect()
 }
 
 /// The wrapping sum of the words: loads with as little arithmetic as there can be.
-fn add_up(words: &[u64]) -> u64 {
+fn add_up(bytes: &[u8]) -> u64 {
     let mut lanes = [0_u64; LANES];
-    for chunk in words.chunks_exact(LANES) {
-        for (lane, word) in lanes.iter_mut().zip(chunk) {
-            *lane = lane.wrapping_add(*word);
+    for line in bytes.as_chunks::<8>().0.as_chunks::<LANES>().0 {
+        for (lane, word) in lanes.iter_mut().zip(line) {
+            *lane = lane.wrapping_add(u64::from_ne_bytes(*word));
         }
     }
     lanes.iter().fold(0, |sum, lane| sum.wrapping_add(*lane))
@@ -153,7 +156,7 @@ mod tests {
 
     #[test]
     fn adds_every_word() {
-        let words: Vec<u64> = (0..LANES as u64 * 3).collect();
+        let words: Vec<u8> = (0..LANES as u64 * 3).flat_map(u64::to_ne_bytes).collect();
         let last = LANES as u64 * 3 - 1;
         assert_eq!(add_up(&words), last * (last + 1) / 2);
     }
@@ -161,7 +164,7 @@ mod tests {
     #[test]
     fn measures_with_any_number_of_threads() {
         for threads in [0, 1, 3] {
-            let found = measure(&MemoryTest { threads, bytes: 3 << 20, rounds: 3 });
+            let found = measure(&MemoryTest { threads, bytes: 3 << 20, rounds: 3 }).expect("a few megabytes");
             assert_eq!(found.threads, threads.max(1));
             assert!(found.bytes >= 3 << 20 && found.bytes < 4 << 20, "{found:?}");
             // From a tenth of a gigabyte a second (a loaded machine) to a cache that serves a thousand.

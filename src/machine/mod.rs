@@ -12,6 +12,8 @@ pub mod processor;
 use gristmill_kernels::tier::Tier;
 use serde::{Deserialize, Serialize};
 
+use crate::error::Result;
+
 pub use disk::{DiskBandwidth, DiskTest};
 pub use fma::FmaPeak;
 pub use memory::{MemoryBandwidth, MemoryTest};
@@ -30,15 +32,18 @@ pub struct MachineReport {
 
 impl MachineReport {
     /// Describes and measures the machine with `threads` threads under `tier`, in less than a second on common machines.
-    pub fn measure(tier: Tier, threads: usize) -> MachineReport {
+    ///
+    /// # Errors
+    /// When there is no memory for the buffers.
+    pub fn measure(tier: Tier, threads: usize) -> Result<MachineReport> {
         let processor = processor();
-        let memory = memory::measure(&MemoryTest::quick(threads, &processor, u64::MAX));
-        MachineReport { processor, memory, fma: fma::measure(tier, threads) }
+        let memory = memory::measure(&MemoryTest::quick(threads, &processor, u64::MAX))?;
+        Ok(MachineReport { processor, memory, fma: fma::measure(tier, threads) })
     }
 }
 
-/// Memory-read bandwidth of `threads` threads in bytes a second, measured in about a quarter of a second with buffers of
-/// at most `bytes_max`.
-pub fn memory_bandwidth(threads: usize, bytes_max: u64) -> f64 {
-    memory::measure(&MemoryTest::quick(threads, &processor(), bytes_max)).best
+/// Memory-read bandwidth of `threads` threads in bytes a second, measured in about a twentieth of a second with buffers of
+/// at most `bytes_max`; none without memory for them.
+pub fn memory_bandwidth(threads: usize, bytes_max: u64) -> Option<f64> {
+    memory::measure(&MemoryTest::quick(threads, &processor(), bytes_max)).ok().map(|found| found.best)
 }

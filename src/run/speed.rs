@@ -4,8 +4,8 @@
 //! wall time of the training = opening + passes + solving + checkpointing
 //! a pass                    = waiting + reading + computing + idle (mean of this rank's workers) + reducing
 //! ```
-//! Rulers are measured by the same process: memory before the training, so that its buffers and the data are never in memory
-//! together; multiply-adds (20 ms) and, where workers waited for data, the disk (at most 0.3 s) right after it.
+//! Rulers are measured by the same process: memory (50 ms) before the training, so that its buffers and the data are never in memory
+//! together; multiply-adds (5 ms) and, where workers waited for data, the disk (at most 0.3 s) right after it.
 
 use gristmill_io::dataset::Dataset;
 use serde::Serialize;
@@ -148,7 +148,7 @@ impl Measured {
     /// The machine's bandwidth, measured before the data is mapped; none where `bytes` of data are over too soon to compare.
     pub fn bandwidth(bytes: u64, plan: &TrainPlan) -> Option<f64> {
         let limit = plan.memory.map_or(u64::MAX, |limit| limit / 2);
-        (bytes >= BYTES_MIN).then(|| machine::memory_bandwidth(threads(plan), limit))
+        if bytes < BYTES_MIN { None } else { machine::memory_bandwidth(threads(plan), limit) }
     }
 
     /// The speed of a training beside the machine's, of which `bandwidth` was measured before; measures the rest.
