@@ -222,3 +222,32 @@ fn a_state_survives_serialisation() {
     };
     assert_eq!(whole, *outcome);
 }
+
+/// The curvature of few rows, the levels of two categories and a constant among the columns: the active columns of a lasso
+/// are combinations of each other, and sweeps alone creep. The Karush-Kuhn-Tucker conditions tell the minimum.
+#[test]
+fn a_lasso_of_dependent_columns_ends() {
+    let (levels, mut next) = (40, numbers(17));
+    let mut row = || {
+        let mut row = vec![0.0; 2 * levels + 1];
+        row[((next() + 1.0) / 2.0 * levels as f64) as usize % levels] = 1.0;
+        row[levels + ((next() + 1.0) / 2.0 * levels as f64) as usize % levels] = 1.0;
+        row[2 * levels] = 1.0;
+        row
+    };
+    let rows: Vec<Vec<f64>> = (0..120).map(|_| row()).collect();
+    let labels = (0..120).map(|i| f64::from(i * 37 % 101) / 50.0 - 1.0).collect();
+    let data = Data { rows, labels, loss: Loss::Squared };
+    let quadratic = data.quadratic();
+    for l1 in [0.02, 1e-3, 1e-5] {
+        let penalty = data.problem(l1, 0.0, 1e-12).penalty;
+        let outcome = coordinate_descent::solve(&quadratic, &penalty, &vec![0.0; data.n()], Until::Stationary(1e-20));
+        assert!(outcome.converged, "{l1}: {}", outcome.reason);
+        let smooth = quadratic.at(&outcome.point, &penalty).smooth;
+        for (j, (&x, g)) in outcome.point.iter().zip(&smooth).enumerate() {
+            let off =
+                if x == 0.0 { (g.abs() - penalty.l1[j]).max(0.0) } else { (g + penalty.l1[j] * x.signum()).abs() };
+            assert!(off < 1e-9, "{l1}: coordinate {j} at {x} has slope {g}");
+        }
+    }
+}
