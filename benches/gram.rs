@@ -243,7 +243,7 @@ fn linear(criterion: &mut Criterion, tier: Tier, bandwidth: f64) {
 fn main() {
     let mut criterion = Criterion::default().sample_size(10).configure_from_args();
     let test = memory::MemoryTest::quick(1, &gristmill::machine::processor(), u64::MAX);
-    let bandwidth = memory::measure(&test).best;
+    let bandwidth = memory::measure(&test).expect("memory for the buffers").best;
     println!("memory: {:.1} GB/s by one thread", bandwidth / 1e9);
     for tier in Tier::available() {
         dense::<f64>(&mut criterion, tier, "f64", false);
