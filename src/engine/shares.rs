@@ -3,7 +3,7 @@
 //! ```text
 //! limit = process + what is known of parameters + models side by side + data
 //! ```
-//! A solver by passes has vectors of its history, a copy of them in the next checkpoint, and sums of every worker. One that learns
+//! A solver by passes has vectors of its history, a copy of the others in the next checkpoint, and sums of every worker. One that learns
 //! batch by batch has slots (`online::slot`); its vectors come when the open grains are let go, so that the grains of the
 //! epochs and the data of the passes behind them are reckoned each by itself.
 

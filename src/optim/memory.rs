@@ -1,7 +1,10 @@
 //! The memory of a limited-memory quasi-Newton method: the last steps and the changes of the gradient along them, and
 //! the inverse Hessian that they imply (Nocedal 1980, the two-loop recursion; Nocedal and Wright, algorithm 7.4).
 //!
-//! Cost of a product: 4 m n multiply-adds for m pairs of n numbers.
+//! Cost of a product: 4 m n multiply-adds for m pairs of n numbers. A copy shares the pairs, which never change: a checkpoint
+//! is taken before every pass.
+
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +16,8 @@ const PAIRS_MAX: usize = 10;
 /// Steps `s` and gradient changes `y`, oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Memory {
-    pairs: Vec<Pair>,
+    #[serde(with = "shared")]
+    pairs: Vec<Arc<Pair>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -22,6 +26,23 @@ struct Pair {
     y: Vec<f64>,
     /// 1 / s'y.
     rho: f64,
+}
+
+/// Pairs as they are written: each by itself.
+mod shared {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::Pair;
+
+    pub fn serialize<S: Serializer>(pairs: &[Arc<Pair>], to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(pairs.iter().map(Arc::as_ref))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Arc<Pair>>, D::Error> {
+        Ok(Vec::<Pair>::deserialize(from)?.into_iter().map(Arc::new).collect())
+    }
 }
 
 impl Memory {
@@ -34,7 +55,7 @@ impl Memory {
         if self.pairs.len() == PAIRS_MAX {
             self.pairs.remove(0);
         }
-        self.pairs.push(Pair { s, y, rho: 1.0 / along });
+        self.pairs.push(Arc::new(Pair { s, y, rho: 1.0 / along }));
     }
 
     /// True when no step is remembered.
