@@ -58,14 +58,15 @@ pub fn on_dataset(
 ) -> Result<Option<Evaluation>> {
     let own = splits.iter().map(|&split| Ok((split, sharing::own_grains(settings.comm, dataset, split)?)));
     let own = own.collect::<Result<Vec<_>>>()?;
-    together(judge_dataset(model, dataset, own, settings), settings)
+    together(model, judge_dataset(model, dataset, own, settings), settings)
 }
 
 /// The figures of what all ranks found.
-fn together(own: Result<Scoreboard>, settings: &Settings<'_>) -> Result<Option<Evaluation>> {
+fn together(model: &Model, own: Result<Scoreboard>, settings: &Settings<'_>) -> Result<Option<Evaluation>> {
     let board = ranks::agree(settings.comm, own)?;
     let gathered = board.gathered(settings.comm).map_err(|error| ranks::fail(settings.comm, error))?;
-    gathered.map(|board| Ok(board.finish()?)).transpose()
+    let names = model.metadata.labels().unwrap_or_default();
+    gathered.map(|board| Ok(board.finish()?.with_labels(names))).transpose()
 }
 
 /// Judges this rank's grains of each split.
@@ -115,7 +116,7 @@ fn judge_dataset(
 /// # Errors
 /// When the source cannot be read or a row has no stored form.
 pub fn on_source(model: &Model, source: &dyn Source, settings: &Settings<'_>) -> Result<Option<Evaluation>> {
-    together(judge_source(model, source, settings), settings)
+    together(model, judge_source(model, source, settings), settings)
 }
 
 fn judge_source(model: &Model, source: &dyn Source, settings: &Settings<'_>) -> Result<Scoreboard> {
@@ -243,13 +244,19 @@ impl Truth {
     pub fn of(model: &Model, label: &Column, levels: impl FnOnce() -> Result<Vec<String>>) -> Result<Truth> {
         let about = &model.metadata;
         let unfit = |what: &str| Error::usage(format!("label column '{}' {what}", label.name));
+        if label.kind.labels() != about.labels() {
+            return Err(unfit(
+                "does not hold the labels of the model. Ingest the rows with the --label of its training",
+            ));
+        }
         let (offset, scale) = match (&label.kind, about.task()) {
+            (Kind::Labels { .. }, _) => (0.0, 1.0),
             (Kind::Numeric { offset, scale, .. }, _) => (*offset, *scale),
             (Kind::Categorical { .. }, task) if task.has_classes() => (0.0, 1.0),
             _ => return Err(unfit("holds no numbers, but the model predicts a number")),
         };
         let classes = match (&about.classes, &label.kind) {
-            (None, _) => None,
+            (None, _) | (_, Kind::Labels { .. }) => None,
             (Some(names), Kind::Categorical { .. }) => {
                 let levels = levels()?;
                 let code =
@@ -267,7 +274,7 @@ impl Truth {
             offset,
             scale,
             classes,
-            names: about.classes.clone(),
+            names: about.classes.clone().filter(|_| about.labels().is_none()),
             centre: about.label_mean,
         })
     }

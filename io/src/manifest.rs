@@ -140,6 +140,14 @@ pub enum Kind {
         /// Largest absolute difference between a source value and what is stored for it.
         worst_error: f64,
     },
+    /// Several labels, each 0 or 1, as a whole number of which bit k is label k (see [`crate::encode::labels`]).
+    Labels {
+        /// Their columns in the source.
+        names: Vec<String>,
+        /// Storage type.
+        #[serde(with = "dtype_name")]
+        dtype: DType,
+    },
     /// 1 where the numeric column `of` had no value, else 0; stored as u8.
     Indicator {
         /// The column that it speaks of.
@@ -263,7 +271,7 @@ impl Kind {
     /// Number of parameters a feature of this kind has.
     pub fn parameters(&self) -> usize {
         match self {
-            Kind::Numeric { .. } | Kind::Indicator { .. } => 1,
+            Kind::Numeric { .. } | Kind::Labels { .. } | Kind::Indicator { .. } => 1,
             Kind::Categorical { levels, .. } | Kind::Crossed { levels, .. } => *levels,
             Kind::Hashed { bits } | Kind::Text { bits, .. } => 1 << bits,
             Kind::Bucketized { edges } => edges.len() + 2,
@@ -285,6 +293,14 @@ impl Kind {
         matches!(self, Kind::Categorical { .. } | Kind::Hashed { .. } | Kind::Text { .. })
     }
 
+    /// The names of several labels.
+    pub fn labels(&self) -> Option<&[String]> {
+        match self {
+            Kind::Labels { names, .. } => Some(names),
+            _ => None,
+        }
+    }
+
     /// True for what is stored as sparse vectors.
     pub fn is_sparse(&self) -> bool {
         matches!(self, Kind::Sparse { .. } | Kind::Text { .. })
@@ -298,7 +314,7 @@ impl Kind {
     /// Storage type of a scalar numeric column (an indicator is u8).
     pub fn scalar_dtype(&self) -> Option<DType> {
         match self {
-            Kind::Numeric { dtype, .. } => Some(*dtype),
+            Kind::Numeric { dtype, .. } | Kind::Labels { dtype, .. } => Some(*dtype),
             Kind::Indicator { .. } => Some(DType::U8),
             _ => None,
         }

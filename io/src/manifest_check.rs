@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::path::{Component, Path};
 
+use crate::encode::labels::{self, LABELS_MAX};
 use crate::manifest::{BUCKETS_MAX, Column, HASH_BITS_MAX, Kind, Manifest, NGRAM_MAX, Role, ShardEntry, Split};
 
 type Checked = Result<(), String>;
@@ -116,6 +117,15 @@ impl Kind {
                     return Err(format!("offset {offset}, scale {scale} and imputed {impute:?} are not possible"));
                 }
             }
+            Kind::Labels { names, dtype } => {
+                let distinct: HashSet<&String> = names.iter().collect();
+                if !(2..=LABELS_MAX).contains(&names.len()) || distinct.len() < names.len() {
+                    return Err(format!("{} labels are not possible, or two have one name", names.len()));
+                }
+                if *dtype != labels::dtype(names.len()) {
+                    return Err(format!("{} labels are not stored as {}", names.len(), dtype.name()));
+                }
+            }
             // Against its parts: see [`crate::crossed::Crossing`].
             Kind::Indicator { .. } | Kind::Crossed { .. } => {}
             Kind::Categorical { code_bytes, levels, missing_code, unseen_code, .. } => {
@@ -162,6 +172,9 @@ fn check_role(column: &Column) -> Checked {
     let scalar = column.kind.scalar_dtype().is_some();
     let class = matches!(column.kind, Kind::Categorical { code_bytes: 1 | 2, .. });
     match column.role {
+        role if role != Role::Label && column.kind.labels().is_some() => {
+            Err("several labels in one column are no feature, weight or offset".to_string())
+        }
         Role::Label if !scalar && !class => {
             Err("a label is a number or a category of at most 65,536 levels".to_string())
         }

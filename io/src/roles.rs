@@ -11,6 +11,7 @@ use std::path::Path;
 use arrow::datatypes::{DataType, Schema};
 use serde::{Deserialize, Serialize};
 
+use crate::encode::labels::LABELS_MAX;
 use crate::error::{Error, Result};
 use crate::manifest::Role;
 
@@ -18,7 +19,7 @@ use crate::manifest::Role;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Roles {
-    /// The target; none: inferred by name.
+    /// The target; none: inferred by name. Several, each a column of 0 and 1, are set apart by commas.
     pub label: Option<String>,
     /// The sample weight.
     pub weight: Option<String>,
@@ -44,6 +45,8 @@ const TEXT: Shape = Shape::Text { bits: 18, ngrams: (1, 1) };
 pub enum Shape {
     /// One number a row.
     Numeric,
+    /// Several labels a row, each from a column of its own (see `encode::labels`).
+    Labels,
     /// One level a row.
     Categorical,
     /// One level a row, found by hashing.
@@ -79,6 +82,8 @@ pub struct Planned {
     pub source_type: DataType,
     /// The type that it is read as, where that is another: digits that are text.
     pub read_as: Option<DataType>,
+    /// Of several labels their columns, by name and by number in the schema; else none.
+    pub labels: Vec<(String, usize)>,
 }
 
 /// Roles of every column of one schema.
@@ -115,9 +120,9 @@ impl Roles {
     pub fn resolve(&self, schema: &Schema, split_column: Option<&str>) -> Result<Resolved> {
         let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
         refuse_duplicates(&names)?;
-        let label = match &self.label {
-            Some(name) => Some(find(&names, name, "label")?),
-            None => self.inferred_label(&names, split_column),
+        let labels = match &self.label {
+            Some(name) => named_labels(&names, name)?,
+            None => self.inferred_label(&names, split_column).into_iter().collect(),
         };
         let weight = self.weight.as_deref().map(|name| find(&names, name, "weight")).transpose()?;
         let offset = self.offset.as_deref().map(|name| find(&names, name, "offset")).transpose()?;
@@ -129,7 +134,9 @@ impl Roles {
             (Shape::Vector, "vector", find_all(&names, &self.vector, "vector")?),
             (TEXT, "text", find_all(&names, &self.text, "text")?),
         ];
-        refuse_contradictions(&names, [label, weight, offset, split], &ignore, &forced)?;
+        let single = [weight, offset, split].map(|given| given.into_iter().collect());
+        let [weights, offsets, splits]: [Vec<usize>; 3] = single;
+        refuse_contradictions(&names, [&labels, &weights, &offsets, &splits], &ignore, &forced)?;
 
         let mut resolved = Resolved { columns: Vec::new(), ignored: Vec::new(), split };
         for (index, field) in schema.fields().iter().enumerate() {
@@ -137,8 +144,14 @@ impl Roles {
                 resolved.ignored.push(field.name().clone());
                 continue;
             }
+            if labels.len() > 1 && labels.contains(&index) {
+                if labels.iter().all(|label| *label >= index) {
+                    resolved.columns.push(several(schema, &labels, &forced)?);
+                }
+                continue;
+            }
             let role = match index {
-                _ if Some(index) == label => Role::Label,
+                _ if labels.contains(&index) => Role::Label,
                 _ if Some(index) == weight => Role::Weight,
                 _ if Some(index) == offset => Role::Offset,
                 _ => Role::Feature,
@@ -147,7 +160,7 @@ impl Roles {
             let shape = shape(field.name(), field.data_type(), role, wanted)?;
             let source_type = field.data_type().clone();
             let name = field.name().clone();
-            resolved.columns.push(Planned { name, index, role, shape, source_type, read_as: None });
+            resolved.columns.push(Planned { name, index, role, shape, source_type, read_as: None, labels: Vec::new() });
         }
         if !resolved.columns.iter().any(|column| column.role == Role::Feature) {
             return Err(Error::Usage(format!(
@@ -181,9 +194,13 @@ impl Resolved {
             Error::Usage(format!("column '{name}' was there when the source was opened first, and is gone"))
         };
         for column in &mut self.columns {
-            column.index = after.index_of(&column.name).map_err(|_| gone(&column.name))?;
+            let first = column.labels.first().map_or(&column.name, |(name, _)| name);
+            column.index = after.index_of(first).map_err(|_| gone(first))?;
             let found = after.field(column.index).data_type();
             column.read_as = (*found != column.source_type).then(|| found.clone());
+            for (name, index) in &mut column.labels {
+                *index = after.index_of(name).map_err(|_| gone(name))?;
+            }
         }
         if let Some(split) = &mut self.split {
             let name = before.field(*split).name();
@@ -292,6 +309,55 @@ fn shape(name: &str, source_type: &DataType, role: Role, wanted: Option<Shape>) 
     }
 }
 
+/// Numbers of the label columns: the one of that name, or several whose names are set apart by commas.
+fn named_labels(names: &[&str], given: &str) -> Result<Vec<usize>> {
+    if names.contains(&given) || !given.contains(',') {
+        return Ok(vec![find(names, given, "label")?]);
+    }
+    let mut labels = Vec::new();
+    for name in given.split(',').map(str::trim) {
+        let label = find(names, name, "label")?;
+        if labels.contains(&label) {
+            return Err(Error::Usage(format!("--label: column '{name}' is named twice. Name each label once")));
+        }
+        labels.push(label);
+    }
+    if labels.len() > LABELS_MAX {
+        return Err(Error::Usage(format!(
+            "--label: found {} labels, at most {LABELS_MAX} are learnt together. Make a dataset for each part of them",
+            labels.len()
+        )));
+    }
+    Ok(labels)
+}
+
+/// The column that several labels become.
+fn several(schema: &Schema, labels: &[usize], forced: &[(Shape, &'static str, HashSet<usize>)]) -> Result<Planned> {
+    let (mut named, mut names) = (Vec::new(), Vec::new());
+    for &index in labels {
+        let field = schema.field(index);
+        if let Some((_, flag, _)) = forced.iter().find(|(of, _, all)| *of != Shape::Numeric && all.contains(&index)) {
+            return Err(Error::Usage(format!(
+                "column '{}' is one of several labels, a column of 0 and 1, and is given as {flag}. Choose one",
+                field.name()
+            )));
+        }
+        shape(field.name(), field.data_type(), Role::Label, Some(Shape::Numeric))?;
+        named.push((field.name().clone(), index));
+        names.push(field.name().as_str());
+    }
+    let first = schema.field(labels[0]);
+    Ok(Planned {
+        name: names.join(","),
+        index: labels[0],
+        role: Role::Label,
+        shape: Shape::Labels,
+        source_type: first.data_type().clone(),
+        read_as: None,
+        labels: named,
+    })
+}
+
 fn refuse_duplicates(names: &[&str]) -> Result<()> {
     let mut seen = HashSet::new();
     match names.iter().find(|name| !seen.insert(**name)) {
@@ -309,14 +375,14 @@ fn refuse_duplicates(names: &[&str]) -> Result<()> {
 
 fn refuse_contradictions(
     names: &[&str],
-    single: [Option<usize>; 4],
+    single: [&[usize]; 4],
     ignore: &HashSet<usize>,
     forced: &[(Shape, &'static str, HashSet<usize>)],
 ) -> Result<()> {
     for (index, name) in names.iter().enumerate() {
         let mut said = Vec::new();
         let flags = single.iter().zip(["label", "weight", "offset", "split-column"]);
-        said.extend(flags.filter(|(given, _)| **given == Some(index)).map(|(_, flag)| flag));
+        said.extend(flags.filter(|(given, _)| given.contains(&index)).map(|(_, flag)| flag));
         said.extend(ignore.contains(&index).then_some("ignore"));
         if let [first, second, ..] = said[..] {
             return Err(Error::Usage(format!("column '{name}' is given as {first} and as {second}. Choose one")));
@@ -446,6 +512,26 @@ mod tests {
                 ("Target", Role::Weight, Shape::Numeric),
             ]
         );
+    }
+
+    #[test]
+    fn several_labels_become_one_column() {
+        let names = ["x", "b", "a", "c,d"];
+        let numbers = schema(&names.map(|name| (name, DataType::Int8)));
+        let roles = |label: &str| Roles { label: Some(label.into()), ..Roles::default() };
+        let found = roles("a, b").resolve(&numbers, None).unwrap();
+        let labels: Vec<_> = found.columns.iter().filter(|column| column.role == Role::Label).collect();
+        assert_eq!((labels.len(), labels[0].name.as_str(), labels[0].shape), (1, "a,b", Shape::Labels));
+        assert_eq!(labels[0].labels, [("a".to_string(), 2), ("b".to_string(), 1)]);
+        assert_eq!(found.columns.len(), 3);
+        let one = roles("c,d").resolve(&numbers, None).unwrap();
+        assert!(one.columns.iter().any(|column| column.name == "c,d" && column.shape == Shape::Numeric));
+        assert!(usage(roles("a,b,a").resolve(&numbers, None)).contains("'a' is named twice"));
+        assert!(usage(roles("a,e").resolve(&numbers, None)).contains("no column 'e'"));
+        let roles = Roles { categorical: vec!["b".into()], ..roles("a,b") };
+        assert!(usage(roles.resolve(&numbers, None)).contains("'b' is one of several labels"));
+        let roles = Roles { weight: Some("b".into()), ..Roles { categorical: Vec::new(), ..roles } };
+        assert!(usage(roles.resolve(&numbers, None)).contains("'b' is given as label and as weight"));
     }
 
     #[test]

@@ -28,6 +28,7 @@ use gristmill_kernels::dtype::{DType, Element, f16};
 use crate::dataset::Dataset;
 use crate::dataset_writer::{DatasetWriter, Description};
 use crate::dictionary::Dictionary;
+use crate::encode::labels;
 use crate::error::{Error, Result};
 use crate::manifest::{Column, FileEntry, Kind, Layout, Role, Split};
 use crate::shard;
@@ -107,6 +108,15 @@ impl SampleDataset {
         let dictionary = FileEntry { file: String::new(), bytes: 0, xxh3: String::new() };
         let kind = Kind::Categorical { code_bytes, levels, dictionary, missing_code: None, unseen_code: None };
         self.column(name, role, kind, array)
+    }
+
+    /// So many labels `label0`, `label1`, ..., label k of a row in bit k.
+    #[must_use]
+    pub fn labels(self, count: usize, rows: &[u64]) -> SampleDataset {
+        let names = (0..count).map(|label| format!("label{label}")).collect();
+        let dtype = labels::dtype(count);
+        let values: Vec<f64> = rows.iter().map(|&labels| labels as f64).collect();
+        self.column("labels", Role::Label, Kind::Labels { names, dtype }, numbers(dtype, &values))
     }
 
     /// A vector column, row-major.
@@ -247,7 +257,7 @@ struct Moments {
 fn parameter_moments(values: &ArrayRef, kind: &Kind) -> Vec<Moments> {
     let rows = values.len();
     match kind {
-        Kind::Numeric { .. } | Kind::Indicator { .. } => vec![moments(&floats(values))],
+        Kind::Numeric { .. } | Kind::Labels { .. } | Kind::Indicator { .. } => vec![moments(&floats(values))],
         Kind::Categorical { .. } | Kind::Hashed { .. } | Kind::Bucketized { .. } => {
             let levels = &kind.parameters();
             dictionary_of(*levels, values).counts.into_iter().map(|count| level_moments(count, rows as f64)).collect()

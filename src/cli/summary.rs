@@ -26,7 +26,7 @@ pub fn figures(evaluation: &Evaluation, indent: usize) -> String {
 /// Most classes whose confusion matrix is shown.
 const CLASSES_MAX: usize = 12;
 
-/// The figures, and the confusion matrix or the calibration table of a classifier; `classes` are its classes.
+/// The figures, and the confusion matrix or the calibration table of a classifier, or the figures of each of several labels; `classes` are its classes.
 pub fn evaluation(evaluation: &Evaluation, classes: &[String]) -> String {
     let figures = figures(evaluation, 2);
     if !evaluation.confusion.is_empty() && classes.len() <= CLASSES_MAX {
@@ -38,6 +38,16 @@ pub fn evaluation(evaluation: &Evaluation, classes: &[String]) -> String {
             table.line(std::iter::once(class.clone()).chain(weights).collect::<Vec<_>>());
         }
         return format!("{figures}\n\n  predicted\n{}", table.text(2));
+    }
+    if let Some(first) = evaluation.labels.first() {
+        let heads = first.figures.iter().map(|figure| format!(">{}", figure.name.replace('_', " ")));
+        let heads: Vec<String> = std::iter::once("label".into()).chain(heads).collect();
+        let mut table = Table::with_head(&heads.iter().map(String::as_str).collect::<Vec<_>>());
+        for own in &evaluation.labels {
+            let figures = own.figures.iter().map(|figure| number::optional(figure.value, 6));
+            table.line(std::iter::once(own.label.clone()).chain(figures).collect::<Vec<_>>());
+        }
+        return format!("{figures}\n\n  each label\n{}", table.text(2));
     }
     if evaluation.calibration.is_empty() {
         return figures;

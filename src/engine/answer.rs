@@ -62,6 +62,17 @@ fn check_totals(setup: &Setup<'_>, totals: &Totals, rows: &str, what_to_do: &str
             setup.model.name()
         )));
     }
+    if let Some(names) = &setup.target.labels {
+        let of_label = names.iter().zip(&totals.classes);
+        if let Some((name, own)) = of_label.into_iter().find(|(_, own)| !(**own > 0.0 && **own < totals.weight)) {
+            let value = u8::from(*own > 0.0);
+            return Err(Error::training(format!(
+                "the label '{name}' is {value} in {rows} that weigh something: there is nothing to tell apart. {what_to_do}, or ingest \
+                 the data without this label"
+            )));
+        }
+        return Ok(());
+    }
     if setup.margins_of_row() > 1 {
         let names = setup.target.classes.iter().flat_map(|classes| &classes.names);
         if let Some((name, _)) = names.zip(&totals.classes).find(|(_, weight)| **weight <= 0.0) {
@@ -187,7 +198,7 @@ impl Answer {
         Trained {
             solver: solvers.join(" and "),
             models,
-            classes: setup.target.classes.as_ref().map(|classes| classes.names.clone()),
+            classes: setup.target.names().map(<[String]>::to_vec),
             validation,
             tier: setup.tier.name().into(),
             warnings: self.warnings,

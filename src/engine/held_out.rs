@@ -158,7 +158,7 @@ impl<'a, R: Real + Default> Judge<'a, R> {
             _ if self.setup.model.reads_real() => Some((means(), y.to_vec())),
             Task::Regression => Some((real(margin), real(&tile.label[fold.clone()]))),
             Task::Deviance(_) | Task::Quantile(_) => Some((means(), y.to_vec())),
-            Task::Binary | Task::Margin | Task::Multiclass(_) => None,
+            Task::Binary | Task::Margin | Task::Multiclass(_) | Task::Multilabel(_) => None,
         };
         let (prediction, label) =
             in_units.as_ref().map_or((&*margin, y), |(z, label)| (z.as_slice(), label.as_slice()));
@@ -185,7 +185,8 @@ impl<'a, R: Real + Default> Judge<'a, R> {
             let rows = Softmax { z: margins, y, weight: Some(weight), residuals: &mut residuals };
             return self.wide.softmax(rows);
         }
-        let against = |class: usize| y.iter().map(move |y| f64::from(*y == class as f64)).collect::<Vec<f64>>();
+        let target = &self.setup.target;
+        let against = |class: usize| y.iter().map(|y| f64::from(target.holds(*y, class))).collect::<Vec<f64>>();
         let mut sums = SoftmaxSums::default();
         for (class, z) in margins.chunks_exact_mut(y.len()).enumerate() {
             let against = (self.setup.against > 0).then(|| against(class));

@@ -63,6 +63,8 @@ mod crossed_tests;
 #[cfg(test)]
 mod fold_reference_tests;
 #[cfg(test)]
+mod labels_tests;
+#[cfg(test)]
 mod late_tests;
 #[cfg(test)]
 mod loss_tests;

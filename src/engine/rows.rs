@@ -7,7 +7,7 @@ use gristmill_kernels::tile::Grain;
 use gristmill_kernels::{Kernels, Real};
 
 use super::setup::Setup;
-use super::target;
+use super::target::{self, Target};
 
 /// Buffers of a worker.
 #[derive(Default)]
@@ -16,7 +16,7 @@ pub struct Rows<R> {
     weight: Vec<R>,
     /// What is added to margins; empty where there is nothing.
     offset: Vec<R>,
-    /// 1 for rows of a class, 0 for all others.
+    /// 1 for rows of a class or with a label, 0 for all others.
     against: Vec<R>,
     /// The fold of each row.
     fold: Vec<u16>,
@@ -102,11 +102,10 @@ impl<R: Real + Default> Rows<R> {
         &self.y[..self.rows]
     }
 
-    /// Makes the targets of a point that tells a class from all others.
-    pub fn turn_against(&mut self, class: Option<u16>) {
-        let Some(class) = class.map(|class| R::from_f64(f64::from(class))) else { return };
-        for (to, y) in self.against.iter_mut().zip(&self.y[..self.rows]) {
-            *to = if *y == class { R::ONE } else { R::default() };
+    /// Makes the targets of a point that tells a class from all others, or of a label.
+    pub fn turn_against(&mut self, target: &Target, class: Option<u16>) {
+        if let Some(class) = class {
+            target.turn(class, &self.y[..self.rows], &mut self.against);
         }
     }
 

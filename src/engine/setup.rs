@@ -50,7 +50,7 @@ pub struct Setup<'a> {
     pub target: Target,
     /// Margins of a row that make one loss together: the classes of a joint model, else 1.
     pub joint: usize,
-    /// Classes that are each learnt against all others by a model of their own; 0: there is one model.
+    /// Classes that are each learnt against all others, or labels, by a model of their own; 0: there is one model.
     pub against: usize,
     /// The folds of a cross-validation, where there is one.
     pub folds: Option<Folds>,
@@ -100,7 +100,11 @@ impl<'a> Setup<'a> {
         let classes = target.classes.as_ref().map_or(0, Classes::count);
         let model = model.of_classes(classes).unwrap_or(model);
         let joint = if model.is_joint() { classes } else { 1 };
-        let against = if plan.multiclass.is_some() { classes } else { 0 };
+        let against = match &target.labels {
+            Some(labels) => labels.len(),
+            None if plan.multiclass.is_some() => classes,
+            None => 0,
+        };
         let grains = dataset.grains(Split::Train).len();
         if grains > TERMS_MAX {
             return Err(Error::training(format!(
@@ -155,9 +159,10 @@ impl<'a> Setup<'a> {
         self.joint.max(self.against)
     }
 
-    /// What is predicted: of classes that are learnt one against all others, one of these.
+    /// What is predicted: of classes that are learnt one against all others, one of these; of several labels any number.
     pub fn task(&self) -> Task {
-        self.model.task().against(self.against)
+        let task = self.model.task();
+        if self.target.labels.is_some() { task.of_labels(self.against) } else { task.against(self.against) }
     }
 
     /// Number of coordinates of a solver.
@@ -261,7 +266,8 @@ impl<'a> Setup<'a> {
 fn is_wide(dataset: &Dataset, model: &dyn Model) -> bool {
     model.kink().is_some()
         || dataset.manifest().columns.iter().any(|column| {
-            matches!(column.kind, Kind::Numeric { dtype: DType::F64, .. } | Kind::Vector { dtype: DType::F64, .. })
+            column.kind.scalar_dtype() == Some(DType::F64)
+                || matches!(column.kind, Kind::Vector { dtype: DType::F64, .. })
         })
 }
 
@@ -318,7 +324,7 @@ fn tile_rows(dataset: &Dataset, joint: usize) -> usize {
     let columns = dataset.manifest().columns.iter().filter(|column| column.role == Role::Feature);
     let bytes: usize = columns
         .map(|column| match &column.kind {
-            Kind::Numeric { dtype, .. } => dtype.bytes(),
+            Kind::Numeric { dtype, .. } | Kind::Labels { dtype, .. } => dtype.bytes(),
             Kind::Vector { dtype, width } => dtype.bytes() * width,
             Kind::Categorical { .. } | Kind::Hashed { .. } | Kind::Bucketized { .. } => {
                 column.kind.codes().map_or(4, |(bytes, _)| usize::from(bytes))

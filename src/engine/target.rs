@@ -8,15 +8,16 @@
 //! stored ones row by row.
 //!
 //! A classifier reads the number of the class, from 0, in rising order of stored values: of two classes 0 and 1. Against all
-//! others, a class of several is 1 and they are 0.
+//! others, a class of several is 1 and they are 0. Of several labels each is 1 where the row has it, and 0 elsewhere.
 
 use gristmill_io::dataset::Dataset;
 use gristmill_io::manifest::{Column, Kind};
 use gristmill_io::statistics::{LabelStatistics, Statistics};
-use gristmill_kernels::{Kernels, Real};
+use gristmill_kernels::{Kernels, Real, vectorised};
 
 use super::domain;
 use crate::error::{Error, Result};
+use crate::metrics::multilabel::has;
 use crate::models::Model;
 use crate::plan::{ClassWeight, Strengths, TrainPlan};
 
@@ -31,6 +32,8 @@ pub struct Target {
     pub real: Option<(f64, f64)>,
     /// Names, stored values and weights of the classes.
     pub classes: Option<Classes>,
+    /// Names of several labels; the model sees a whole number, of which bit k is label k.
+    pub labels: Option<Vec<String>>,
     /// Real value of a label as the model sees it, of a regression: offset and scale.
     pub units: (f64, f64),
 }
@@ -75,11 +78,21 @@ impl Target {
         if statistics.rows == 0 {
             return Err(Error::training("the dataset has no training rows. Ingest more data, or hold out fewer rows"));
         }
+        if let Some(names) = column.kind.labels() {
+            return several_labels(names, model, plan);
+        }
         if model.is_classifier() {
             let several = model.is_joint() || plan.multiclass.is_some();
             let classes = classes(dataset, column, label, several, &plan.class_weight)?;
             let largest = (classes.count() - 1) as f64;
-            return Ok(Target { largest, least: 0.0, real: None, classes: Some(classes), units: (0.0, 1.0) });
+            return Ok(Target {
+                largest,
+                least: 0.0,
+                real: None,
+                classes: Some(classes),
+                labels: None,
+                units: (0.0, 1.0),
+            });
         }
         let units = match column.kind {
             Kind::Numeric { offset, scale, .. } => (offset, scale),
@@ -98,10 +111,10 @@ impl Target {
             if !domain::allows(model.task(), least) {
                 return Err(domain::complaint(dataset, column, units, model)?);
             }
-            return Ok(Target { largest, least, real: Some(units), classes: None, units: (0.0, 1.0) });
+            return Ok(Target { largest, least, real: Some(units), classes: None, labels: None, units: (0.0, 1.0) });
         }
         let largest = label.min.abs().max(label.max.abs());
-        Ok(Target { largest, least: label.min, real: None, classes: None, units })
+        Ok(Target { largest, least: label.min, real: None, classes: None, labels: None, units })
     }
 
     /// The strengths of a configuration in stored units of the label.
@@ -130,6 +143,32 @@ impl Target {
         self.classes.as_ref().is_some_and(|classes| classes.weight.iter().any(|weight| *weight != 1.0))
     }
 
+    /// Labels of several, else classes of several, by number.
+    pub fn names(&self) -> Option<&[String]> {
+        self.labels.as_deref().or(self.classes.as_ref().map(|classes| classes.names.as_slice()))
+    }
+
+    /// True when a row with that target has that label, of several labels, or else is of that class.
+    pub fn holds(&self, y: f64, number: usize) -> bool {
+        if self.labels.is_some() { has(y, number) } else { y == number as f64 }
+    }
+
+    /// The targets of a model that tells a class from all others, or rows that have a label from those that have not.
+    pub fn turn<R: Real>(&self, number: u16, y: &[R], to: &mut [R]) {
+        if self.labels.is_some() {
+            // A bit by floors of exact quotients, which registers hold many of; a conversion to integers they do not.
+            let shift = 0.5f64.powi(i32::from(number));
+            let bit = |y: f64| {
+                let above = (y * shift).floor();
+                above - 2.0 * (above * 0.5).floor()
+            };
+            return vectorised(|| to.iter_mut().zip(y).for_each(|(to, y)| *to = R::from_f64(bit(y.to_f64()))));
+        }
+        let class = R::from_f64(f64::from(number));
+        let one = |yes: bool| if yes { R::ONE } else { R::from_f64(0.0) };
+        to.iter_mut().zip(y).for_each(|(to, y)| *to = one(*y == class));
+    }
+
     /// Turns stored labels into what the loss takes, and the weights of rows (1 each where the dataset has none: the
     /// caller fills them) into those with the class counted.
     pub fn apply<R: Real>(&self, y: &mut [R], weight: Option<&mut [R]>) {
@@ -144,6 +183,32 @@ impl Target {
             }
         }
     }
+}
+
+/// Several labels, each of which a model of two classes learns.
+fn several_labels(names: &[String], model: &dyn Model, plan: &TrainPlan) -> Result<Target> {
+    let listed = names.join("', '");
+    if !model.is_classifier() || model.is_joint() {
+        return Err(Error::training(format!(
+            "the dataset has several labels, '{listed}', and model '{}' learns one. Use --model logistic, squared-hinge or hinge, \
+             or ingest the data with one --label",
+            model.name()
+        )));
+    }
+    if plan.multiclass.is_some() {
+        return Err(Error::usage(format!(
+            "multiclass is set, but the dataset has several labels, '{listed}', and each has a model of its own. Leave it out"
+        )));
+    }
+    if plan.class_weight != ClassWeight::None {
+        return Err(Error::usage(format!(
+            "class-weight is set, but the dataset has several labels, '{listed}', of which each row has any number. Leave it out, or \
+             ingest the data with one --label"
+        )));
+    }
+    let largest = ((1u64 << names.len()) - 1) as f64;
+    let labels = Some(names.to_vec());
+    Ok(Target { largest, least: 0.0, real: None, classes: None, labels, units: (0.0, 1.0) })
 }
 
 fn classes(
@@ -233,5 +298,34 @@ pub fn read<R: Real>(
     match values {
         Some(values) => kernels.convert(values, rows, out),
         None => out.fill(R::ONE),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Floors find the bits that shifts do, up to the most labels.
+    #[test]
+    fn a_label_is_its_bit() {
+        let labels = Some(vec![String::new(); 53]);
+        let target = Target { largest: 0.0, least: 0.0, real: None, classes: None, labels, units: (0.0, 1.0) };
+        let held: Vec<u64> =
+            (0..400u64).map(|i| i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 11).chain([0, 1, (1 << 53) - 1]).collect();
+        let y: Vec<f64> = held.iter().map(|&held| held as f64).collect();
+        let mut found = vec![0.0; y.len()];
+        for label in 0..53u16 {
+            target.turn(label, &y, &mut found);
+            for (held, (y, found)) in held.iter().zip(y.iter().zip(&found)) {
+                let bit = held >> label & 1;
+                assert_eq!((*found, target.holds(*y, usize::from(label))), (bit as f64, bit == 1), "{held} {label}");
+            }
+        }
+        let y = held.iter().map(|&held| (held & 0xff_ffff) as f32).collect::<Vec<f32>>();
+        let mut found = vec![0.0f32; y.len()];
+        for label in 0..24u16 {
+            target.turn(label, &y, &mut found);
+            assert!(held.iter().zip(&found).all(|(held, found)| (held >> label & 1) as f32 == *found), "{label}");
+        }
     }
 }

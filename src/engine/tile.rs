@@ -315,7 +315,7 @@ impl<'a, R: Real + Default> Job<'a, R> {
         let n = rows.len();
         let Point { want, against, smoothing, .. } = self.order.points[point];
         let hessian = want == Want::Hessian;
-        worker.rows.turn_against(against);
+        worker.rows.turn_against(&self.setup.target, against);
         let y = if against.is_some() { worker.rows.against() } else { worker.rows.y() };
         let weight = worker.rows.weight(self.setup, &self.left_out, point);
         let bend = hessian.then_some(&mut worker.bend[..n]);

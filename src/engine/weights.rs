@@ -13,6 +13,7 @@ use super::setup::Setup;
 use super::sum::Scale;
 use super::target;
 use crate::error::Result;
+use crate::metrics::multilabel::has;
 use crate::models::Moments;
 
 /// Weighted sums of the target.
@@ -28,7 +29,7 @@ pub struct Totals {
     pub square: f64,
     /// Weighted sum of the least loss of a row: see [`crate::models::Moments::saturated`].
     pub saturated: f64,
-    /// Weight of each class, where there are several margins a row; else empty.
+    /// Weight of each class, or of rows with each label, where there are several margins a row; else empty.
     pub classes: Vec<f64>,
 }
 
@@ -88,7 +89,9 @@ impl Known {
 /// # Errors
 /// When data cannot be read or a rank is lost.
 pub fn known(setup: &Setup<'_>) -> Result<Known> {
-    if !setup.weighted && setup.folds.is_none() && setup.deviance().is_none() && setup.offset.is_none() {
+    let labels = setup.target.labels.is_some();
+    let plain = setup.folds.is_none() && setup.deviance().is_none() && setup.offset.is_none();
+    if !setup.weighted && plain && !labels {
         return Ok(from_statistics(setup));
     }
     let mut options = StreamOptions::new(Split::Train);
@@ -104,7 +107,7 @@ pub fn known(setup: &Setup<'_>) -> Result<Known> {
         known.offset_range = (ends.low, ends.high);
         known.offset_mean = ends.offset_sum / ends.weight_sum.max(f64::MIN_POSITIVE);
     }
-    if !setup.weighted {
+    if !setup.weighted && !labels {
         known.all = Totals { saturated: known.all.saturated, ..from_statistics(setup).all };
     }
     Ok(known)
@@ -187,7 +190,7 @@ fn folded(setup: &Setup<'_>, stream: &TileStream<'_>, weight_max: f64) -> Result
         if let Some(folds) = setup.folds {
             folds.read(setup.first_row(number), &mut worker.fold);
         }
-        worker.add(&scales, |y| setup.saturated(y))
+        worker.add(&scales, setup)
     })?;
     let mut sum = vec![0i64; (1 + folds) * length];
     for worker in &workers {
@@ -266,17 +269,20 @@ impl Worker {
     }
 
     /// Adds the rows of a grain to the totals of all and of their folds.
-    fn add(&mut self, scales: &[Scale], saturated: impl Fn(f64) -> f64) -> Result<()> {
+    fn add(&mut self, scales: &[Scale], setup: &Setup<'_>) -> Result<()> {
         let length = cells_of(scales);
         let mut totals = vec![(0, vec![0.0; scales.len()]); self.cells.len() / length];
         for (row, (w, y)) in self.weight.iter().zip(&self.label).enumerate() {
-            let least = w * saturated(*y);
+            let least = w * setup.saturated(*y);
             let of_fold = self.fold.get(row).map(|fold| 1 + usize::from(*fold));
             for total in [Some(0), of_fold].into_iter().flatten() {
                 let (rows, sums) = &mut totals[total];
                 *rows += 1;
                 sums.iter_mut().zip([*w, w * y, w * y * y, least]).for_each(|(sum, more)| *sum += more);
-                if let Some(class) = sums.get_mut(SUMS + *y as usize).filter(|_| scales.len() > SUMS) {
+                if setup.target.labels.is_some() {
+                    let own = sums[SUMS..].iter_mut().enumerate().filter(|(label, _)| has(*y, *label));
+                    own.for_each(|(_, label)| *label += w);
+                } else if let Some(class) = sums.get_mut(SUMS + *y as usize).filter(|_| scales.len() > SUMS) {
                     *class += w;
                 }
             }

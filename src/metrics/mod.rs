@@ -19,7 +19,8 @@
 //! | [`multiclass`] | `log_loss` | several classes |
 //! | [`class_table`] | `accuracy`, `macro_f1` and others, the confusion matrix | several classes |
 //! | [`top_k`] | `top_5_accuracy` | several classes |
-//! | [`ranking`] | `auc`, `average_precision` | two classes |
+//! | [`multilabel`] | `subset_accuracy`, `hamming_loss` and others, and those of each label | several labels |
+//! | [`ranking`] | `auc`, `average_precision` | two classes, each label |
 //! | [`calibration`] | the calibration table | probabilities |
 //!
 //! A new metric is a file here and a line in [`Task::metrics`].
@@ -32,6 +33,7 @@ pub mod hinge;
 pub mod log_loss;
 pub mod mae;
 pub mod multiclass;
+pub mod multilabel;
 pub mod pinball;
 pub mod r2;
 pub mod ranking;
@@ -42,6 +44,7 @@ pub mod top_k;
 use serde::{Deserialize, Serialize};
 
 pub use multiclass::{Multiclass, Odds};
+pub use multilabel::{Multilabel, OfLabel};
 pub use scoreboard::{Evaluation, Scoreboard};
 
 /// What a model predicts, as far as metrics care.
@@ -60,15 +63,17 @@ pub enum Task {
     Margin,
     /// One of several classes.
     Multiclass(Multiclass),
+    /// Several labels, each there or not.
+    Multilabel(Multilabel),
 }
 
-/// Rows to be judged; the slices have the same length, but predictions of several classes.
+/// Rows to be judged; the slices have the same length, but predictions of several classes or labels.
 #[derive(Clone, Copy, Debug)]
 pub struct Rows<'a> {
     /// The predicted value; of two classes the margin, that is, the log-odds of class 1 where there are probabilities; of
-    /// several the margins of all, class after class.
+    /// several, or of labels, the margins of all, class after class.
     pub prediction: &'a [f64],
-    /// The true value; of classes their number, from 0.
+    /// The true value; of classes their number, from 0; of several labels a whole number with a bit for each.
     pub label: &'a [f64],
     /// Sample weights; none: 1 each.
     pub weight: Option<&'a [f64]>,
@@ -98,6 +103,10 @@ pub trait Metric: Sync {
     fn matrix(&self, _sums: &[f64]) -> Option<Vec<Vec<f64>>> {
         None
     }
+    /// The figures of each label by itself, where the sums hold them.
+    fn labels(&self, _sums: &[f64]) -> Vec<Vec<Figure>> {
+        Vec::new()
+    }
 }
 
 impl Task {
@@ -119,6 +128,7 @@ impl Task {
             Task::Binary => vec![Box::new(log_loss::LogLoss), Box::new(confusion::Confusion)],
             Task::Margin => vec![Box::new(hinge::Hinge), Box::new(confusion::Confusion)],
             Task::Multiclass(of) => multiclass::metrics(of, top_k),
+            Task::Multilabel(of) => vec![Box::new(multilabel::LabelTable::new(of))],
         }
     }
 
@@ -129,14 +139,24 @@ impl Task {
         if classes == 0 { self } else { Task::Multiclass(Multiclass { classes, odds }) }
     }
 
+    /// The task of so many labels, each of which has a model of this task.
+    #[must_use]
+    pub fn of_labels(self, labels: usize) -> Task {
+        Task::Multilabel(Multilabel { labels, probabilities: self == Task::Binary })
+    }
+
     /// True when a class is predicted.
     pub fn has_classes(self) -> bool {
         matches!(self, Task::Binary | Task::Margin | Task::Multiclass(_))
     }
 
-    /// True when the order of the scores counts.
-    pub fn has_ranking(self) -> bool {
-        matches!(self, Task::Binary | Task::Margin)
+    /// How many scores of a row have an order that counts.
+    pub fn rankings(self) -> usize {
+        match self {
+            Task::Binary | Task::Margin => 1,
+            Task::Multilabel(of) => of.labels,
+            _ => 0,
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use mpi_launch::Communicator;
 use serde::{Deserialize, Serialize};
 
 use super::ranking::Ranking;
-use super::{Figure, Metric, Rows, Task, calibration};
+use super::{Figure, Metric, OfLabel, Rows, Task, calibration};
 
 /// Rows of a ranking that a rank sends at a time.
 const ROWS_AT_A_TIME: usize = 1 << 16;
@@ -28,7 +28,7 @@ pub struct Scoreboard {
     task: Task,
     metrics: Vec<Box<dyn Metric>>,
     partials: Mutex<BTreeMap<u64, Partial>>,
-    ranking: Option<Mutex<Ranking>>,
+    rankings: Vec<Mutex<Ranking>>,
 }
 
 /// How good the predictions are.
@@ -45,6 +45,9 @@ pub struct Evaluation {
     /// Weights of rows by true class (a line each) and predicted class, of several classes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub confusion: Vec<Vec<f64>>,
+    /// The figures of each of several labels by itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<OfLabel>,
 }
 
 impl Partial {
@@ -74,8 +77,9 @@ impl Partial {
 impl Scoreboard {
     /// No rows yet; the order of scores takes at most `memory_bytes`, and scratch files in `scratch` beyond.
     pub fn new(task: Task, top_k: Option<usize>, memory_bytes: usize, scratch: &Path) -> Scoreboard {
-        let ranking = task.has_ranking().then(|| Mutex::new(Ranking::new(memory_bytes, scratch)));
-        Scoreboard { task, metrics: task.metrics(top_k), partials: Mutex::new(BTreeMap::new()), ranking }
+        let of_label = |_| Mutex::new(Ranking::new(memory_bytes / task.rankings(), scratch));
+        let rankings = (0..task.rankings()).map(of_label).collect();
+        Scoreboard { task, metrics: task.metrics(top_k), partials: Mutex::new(BTreeMap::new()), rankings }
     }
 
     /// Add chunk number `number`, once, from any thread.
@@ -85,10 +89,15 @@ impl Scoreboard {
     pub fn add(&self, number: u64, rows: &Rows<'_>) -> Result<()> {
         let partial = Partial::of(self, rows);
         self.partials.lock().unwrap_or_else(PoisonError::into_inner).insert(number, partial);
-        match &self.ranking {
-            Some(ranking) => ranking.lock().unwrap_or_else(PoisonError::into_inner).add(rows),
-            None => Ok(()),
+        let mut own = Vec::new();
+        for (label, ranking) in self.rankings.iter().enumerate() {
+            let mut ranking = ranking.lock().unwrap_or_else(PoisonError::into_inner);
+            match self.task {
+                Task::Multilabel(_) => ranking.add(&rows.of_label(label, &mut own))?,
+                _ => ranking.add(rows)?,
+            }
         }
+        Ok(())
     }
 
     /// The board of all ranks' rows on rank 0; none elsewhere. The figures are those of one process that has seen all.
@@ -115,7 +124,7 @@ impl Scoreboard {
                 partials.insert(partial[0], Partial { sums, rows: partial[1] });
             }
         }
-        if let Some(ranking) = &mut self.ranking {
+        for ranking in &mut self.rankings {
             gather_ranking(ranking.get_mut().unwrap_or_else(PoisonError::into_inner), comm)?;
         }
         Ok((comm.rank() == 0).then_some(self))
@@ -136,26 +145,46 @@ impl Scoreboard {
         for partial in self.partials.into_inner().unwrap_or_else(PoisonError::into_inner).values() {
             total.add(partial);
         }
-        let (mut figures, mut confusion) = (Vec::new(), Vec::new());
+        let (mut figures, mut confusion, mut labels) = (Vec::new(), Vec::new(), Vec::new());
         let mut rest = total.sums.as_slice();
         for metric in &self.metrics {
             let (own, others) = rest.split_at(metric.sums());
             figures.extend(metric.figures(own));
             confusion.extend(metric.matrix(own).into_iter().flatten());
+            let each = metric.labels(own).into_iter().enumerate();
+            labels.extend(each.map(|(number, figures)| OfLabel { label: number.to_string(), figures }));
             rest = others;
         }
         let mut table = Vec::new();
-        if let Some(ranking) = self.ranking {
-            let ranked = ranking.into_inner().unwrap_or_else(PoisonError::into_inner).finish()?;
-            figures.push(Figure { name: "auc".into(), value: ranked.auc });
-            figures.push(Figure { name: "average_precision".into(), value: ranked.average_precision });
-            if self.task == Task::Binary {
-                figures.push(Figure { name: "calibration_error".into(), value: calibration::expected_error(rest) });
-                table = calibration::table(rest);
-            }
+        let mut ranked = Vec::new();
+        for ranking in self.rankings {
+            let found = ranking.into_inner().unwrap_or_else(PoisonError::into_inner).finish()?;
+            ranked.push([("auc", found.auc), ("average_precision", found.average_precision)]);
         }
-        Ok(Evaluation { task: self.task, rows: total.rows, figures, calibration: table, confusion })
+        match self.task {
+            Task::Multilabel(_) => {
+                for (own, ranked) in labels.iter_mut().zip(&ranked) {
+                    own.figures.extend(ranked.map(|(name, value)| Figure { name: name.into(), value }));
+                }
+                figures.extend(means(&ranked));
+            }
+            _ => figures.extend(ranked.into_iter().flatten().map(|(name, value)| Figure { name: name.into(), value })),
+        }
+        if self.task == Task::Binary {
+            figures.push(Figure { name: "calibration_error".into(), value: calibration::expected_error(rest) });
+            table = calibration::table(rest);
+        }
+        Ok(Evaluation { task: self.task, rows: total.rows, figures, calibration: table, confusion, labels })
     }
+}
+
+/// The means over labels of what their orders say, where each says something.
+fn means(ranked: &[[(&str, Option<f64>); 2]]) -> [Figure; 2] {
+    [0, 1].map(|which| {
+        let values: Option<Vec<f64>> = ranked.iter().map(|ranked| ranked[which].1).collect();
+        let value = values.map(|values| values.iter().sum::<f64>() / values.len() as f64);
+        Figure { name: format!("macro_{}", ranked[0][which].0), value }
+    })
 }
 
 /// All ranks' scores go to rank 0's ranking, which orders them.
@@ -182,6 +211,13 @@ fn from_bytes(bytes: &[u8]) -> Vec<u64> {
 }
 
 impl Evaluation {
+    /// The labels by name instead of by number.
+    #[must_use]
+    pub fn with_labels(mut self, names: &[String]) -> Evaluation {
+        self.labels.iter_mut().zip(names).for_each(|(own, name)| own.label.clone_from(name));
+        self
+    }
+
     /// The figure of that name, where it is defined.
     pub fn figure(&self, name: &str) -> Option<f64> {
         self.figures.iter().find(|figure| figure.name == name)?.value

@@ -36,6 +36,16 @@ fn rows_of(task: Task) -> [Vec<f64>; 3] {
             let classes = of.classes as i64;
             [(0..classes * COUNT).map(|j| margin(j / COUNT, j % COUNT)).collect(), column(&|i| label(i) as f64), weight]
         }
+        Task::Multilabel(of) => {
+            let margin = |k: i64, i: i64| ((i * (7919 + 26 * k) + 97 * k) % 101 - 50) as f64 / 16.0;
+            let has = |k: i64, i: i64| {
+                let chance = ((i * 104_729 + 331 * k) % 2003) as f64 / 2003.0;
+                u64::from(chance < 1.0 / (1.0 + (-margin(k, i) * 0.8).exp()))
+            };
+            let labels = of.labels as i64;
+            let held = |i: i64| (0..labels).map(|k| has(k, i) << k).sum::<u64>() as f64;
+            [(0..labels * COUNT).map(|j| margin(j / COUNT, j % COUNT)).collect(), column(&held), weight]
+        }
         Task::Regression | Task::Quantile(_) => {
             [column(&|i| value(i) + ((i * 577) % 211 - 105) as f64 / 8.0), column(&value), weight]
         }
@@ -82,12 +92,27 @@ fn figures_are_those_of_scikit_learn() {
         (Task::Multiclass(Multiclass { classes: 7, odds: Odds::Joint }), "joint"),
         (Task::Multiclass(Multiclass { classes: 7, odds: Odds::Each }), "each"),
         (Task::Multiclass(Multiclass { classes: 7, odds: Odds::Never }), "never"),
+        (Task::Binary.of_labels(5), "labels"),
+        (Task::Margin.of_labels(5), "label_margins"),
     ] {
         for (weighted, suffix) in [(false, ""), (true, "_weighted")] {
             let expected = reference[format!("{key}{suffix}")].as_object().expect("figures");
             for step in [97, 4_000] {
                 let found = evaluate(task, weighted, step);
                 for (name, value) in expected.iter().filter(|(name, _)| *name != "calibration") {
+                    if name == "labels" {
+                        let labels = value.as_array().expect("labels");
+                        assert_eq!(found.labels.len(), labels.len());
+                        for (own, expected) in found.labels.iter().zip(labels) {
+                            let expected = expected.as_object().expect("figures");
+                            assert_eq!(own.figures.len(), expected.len());
+                            for figure in &own.figures {
+                                let what = format!("{key}{suffix} {} of label {}", figure.name, own.label);
+                                close(figure.value, &expected[&figure.name], &what);
+                            }
+                        }
+                        continue;
+                    }
                     if name == "confusion" {
                         let matrix: Vec<Vec<f64>> = serde_json::from_value(value.clone()).expect("a matrix");
                         assert_eq!(found.confusion, matrix);

@@ -289,7 +289,7 @@ mod tests {
     fn every_model_keeps_its_bounds() {
         for model in MODELS.iter().filter(|model| !model.is_joint()) {
             let labels: &[f64] = match model.task() {
-                Task::Binary | Task::Margin | Task::Multiclass(_) => &[0.0, 1.0],
+                Task::Binary | Task::Margin | Task::Multiclass(_) | Task::Multilabel(_) => &[0.0, 1.0],
                 Task::Regression | Task::Quantile(_) => &[-3.0, 0.0, 2.5],
                 Task::Deviance(_) => &[0.0, 0.25, 7.0],
             };

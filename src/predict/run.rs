@@ -4,7 +4,7 @@ use std::io::Write;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, UInt8Array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use gristmill_io::dataset::Dataset;
@@ -22,7 +22,7 @@ use super::score::Scorer;
 use super::shared::{Part, Turns};
 use crate::error::{Error, Result};
 use crate::metrics::calibration::sigmoid;
-use crate::metrics::{Multiclass, Odds, Task, multiclass};
+use crate::metrics::{Multiclass, Multilabel, Odds, Task, multiclass};
 use crate::ranks;
 use crate::run::Model;
 
@@ -63,6 +63,16 @@ pub fn added(model: &Model) -> Vec<Field> {
             let classes = model.metadata.classes.iter().flatten();
             let columns = classes.map(|class| Field::new(format!("{what}_{class}"), DataType::Float64, false));
             std::iter::once(Field::new("prediction", DataType::Utf8, false)).chain(columns).collect()
+        }
+        Task::Multilabel(of) => {
+            let what = if of.probabilities { "probability" } else { "decision" };
+            let columns = |label: &String| {
+                [
+                    Field::new(format!("prediction_{label}"), DataType::UInt8, false),
+                    Field::new(format!("{what}_{label}"), DataType::Float64, false),
+                ]
+            };
+            model.metadata.classes.iter().flatten().flat_map(columns).collect()
         }
     }
 }
@@ -355,6 +365,7 @@ fn answer(
     }
     match (model.metadata.task(), model.metadata.classes.as_deref()) {
         (Task::Multiclass(of), Some(classes)) => columns.extend(of_classes(of, classes, margins)),
+        (Task::Multilabel(of), _) => columns.extend(of_labels(of, &margins)),
         (_, Some([no, yes])) => {
             let class = |margin: &f64| if *margin > 0.0 { yes.as_str() } else { no.as_str() };
             columns.push(Arc::new(StringArray::from_iter_values(margins.iter().map(class))));
@@ -384,6 +395,19 @@ fn of_classes(of: Multiclass, classes: &[String], mut margins: Vec<f64>) -> Vec<
     for class in 0..classes.len() {
         let own = margins[class * rows..(class + 1) * rows].iter().copied();
         columns.push(Arc::new(Float64Array::from_iter_values(own)));
+    }
+    columns
+}
+
+/// Of each label 1 where it is predicted and else 0, and its probability or margin.
+fn of_labels(of: Multilabel, margins: &[f64]) -> Vec<ArrayRef> {
+    let mut columns: Vec<ArrayRef> = Vec::new();
+    for label in 0..of.labels {
+        let rows = margins.len() / of.labels;
+        let own = margins[label * rows..(label + 1) * rows].iter().copied();
+        columns.push(Arc::new(UInt8Array::from_iter_values(own.clone().map(|margin| u8::from(margin > 0.0)))));
+        let number = |margin| if of.probabilities { sigmoid(margin) } else { margin };
+        columns.push(Arc::new(Float64Array::from_iter_values(own.map(number))));
     }
     columns
 }

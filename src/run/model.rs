@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::weights::Weights;
 use crate::error::{Error, Result};
-use crate::metrics::{Multiclass, Odds, Task};
+use crate::metrics::{Multiclass, Multilabel, Odds, Task};
 use crate::models::{self, ModelName, Settings};
 use crate::plan::{Several, Strengths};
 
@@ -42,7 +42,7 @@ pub struct Metadata {
     pub settings: Settings,
     /// What a margin means; see [`link`].
     pub link: String,
-    /// The classes by number from 0, for classifiers.
+    /// The classes by number from 0, for classifiers; of several labels their names.
     pub classes: Option<Vec<String>>,
     /// How a model of two classes tells several apart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -107,7 +107,11 @@ pub struct Model {
 impl Metadata {
     /// What the model predicts.
     pub fn task(&self) -> Task {
-        self.built().task().against(self.against())
+        let task = self.built().task();
+        match self.labels() {
+            Some(names) => task.of_labels(names.len()),
+            None => task.against(self.against()),
+        }
     }
 
     /// The model with its settings and classes.
@@ -121,12 +125,18 @@ impl Metadata {
         if self.multiclass.is_some() { self.classes.as_ref().map_or(0, Vec::len) } else { 0 }
     }
 
-    /// Margins that a row has: one, or one a class.
+    /// Margins that a row has: one, or one a class or label.
     pub fn margins(&self) -> usize {
         match self.task() {
             Task::Multiclass(of) => of.classes,
+            Task::Multilabel(of) => of.labels,
             _ => 1,
         }
+    }
+
+    /// The names of several labels.
+    pub fn labels(&self) -> Option<&[String]> {
+        self.label()?.kind.labels()
     }
 
     /// The label's column.
@@ -141,7 +151,8 @@ impl Metadata {
 }
 
 /// What a margin means: `identity` (the value), `logit` (log-odds of the second class), `log` (logarithm of the mean) or
-/// `sign` (the second class where it is positive); of the margins of several classes: `softmax`, or `ovr` (the class with the greatest).
+/// `sign` (the second class where it is positive); of the margins of several classes: `softmax`, or `ovr` (the class with the
+/// greatest); of the margins of several labels `labels-logit` or `labels-sign`, each as that of a model of two classes.
 pub fn link(task: Task) -> &'static str {
     match task {
         Task::Regression | Task::Quantile(_) => "identity",
@@ -150,6 +161,8 @@ pub fn link(task: Task) -> &'static str {
         Task::Margin => "sign",
         Task::Multiclass(Multiclass { odds: Odds::Joint, .. }) => "softmax",
         Task::Multiclass(_) => "ovr",
+        Task::Multilabel(Multilabel { probabilities: true, .. }) => "labels-logit",
+        Task::Multilabel(_) => "labels-sign",
     }
 }
 
@@ -249,7 +262,13 @@ fn check_metadata(metadata: &Metadata) -> std::result::Result<(), String> {
     if metadata.model.model().is_classifier() != metadata.classes.is_some() {
         return Err(format!("classes do not fit a {} model", metadata.model));
     }
-    let several = metadata.model.model().is_joint() || metadata.multiclass.is_some();
+    if let Some(names) = metadata.labels() {
+        let fits = !metadata.model.model().is_joint() && metadata.multiclass.is_none();
+        if !fits || metadata.classes.as_deref() != Some(names) {
+            return Err(format!("its several labels do not fit its classes or a {} model", metadata.model));
+        }
+    }
+    let several = metadata.model.model().is_joint() || metadata.multiclass.is_some() || metadata.labels().is_some();
     let count = metadata.classes.as_ref().map_or(2, Vec::len);
     if !(2..=DISTINCT_MAX).contains(&count) || (count > 2 && !several) {
         return Err(format!("has {count} classes, which do not fit a {} model", metadata.model));

@@ -13,7 +13,7 @@ pub type Dictionaries = Vec<Vec<String>>;
 pub fn name(columns: &[Column], dictionaries: &Dictionaries, column: usize, element: usize) -> String {
     let Column { name, kind, .. } = &columns[column];
     match kind {
-        Kind::Numeric { .. } | Kind::Indicator { .. } => name.clone(),
+        Kind::Numeric { .. } | Kind::Labels { .. } | Kind::Indicator { .. } => name.clone(),
         Kind::Vector { .. } => format!("{name}[{element}]"),
         Kind::Sparse { one_based, .. } => format!("{name}[{}]", element + usize::from(*one_based)),
         Kind::Hashed { .. } | Kind::Text { .. } => format!("{name}#{element}"),

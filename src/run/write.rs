@@ -91,7 +91,7 @@ fn metadata(trained: &Trained, fitted: &Fitted, job: &Job<'_>, label_mean: f64) 
         created_by: concat!("gristmill ", env!("CARGO_PKG_VERSION")).into(),
         model: plan.model,
         settings: plan.settings(),
-        link: link(task(trained, plan)).into(),
+        link: link(task(trained, job)).into(),
         classes: trained.classes.clone(),
         multiclass: plan.multiclass,
         label_mean,
@@ -117,12 +117,22 @@ fn metadata(trained: &Trained, fitted: &Fitted, job: &Job<'_>, label_mean: f64) 
     }
 }
 
+/// True where rows have several labels.
+fn labels(dataset: &Dataset) -> bool {
+    dataset.manifest().columns.iter().any(|column| column.kind.labels().is_some())
+}
+
 /// What a run's models predict.
-fn task(trained: &Trained, plan: &TrainPlan) -> Task {
+fn task(trained: &Trained, job: &Job<'_>) -> Task {
+    let plan = &job.plan;
     let classes = trained.classes.as_ref().map_or(0, Vec::len);
     let model = plan.model();
     let task = model.of_classes(classes).unwrap_or(model).task();
-    if plan.multiclass.is_some() { task.against(classes) } else { task }
+    match (labels(job.dataset), plan.multiclass) {
+        (true, _) => task.of_labels(classes),
+        (false, Some(_)) => task.against(classes),
+        (false, None) => task,
+    }
 }
 
 /// Parameters of a margin.
@@ -131,9 +141,9 @@ fn parameters(fitted: &Fitted) -> usize {
 }
 
 /// Mean of the training labels in the units of the source; of a classifier's as numbers of classes (of two: the share of the
-/// second).
+/// second); of several labels 0.
 fn label_mean(dataset: &Dataset, classes: bool) -> Result<f64> {
-    let Some(label) = dataset.statistics()?.label else { return Ok(0.0) };
+    let Some(label) = dataset.statistics()?.label.filter(|_| !labels(dataset)) else { return Ok(0.0) };
     if classes {
         let classes = label.distinct.iter().flatten().filter(|(_, rows)| *rows > 0).enumerate();
         let sum: f64 = classes.map(|(class, (_, rows))| class as f64 * *rows as f64).sum();
@@ -198,6 +208,7 @@ pub fn table(trained: &Trained, measured: &Measured, job: &Job<'_>) -> Table {
     let mut table = Table::of_pairs();
     let [rows, parameters] = [trained.rows, parameters].map(number::count);
     let classes = match &trained.classes {
+        Some(names) if labels(job.dataset) => format!(", {} labels", names.len()),
         Some(classes) if classes.len() > 2 => format!(", {} classes", classes.len()),
         _ => String::new(),
     };

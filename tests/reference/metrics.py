@@ -110,6 +110,48 @@ def multiclass(shares, w):
     return figures
 
 
+# Five labels a row; margins are on a coarse grid, so that many of a row are tied, and some rows have no label or all.
+L = 5
+marks = np.stack([((i * (7919 + 26 * k) + 97 * k) % 101 - 50) / 16.0 for k in range(L)], axis=1)
+chances = 1.0 / (1.0 + np.exp(-marks))
+owned = np.stack([((i * 104729 + 331 * k) % 2003) / 2003.0 < 1.0 / (1.0 + np.exp(-marks[:, k] * 0.8)) for k in range(L)],
+                 axis=1).astype(int)
+
+
+def multilabel(probabilities, w):
+    hard = (marks > 0).astype(int)
+    average = dict(sample_weight=w, zero_division=0)
+
+    def of_label(k):
+        y, z = owned[:, k], marks[:, k]
+        missing = np.maximum(0.0, 1.0 - np.where(y == 1, z, -z))
+        losses = {"log_loss": m.log_loss(y, chances[:, k], sample_weight=w)} if probabilities else {
+            "hinge_loss": m.hinge_loss(y, z, sample_weight=w), "squared_hinge_loss": np.average(missing**2, weights=w)}
+        return losses, {
+            "accuracy": m.accuracy_score(y, hard[:, k], sample_weight=w),
+            "precision": m.precision_score(y, hard[:, k], sample_weight=w),
+            "recall": m.recall_score(y, hard[:, k], sample_weight=w),
+            "f1": m.f1_score(y, hard[:, k], sample_weight=w),
+            "auc": m.roc_auc_score(y, z, sample_weight=w),
+            "average_precision": m.average_precision_score(y, z, sample_weight=w),
+        }
+
+    each = [of_label(k) for k in range(L)]
+    return {
+        **{name: np.mean([losses[name] for losses, _ in each]) for name in each[0][0]},
+        "subset_accuracy": m.accuracy_score(owned, hard, sample_weight=w),
+        "hamming_loss": m.hamming_loss(owned, hard, sample_weight=w),
+        **{f"{kind}_{name}": score(owned, hard, average=kind, **average) for kind in ["micro", "macro"]
+           for name, score in [("precision", m.precision_score), ("recall", m.recall_score), ("f1", m.f1_score)]},
+        "label_ranking_average_precision": m.label_ranking_average_precision_score(owned, marks, sample_weight=w),
+        "coverage_error": m.coverage_error(owned, marks, sample_weight=w),
+        "label_ranking_loss": m.label_ranking_loss(owned, marks, sample_weight=w),
+        "macro_auc": m.roc_auc_score(owned, marks, average="macro", sample_weight=w),
+        "macro_average_precision": m.average_precision_score(owned, marks, average="macro", sample_weight=w),
+        "labels": [{**losses, **rest} for losses, rest in each],
+    }
+
+
 joint = np.exp(margins - margins.max(axis=1, keepdims=True))
 joint /= joint.sum(axis=1, keepdims=True)
 each = 1.0 / (1.0 + np.exp(-margins))
@@ -127,4 +169,6 @@ print(json.dumps({
     "joint": multiclass(joint, None), "joint_weighted": multiclass(joint, weight),
     "each": multiclass(each, None), "each_weighted": multiclass(each, weight),
     "never": multiclass(None, None), "never_weighted": multiclass(None, weight),
+    "labels": multilabel(True, None), "labels_weighted": multilabel(True, weight),
+    "label_margins": multilabel(False, None), "label_margins_weighted": multilabel(False, weight),
 }, indent=1, default=float))

@@ -12,6 +12,7 @@ mod harness;
 mod hashed;
 mod interrupted;
 mod killed;
+mod labels;
 mod local_shards;
 mod losses;
 mod mid_pass;

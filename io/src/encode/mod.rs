@@ -8,6 +8,7 @@
 //! | [`store`] | the loops that write stored numbers |
 //! | [`column`](mod@column) | how do raw columns become stored columns and blocks? |
 //! | [`levels`] | which code has a level? |
+//! | [`labels`] | how do several labels become one number? |
 //! | [`hashing`], [`murmur3`] | which level has a value without a dictionary? |
 //! | [`words`], [`word_table`] | which elements has a text? |
 //! | [`buckets`] | which bucket has a number? |
@@ -20,6 +21,7 @@ pub mod column;
 pub mod grain;
 pub mod hashing;
 pub mod intern;
+pub mod labels;
 pub mod levels;
 pub mod murmur3;
 pub mod raw;

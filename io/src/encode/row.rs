@@ -18,6 +18,7 @@ use super::column::{Encoder, Raw};
 use super::grain::EncodedGrain;
 use super::hashing::Hashing;
 use super::intern::Interner;
+use super::labels;
 use super::levels;
 use super::raw::{self, Fault};
 use super::words::Words;
@@ -88,7 +89,10 @@ impl RowEncoder {
 
     /// Names of the source columns that are read.
     pub fn names(&self) -> Vec<&str> {
-        let mut names: Vec<&str> = self.parts.iter().map(|part| part.source.as_str()).collect();
+        let labels = |part: &Part| self.columns[part.number].kind.labels();
+        let of_labels = self.parts.iter().filter_map(labels).flatten();
+        let others = self.parts.iter().filter(|part| labels(part).is_none()).map(|part| &part.source);
+        let mut names: Vec<&str> = of_labels.chain(others).map(String::as_str).collect();
         names.sort_unstable();
         names.dedup();
         names
@@ -102,9 +106,14 @@ impl RowEncoder {
         let mut columns = vec![None; self.columns.len()];
         for part in &self.parts {
             let located = |fault: Fault| located(fault, &part.source, place);
-            let array = self.column(batch, &part.source, place)?;
-            let base = index_base(batch, &self.columns[part.number].kind);
-            let raw = part.raw(array, &self.columns[part.number], base).map_err(located)?;
+            let raw = match self.columns[part.number].kind.labels() {
+                Some(names) => Raw::Numbers(self.labels(batch, names, place)?),
+                None => {
+                    let array = self.column(batch, &part.source, place)?;
+                    let base = index_base(batch, &self.columns[part.number].kind);
+                    part.raw(array, &self.columns[part.number], base).map_err(located)?
+                }
+            };
             let mut stored = part.encoder.start(batch.num_rows());
             part.encoder.append(&raw, &mut stored).map_err(located)?;
             columns[part.number] = Some(stored);
@@ -118,6 +127,17 @@ impl RowEncoder {
             weight: self.weight,
             offset: self.offset,
         })
+    }
+
+    /// Several labels, each from its column, none missing.
+    fn labels(
+        &self,
+        batch: &RecordBatch,
+        names: &[String],
+        place: &dyn Fn(usize) -> (PathBuf, Place),
+    ) -> Result<ArrayRef> {
+        let arrays = names.iter().map(|name| self.column(batch, name, place)).collect::<Result<Vec<_>>>()?;
+        labels::merged(&arrays, true).map_err(|(label, fault)| located(fault, &names[label], place))
     }
 
     fn column<'a>(
@@ -143,6 +163,7 @@ impl RowEncoder {
                 let affine = Affine { dtype: wide(*dtype), offset: *offset, scale: *scale, exact: true };
                 Encoder::Numeric { affine, impute: *impute }
             }
+            Kind::Labels { dtype, .. } => Encoder::Numeric { affine: Affine::plain(wide(*dtype), true), impute: None },
             Kind::Indicator { .. } => Encoder::Indicator(DType::F32),
             Kind::Vector { dtype, width } => {
                 Encoder::Vector { affine: Affine::plain(wide(*dtype), true), width: *width }

@@ -15,6 +15,7 @@ use crate::encode::affine::Affine;
 use crate::encode::buckets::Buckets;
 use crate::encode::column::Encoder;
 use crate::encode::hashing::Hashing;
+use crate::encode::labels;
 use crate::encode::levels::Levels;
 use crate::encode::store::round_trip;
 use crate::encode::words::Words;
@@ -90,6 +91,7 @@ pub fn decide(
                     decided.stored.push(case.indicator(&names));
                 }
             }
+            Shape::Labels => decided.stored.push(case.labels()),
             Shape::Hashed { bits } => decided.stored.push(case.hashed(found, bits)),
             Shape::Categorical => decided.stored.push(case.categorical(found)?),
             Shape::Vector => decided.stored.push(case.vector()?),
@@ -196,6 +198,13 @@ impl Case<'_> {
                 None
             }
         })
+    }
+
+    fn labels(&self) -> Decision {
+        let dtype = labels::dtype(self.column.labels.len());
+        let names = self.column.labels.iter().map(|(name, _)| name.clone()).collect();
+        let encoder = Encoder::Numeric { affine: Affine::plain(dtype, true), impute: None };
+        self.decision(Kind::Labels { names, dtype }, encoder, dtype.bytes() as f64)
     }
 
     fn indicator(&self, names: &[&str]) -> Decision {

@@ -136,7 +136,11 @@ fn narrow(reading: &mut source::SourceOptions, plan: &Resolved, schema: &Schema)
     }
     if !plan.ignored.is_empty() {
         let split = plan.split.map(|index| schema.field(index).name().clone());
-        reading.columns = Some(plan.columns.iter().map(|column| column.name.clone()).chain(split).collect());
+        let names = plan.columns.iter().flat_map(|column| match column.labels[..] {
+            [] => vec![column.name.clone()],
+            _ => column.labels.iter().map(|(name, _)| name.clone()).collect(),
+        });
+        reading.columns = Some(names.chain(split).collect());
     }
     !reading.types.is_empty() || reading.columns.is_some()
 }

@@ -20,6 +20,7 @@ use super::summary::{ChunkSummary, ColumnSummary};
 use crate::encode::column::Raw;
 use crate::encode::hashing::Hashing;
 use crate::encode::intern::Interner;
+use crate::encode::labels;
 use crate::encode::levels::{self, MISSING, UNKNOWN};
 use crate::encode::raw::{self, Fault};
 use crate::encode::row::located;
@@ -200,6 +201,12 @@ impl Shared<'_> {
         let place = |row: usize| self.survey.source.place(at.chunk, at.row_in_chunk + row as u64);
         let mut arrays = Vec::with_capacity(plan.columns.len() + 1);
         for (number, column) in plan.columns.iter().enumerate() {
+            if column.shape == Shape::Labels {
+                let of_label: Vec<&ArrayRef> = column.labels.iter().map(|(_, index)| batch.column(*index)).collect();
+                let merged = labels::merged(&of_label, !self.survey.drop_missing_label);
+                arrays.push(merged.map_err(|(label, fault)| located(fault, &column.labels[label].0, &place))?);
+                continue;
+            }
             let raw = self.raw(number, column, batch.column(column.index));
             arrays.push(raw.and_then(Raw::into_array).map_err(|fault| located(fault, &column.name, &place))?);
         }
@@ -235,7 +242,7 @@ impl Shared<'_> {
 
     fn raw(&self, number: usize, column: &Planned, array: &ArrayRef) -> std::result::Result<Raw, Fault> {
         Ok(match column.shape {
-            Shape::Numeric => Raw::Numbers(raw::numbers(array)?),
+            Shape::Numeric | Shape::Labels => Raw::Numbers(raw::numbers(array)?),
             Shape::Vector => {
                 let (values, width) = raw::vectors(array)?;
                 Raw::Vectors(values, width)
@@ -397,7 +404,7 @@ impl ColumnSummary {
     fn add(&mut self, shape: Shape, split: Split, array: &ArrayRef, first: (u64, u64)) {
         use arrow::array::{Array, AsArray};
         let numbers = match shape {
-            Shape::Numeric => Summary::of(array),
+            Shape::Numeric | Shape::Labels => Summary::of(array),
             Shape::Vector => array.as_fixed_size_list_opt().and_then(|lists| {
                 self.width = Some((lists.value_length() as usize, first));
                 Summary::of(lists.values())

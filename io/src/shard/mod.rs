@@ -65,7 +65,7 @@ pub fn schema(columns: &[Column]) -> Schema {
 /// The Arrow type of a stored column.
 pub fn data_type(kind: &Kind) -> DataType {
     match kind {
-        Kind::Numeric { dtype, .. } => number(*dtype),
+        Kind::Numeric { dtype, .. } | Kind::Labels { dtype, .. } => number(*dtype),
         Kind::Indicator { .. } => DataType::UInt8,
         Kind::Categorical { .. } | Kind::Hashed { .. } | Kind::Bucketized { .. } => match kind.codes() {
             Some((1, _)) => DataType::UInt8,

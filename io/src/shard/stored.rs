@@ -68,7 +68,9 @@ impl Stored {
             };
         }
         match (kind, pieces) {
-            (Kind::Numeric { dtype, .. } | Kind::Vector { dtype, .. }, [piece]) => number(*dtype, piece),
+            (Kind::Numeric { dtype, .. } | Kind::Labels { dtype, .. } | Kind::Vector { dtype, .. }, [piece]) => {
+                number(*dtype, piece)
+            }
             (Kind::Indicator { .. }, [piece]) => number(DType::U8, piece),
             (Kind::Sparse { .. } | Kind::Text { .. }, [offsets, indices, values]) => Some(Stored::Sparse {
                 offsets: typed(find(offsets)?)?,

@@ -101,7 +101,7 @@ const VIEW_BYTES: u64 = 96;
 /// Bytes a row of a column without its sparse entries.
 fn row_bytes(kind: &Kind) -> u64 {
     match kind {
-        Kind::Numeric { dtype, .. } => dtype.bytes() as u64,
+        Kind::Numeric { dtype, .. } | Kind::Labels { dtype, .. } => dtype.bytes() as u64,
         Kind::Indicator { .. } => 1,
         Kind::Categorical { .. } | Kind::Hashed { .. } | Kind::Bucketized { .. } => {
             kind.codes().map_or(0, |(bytes, _)| u64::from(bytes))

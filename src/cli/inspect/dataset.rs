@@ -114,6 +114,7 @@ fn parameter_of(columns: &[Column], layout: &Layout, number: usize) -> Option<us
 fn described(column: &Column, rows: u64) -> Found {
     let (kind, stored_as, width, worst_error) = match &column.kind {
         Kind::Numeric { dtype, worst_error, .. } => ("numeric", dtype.name().to_string(), None, Some(*worst_error)),
+        Kind::Labels { names, dtype } => ("labels", format!("bits of {}", dtype.name()), Some(names.len()), None),
         Kind::Indicator { of } => ("indicator", format!("u8, missing {of}"), None, None),
         Kind::Categorical { code_bytes, levels, .. } => {
             ("categorical", format!("u{} codes", 8 * u32::from(*code_bytes)), Some(*levels), None)
@@ -202,6 +203,9 @@ fn range_text(column: &Found) -> String {
     }
     if column.kind == "hashed" {
         return format!("{} levels by hash", number::count(width as u64));
+    }
+    if column.kind == "labels" {
+        return format!("{width} labels, each 0 or 1");
     }
     if column.kind != "categorical" {
         return format!("{} elements", number::count(width as u64));

@@ -190,6 +190,7 @@ fn about_table(model: &Model, fit: &Fit) -> String {
         table.pair("label", label.name.clone());
     }
     match about.classes.as_deref() {
+        Some(labels) if about.labels().is_some() => table.pair("labels", listed(labels)),
         Some([no, yes]) if about.margins() == 1 => table.pair("classes", format!("{no} (0), {yes} (1)")),
         Some(classes) => table.pair("classes", listed(classes)),
         None => {}

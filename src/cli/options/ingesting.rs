@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Columns")]
 pub struct IngestingOptions {
-    /// Column to predict [default: the column called label, target or y]
+    /// Column to predict; several columns of 0 and 1, set apart by commas, are learnt together [default: the column called label, target or y]
     #[arg(long, value_name = "COLUMN")]
     pub label: Option<String>,
     /// Column with the weights of rows

@@ -26,7 +26,7 @@ use super::slot::Move;
 use crate::engine::exact;
 use crate::engine::setup::Setup;
 use crate::engine::sum::exponent_above;
-use crate::engine::target;
+use crate::engine::target::{self, Target};
 use crate::error::{Error, Result};
 use crate::models::Reach;
 use crate::optim::stochastic::Step;
@@ -255,7 +255,7 @@ impl<'a, R: Real> Worker<'a, R> {
             self.rows.leave_out(shared, parts, fold);
         }
         let against = self.models[model].against;
-        self.rows.turn_against(against);
+        self.rows.turn_against(&shared.setup.target, against);
         let weight = self.rows.weight(shared.setup, left_out);
         let targets = if against.is_some() { &self.rows.against } else { &self.rows.y };
         sums.clear();
@@ -423,11 +423,11 @@ impl<R: Real> Rows<R> {
         self.outside.extend(pairs.map(|(fold, weight)| if *fold == left_out { R::default() } else { *weight }));
     }
 
-    /// Makes the targets of a model that tells a class from all others.
-    fn turn_against(&mut self, class: Option<u16>) {
-        let Some(class) = class.map(|class| R::from_f64(f64::from(class))) else { return };
-        self.against.clear();
-        self.against.extend(self.y.iter().map(|y| if *y == class { R::ONE } else { R::default() }));
+    /// Makes the targets of a model that tells a class from all others, or of a label.
+    fn turn_against(&mut self, target: &Target, class: Option<u16>) {
+        let Some(class) = class else { return };
+        self.against.resize(self.y.len(), R::default());
+        target.turn(class, &self.y, &mut self.against);
     }
 
     /// Weights as a model counts them; none: 1 each.

@@ -131,10 +131,7 @@ impl<'a> HeldOut<'a> {
                         let targets = match models[model].1 {
                             None => &worker.y[..n],
                             Some(class) => {
-                                let class = R::from_f64(f64::from(class));
-                                for (to, y) in worker.against.iter_mut().zip(&worker.y[..n]) {
-                                    *to = if *y == class { R::ONE } else { R::default() };
-                                }
+                                setup.target.turn(class, &worker.y[..n], &mut worker.against);
                                 &worker.against[..n]
                             }
                         };
