@@ -67,6 +67,8 @@ mod labels_tests;
 #[cfg(test)]
 mod late_tests;
 #[cfg(test)]
+mod liblinear_tests;
+#[cfg(test)]
 mod loss_tests;
 #[cfg(test)]
 mod narrow_tests;

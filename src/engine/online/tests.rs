@@ -15,7 +15,7 @@ use crate::plan::TrainPlan;
 use crate::train::{Company, Ended, PassReport, Start, TrainWatch, Trained, Unwatched};
 
 /// A plan for every optimiser and every feature that touches bits: the kind of label and the request.
-const PLANS: [(&str, &str); 24] = [
+const PLANS: [(&str, &str); 27] = [
     ("binary", r#"{"model": "logistic", "solver": "sgd", "learning-rate": 0.1}"#),
     (
         "binary",
@@ -40,6 +40,18 @@ const PLANS: [(&str, &str); 24] = [
     ("real", r#"{"model": "huber", "solver": "adam", "schedule": "step", "warmup": 0.5, "batch-rows": 64}"#),
     ("positive", r#"{"model": "poisson", "solver": "adagrad", "l2": 0.01, "epochs": 2, "batch-rows": 64}"#),
     ("several", r#"{"model": "logistic", "multiclass": "ovr", "solver": "adagrad", "l2": 0.01, "batch-rows": 64}"#),
+    (
+        "several",
+        r#"{"model": "squared-hinge", "multiclass": "ovr", "solver": "svrg", "learning-rate": 0.01, "l2": 0.1, "folds": 2}"#,
+    ),
+    (
+        "several",
+        r#"{"model": "hinge", "multiclass": "ovr", "solver": "sgd", "momentum": 0.9, "learning-rate": 0.01, "batch-rows": 33}"#,
+    ),
+    (
+        "several",
+        r#"{"model": "logistic", "multiclass": "ovr", "solver": "ftrl", "l1": 0.001, "averaging": 0, "then": "owlqn"}"#,
+    ),
     ("several", r#"{"model": "softmax", "solver": "adagrad", "l1": 0.001, "l2": 0.01, "batch-rows": 64, "folds": 2}"#),
     (
         "several",
