@@ -7,6 +7,7 @@
 
 mod checks;
 pub mod online;
+pub mod payload;
 
 #[cfg(test)]
 mod tests;
@@ -111,6 +112,8 @@ pub struct TrainRequest {
     pub ftrl_beta: Option<f64>,
     /// Largest norm of a batch's gradient.
     pub clip_norm: Option<f64>,
+    /// As what ranks send each other the sums of a batch.
+    pub allreduce_dtype: Option<String>,
     /// Epochs after which the average of the weights begins.
     pub averaging: Option<f64>,
     /// Epochs without a better held-out loss.
@@ -391,6 +394,7 @@ impl TrainRequest {
             epsilon: self.epsilon.or(below.epsilon),
             ftrl_beta: self.ftrl_beta.or(below.ftrl_beta),
             clip_norm: self.clip_norm.or(below.clip_norm),
+            allreduce_dtype: self.allreduce_dtype.or(below.allreduce_dtype),
             averaging: self.averaging.or(below.averaging),
             patience: self.patience.or(below.patience),
             max_seconds: self.max_seconds.or(below.max_seconds),

@@ -1,6 +1,6 @@
 //! Storage types: how a number of a column lies in a shard.
 
-pub use half::f16;
+pub use half::{bf16, f16};
 
 /// The storage type of a numeric column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

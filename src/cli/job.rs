@@ -13,6 +13,7 @@ use mpi_launch::{Algorithm, Calibration};
 use super::Session;
 use crate::engine::part::{Key, Part};
 use crate::error::{Error, Result};
+use crate::plan::payload::Payload;
 use crate::ranks;
 use crate::report::PassWatch;
 use crate::run::parts::Parts;
@@ -107,7 +108,8 @@ fn written(
         Ok(Ended::Trained(trained)) => {
             let measured = Measured::of(&trained, &placed.plan, job.dataset, comm.size(), bandwidth);
             let overlapped_seconds = trained.history.iter().map(|pass| pass.overlapped_seconds).sum();
-            let way = way.map(|way| AllReduceWay { overlapped_seconds, ..way });
+            let dtype = placed.plan.online.as_ref().map_or(Payload::I64, |online| online.allreduce_dtype).name();
+            let way = way.map(|way| AllReduceWay { overlapped_seconds, dtype, ..way });
             let measured = Measured { allreduce: way, ..measured };
             let replace = Job { force: job.force || saver.owns(), ..job.clone() };
             write::trained(&trained, &measured, &replace).map(|()| Some((*trained, measured)))
@@ -135,7 +137,8 @@ fn way_of_sums(session: &Session) -> Result<Option<AllReduceWay>> {
     let used = found.as_ref().map_or_else(|| session.allreduce.name().to_string(), Calibration::words);
     session.report.note(&format!("all-reduce: {used}"));
     let calibration_seconds = found.map_or(0.0, |found| found.seconds);
-    Ok(Some(AllReduceWay { asked: session.allreduce.name(), used, calibration_seconds, overlapped_seconds: 0.0 }))
+    let (asked, dtype) = (session.allreduce.name(), Payload::I64.name());
+    Ok(Some(AllReduceWay { asked, used, dtype, calibration_seconds, overlapped_seconds: 0.0 }))
 }
 
 /// An empty trace, begun by all ranks together.

@@ -205,7 +205,7 @@ fn run(arguments: Vec<OsString>, ranks: &Ranks) -> Result<()> {
 fn run_alone(command: &Command, matches: &ArgMatches, ranks: usize) -> Result<()> {
     if let (Some((name, own)), true) = (matches.subcommand(), ranks > 1) {
         let quiet = matches!(own.try_get_one::<bool>("quiet"), Ok(Some(true)));
-        Report::new(quiet, false).note(&format!("{name} runs on rank 0 alone; the other {} wait for it", ranks - 1));
+        Report::new(quiet, false).note(&format!("{name} runs on rank 0 alone; the other ranks wait"));
     }
     match command {
         Command::Quickstart(arguments) => quickstart::run(arguments),

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::payload::Payload;
 use super::{OneOrMany, SolverName, TrainRequest};
 use crate::error::{Error, Result};
 use crate::models::ModelName;
@@ -54,6 +55,9 @@ pub struct OnlinePlan {
     pub ftrl_beta: Option<f64>,
     /// Largest norm of a batch's gradient; none: any.
     pub clip_norm: Option<f64>,
+    /// As what ranks send each other the sums of a batch.
+    #[serde(default, skip_serializing_if = "Payload::is_exact")]
+    pub allreduce_dtype: Payload,
     /// Epochs after which the average of the weights begins; none: the last weights.
     pub averaging: Option<f64>,
     /// Epochs without a better held-out loss after which a model stops; none: it does not.
@@ -187,6 +191,7 @@ impl OnlinePlan {
             ftrl_beta: number("ftrl-beta", request.ftrl_beta, &[("ftrl", 1.0)], positive, POSITIVE)
                 .of(name, "solver")?,
             clip_norm: request.clip_norm,
+            allreduce_dtype: request.allreduce_dtype.as_deref().map(Payload::named).transpose()?.unwrap_or_default(),
             averaging: request.averaging,
             patience: request.patience.map(|patience| whole("patience", Some(patience), 1)).transpose()?,
             max_seconds: request.max_seconds,
@@ -220,6 +225,13 @@ impl OnlinePlan {
             return Err(Error::usage(
                 "clip-norm is set, but the steps of solver 'svrg' are no gradients of a batch. Leave it out, or use --solver sgd",
             ));
+        }
+        if solver == SolverName::Svrg && !plan.allreduce_dtype.is_exact() {
+            return Err(Error::usage(format!(
+                "allreduce-dtype is {}, but the steps of solver 'svrg' are small differences of large sums, which 16 bits would \
+                 drown. Leave it out, or use --solver sgd",
+                plan.allreduce_dtype.name()
+            )));
         }
         if !not_negative(plan.warmup) {
             return Err(Error::usage(format!("warmup is {}; it is a number of epochs, 0 or greater", plan.warmup)));
@@ -255,6 +267,7 @@ fn refuse(request: &TrainRequest, solver: SolverName) -> Result<()> {
         ("epsilon", request.epsilon.is_some()),
         ("ftrl-beta", request.ftrl_beta.is_some()),
         ("clip-norm", request.clip_norm.is_some()),
+        ("allreduce-dtype", request.allreduce_dtype.is_some()),
         ("averaging", request.averaging.is_some()),
         ("patience", request.patience.is_some()),
         ("max-seconds", request.max_seconds.is_some()),
@@ -385,6 +398,9 @@ mod tests {
         let joint = message(r#"{"model": "softmax", "solver": "sgd", "then": "newton"}"#);
         assert!(joint.contains("--then lbfgs"), "{joint}");
         assert!(with("svrg", r#""clip-norm": 1"#).contains("--solver sgd"));
+        assert!(with("svrg", r#""allreduce-dtype": "bf16""#).contains("--solver sgd"));
+        assert!(with("newton", r#""allreduce-dtype": "bf16""#).contains("allreduce-dtype is set, but solver 'newton'"));
+        assert!(with("sgd", r#""allreduce-dtype": "fp16""#).contains("one of i64, f16, bf16"));
         assert!(with("sgd", r#""patience": 0"#).contains("patience is 0"));
         assert!(with("sgd", r#""then": "lbfgs", "final-pass": false"#).contains("final-pass is false"));
         assert!(with("sgd", r#""clip-norm": 0"#).contains("clip-norm is 0"));

@@ -6,7 +6,7 @@
 //! A file is complete or absent ([`durable`]); the checksum finds what a disk or a hand changed later. [`newest`] then goes
 //! back to the one before and says so.
 
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -90,6 +90,12 @@ impl Default for Keeping {
     }
 }
 
+/// Bytes of the first line, spaces behind the seal included. It is written last, when the seal is known: so the text is made once, and
+/// never in memory, however large the model.
+const SEAL_BYTES: usize = 80;
+/// Bytes that go to the file, and through the checksum, at a time.
+const BUFFER_BYTES: usize = 64 << 10;
+
 /// The first line of a checkpoint.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -127,17 +133,16 @@ pub fn write(run: &Path, number: u64, interruption: &Interruption, kept: usize) 
         path: path.clone(),
         message: format!("the checkpoint cannot be written as JSON: {error}"),
     };
-    // Twice through the serialiser, so that no text of a large model is in memory: for the seal, then to the file.
-    let mut hash = HashingWriter::new(std::io::sink());
-    serde_json::to_writer(BufWriter::new(&mut hash), interruption).map_err(not_json)?;
-    let (_, bytes, xxh3) = hash.finish();
-    let seal = serde_json::to_string(&Seal { bytes: bytes as usize, xxh3 }).map_err(not_json)?;
-    durable::write_file(&path, |file| {
+    durable::write_file(&path, |file| -> Result<()> {
         let failed = |e| gristmill_io::Error::io(&path, "cannot write", e);
-        let mut out = BufWriter::new(file);
-        writeln!(out, "{seal}").map_err(failed)?;
+        let line = |text: &str| format!("{text:width$}\n", width = SEAL_BYTES - 1);
+        file.write_all(line("").as_bytes()).map_err(failed)?;
+        let mut out = BufWriter::with_capacity(BUFFER_BYTES, HashingWriter::new(&mut *file));
         serde_json::to_writer(&mut out, interruption).map_err(|error| failed(error.into()))?;
-        writeln!(out).and_then(|()| out.flush()).map_err(failed)
+        let (_, bytes, xxh3) = out.into_inner().map_err(|error| failed(error.into_error()))?.finish();
+        let seal = serde_json::to_string(&Seal { bytes: bytes as usize, xxh3 }).map_err(not_json)?;
+        file.write_all(b"\n").and_then(|()| file.rewind()).map_err(failed)?;
+        Ok(file.write_all(line(&seal).as_bytes()).map_err(failed)?)
     })?;
     let all = list(run);
     for (_, old) in &all[..all.len().saturating_sub(kept.max(1))] {

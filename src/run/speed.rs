@@ -58,6 +58,8 @@ pub struct AllReduceWay {
     pub asked: &'static str,
     /// What came of it: `tree below 256 KiB, ring from there on`.
     pub used: String,
+    /// As what ranks sent each other the sums of batches; `i64` is exact.
+    pub dtype: &'static str,
     /// Seconds that finding out took.
     pub calibration_seconds: f64,
     /// Seconds in which sums went over the ranks while rank 0 scanned rows.

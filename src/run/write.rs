@@ -236,7 +236,11 @@ pub fn table(trained: &Trained, measured: &Measured, job: &Job<'_>) -> Table {
     table.pair("data", &trained.way.why);
     table.pair("speed", measured.text());
     if let Some(way) = &measured.allreduce {
-        table.pair("all-reduce", &way.used);
+        let rounded = match way.dtype {
+            "i64" => String::new(),
+            dtype => format!("; batches as {dtype}, so that the model depends on the number of ranks"),
+        };
+        table.pair("all-reduce", format!("{}{rounded}", way.used));
     }
     table.pair("time", measured.time.text());
     table.pair("bound by", &measured.bound.text);

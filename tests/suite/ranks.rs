@@ -162,6 +162,8 @@ fn one_rank_prints_and_failures_have_one_voice() {
         ("train data --model logistc -o other", 2, "logistic"),
         ("train data --model logistic --nonsense", 2, "--nonsense"),
         ("evaluate nowhere data", 2, "nowhere"),
+        // Rank 0 alone has something to do; the others end with it.
+        ("ingest nowhere.csv --label y -o other", 1, "nowhere.csv"),
     ] {
         let found = end(start(&mut ranks(folder, 3, words).expect("found before")));
         assert_eq!(found.code, Some(code), "{words}: {}", found.stderr);

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::harness::{error_line, ok};
+use crate::harness::{error_line, fails, ok};
 use crate::ranks::{dataset, end, models, ok_on, ranks, start};
 use crate::samples::{csv, write};
 
@@ -112,4 +112,25 @@ fn the_way_of_sums_is_told_and_changes_no_bit() {
     }
     let found = end(start(&mut ranks(folder, 2, "train data --allreduce star -o x").expect("found before")));
     assert!(found.code == Some(2) && error_line(&found).contains("ring"), "{}", found.stderr);
+}
+
+#[test]
+fn rounded_sums_of_batches_are_told_and_are_no_default() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let folder = folder.path();
+    dataset(folder, "data", "class");
+    let words = "train data --model logistic --solver adagrad --batch-rows 64 --threads 1 --force";
+    for (flags, dtype, told) in [("", "i64", false), ("--allreduce-dtype bf16", "bf16", true)] {
+        let Some(mut command) = ranks(folder, 2, &format!("{words} {flags} -o run")) else { return };
+        let found = end(start(&mut command));
+        assert_eq!(found.code, Some(0), "{}", found.stderr);
+        assert_eq!(found.stdout.contains("batches as bf16"), told, "{}", found.stdout);
+        let summary = std::fs::read_to_string(folder.join("run/summary.json")).expect("a summary");
+        let summary: Value = serde_json::from_str(&summary).expect("JSON");
+        assert_eq!(summary["speed"]["allreduce"]["dtype"], dtype);
+        let config = std::fs::read_to_string(folder.join("run/config.toml")).expect("a configuration");
+        assert_eq!(config.contains("allreduce-dtype"), told, "{config}");
+    }
+    let line = fails(folder, "train data --model logistic --solver lbfgs --allreduce-dtype bf16 -o x", 2);
+    assert!(line.contains("allreduce-dtype is set, but solver 'lbfgs' does not learn batch by batch"), "{line}");
 }

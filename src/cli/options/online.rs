@@ -57,6 +57,10 @@ pub struct OnlineOptions {
     /// Scale the gradient of a batch down to this norm where it is larger
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub clip_norm: Option<f64>,
+    /// As what ranks send each other the sums of a batch: i64, f16, bf16. Rounded, they take half the bytes, and the model
+    /// depends on the number of ranks [default: i64]
+    #[arg(long, value_name = "NAME")]
+    pub allreduce_dtype: Option<String>,
     /// Average the weights, from so many epochs on (0: from the start)
     #[arg(long, value_name = "EPOCHS", allow_negative_numbers = true)]
     pub averaging: Option<f64>,
@@ -98,6 +102,7 @@ impl OnlineOptions {
             epsilon: self.epsilon,
             ftrl_beta: self.ftrl_beta,
             clip_norm: self.clip_norm,
+            allreduce_dtype: self.allreduce_dtype.clone(),
             averaging: self.averaging,
             patience: self.patience,
             max_seconds: self.max_seconds,

@@ -334,7 +334,8 @@ impl<'a, R: Real> Worker<'a, R> {
                 if alone {
                     columns.step(tile, &order);
                 } else {
-                    shared.exchange.post(*number, model, unit, |entries| columns.take(tile, entries))?;
+                    let place = (*number, model, unit);
+                    shared.exchange.post(place, exponent, |entries| columns.take(tile, entries))?;
                 }
             }
         }

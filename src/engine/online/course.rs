@@ -9,6 +9,7 @@ use gristmill_kernels::{Kernels, Real};
 use super::barrier::Barrier;
 use super::batch::{Model, Place, Seen, Shared, Worker, residual_max};
 use super::exchange::Exchange;
+use super::feedback::Feedback;
 use super::held::Best;
 use super::learner::{Bundle, Online, share};
 use super::order::{Plan, Round};
@@ -53,6 +54,8 @@ pub struct Course<'a, R: Real> {
     pub stretch: usize,
     /// Seconds of all epochs, of the slowest rank.
     pub seconds: f64,
+    /// What rounding keeps back on this rank; none where sums are exact.
+    pub feedback: Option<Feedback>,
     /// Of this epoch on this rank.
     pub clock: Clock,
 }
@@ -104,7 +107,7 @@ impl<R: Real> Course<'_, R> {
         let owners = share(&costs, setup.threads);
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let barrier = Barrier::new(owners.len(), processors);
-        let exchange = Exchange::new(comm, &units, count, self.plan.clip_norm.is_some());
+        let exchange = Exchange::new(comm, (&units, count), self.plan.clip_norm.is_some(), self.feedback.as_ref());
         let shared = Shared {
             setup,
             online: &self.online,

@@ -2,10 +2,10 @@
 //!
 //! ```text
 //! a message   [bytes of bundle 0: u32][bytes of bundle 1] ... then the bundles
-//! a bundle    model by model, unit by unit: [pairs: u32][coordinate: u32, sum: i64] ...
+//! a bundle    model by model, unit by unit: [pairs: u32][coordinate: u32, sum: i64, or 16 bits] ...
 //! ```
 //! Every rank gathers the messages of all and adds them: integers, so that all ranks come to the same bits. Cost a batch:
-//! 12 bytes a touched coordinate and rank.
+//! 12 bytes a touched coordinate and rank, 6 where sums are rounded ([`Feedback`]).
 
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -13,15 +13,17 @@ use mpi_launch::Communicator;
 
 use super::barrier::Barrier;
 use super::batch::broken;
+use super::feedback::Feedback;
 use super::slot::Entry;
 use crate::engine::exact;
 use crate::error::{Error, Result};
+use crate::plan::payload::Payload;
 
 /// Bundle by bundle, model by model, unit by unit.
 type Message = Vec<Vec<Vec<Vec<Entry>>>>;
 
-/// Bytes of a pair.
-const PAIR: usize = 12;
+/// Bytes of a coordinate.
+const COORDINATE: usize = 4;
 
 /// The other ranks.
 pub struct Exchange<'a> {
@@ -33,14 +35,28 @@ pub struct Exchange<'a> {
     largest: RwLock<Vec<f64>>,
     /// Squared norms of gradients, model by model, as exact sums; none where they are not wanted.
     norms: Option<Mutex<Vec<i64>>>,
+    /// What rounding keeps back; none where sums are exact.
+    feedback: Option<&'a Feedback>,
 }
 
 impl<'a> Exchange<'a> {
     /// For models whose bundles have so many units each.
-    pub fn new(comm: &'a dyn Communicator, units: &[usize], models: usize, norms: bool) -> Exchange<'a> {
+    pub fn new(
+        comm: &'a dyn Communicator,
+        (units, models): (&[usize], usize),
+        norms: bool,
+        feedback: Option<&'a Feedback>,
+    ) -> Exchange<'a> {
         let norms = norms.then(|| Mutex::new(vec![0; models * exact::CELLS]));
         let empty = units.iter().map(|&units| vec![vec![Vec::new(); units]; models]).collect();
-        Exchange { comm, outbox: Mutex::new(empty), inbox: RwLock::default(), largest: RwLock::default(), norms }
+        Exchange {
+            comm,
+            outbox: Mutex::new(empty),
+            inbox: RwLock::default(),
+            largest: RwLock::default(),
+            norms,
+            feedback,
+        }
     }
 
     /// True when steps have to wait for other ranks, or for the norm of the whole gradient.
@@ -69,14 +85,26 @@ impl<'a> Exchange<'a> {
         Some(exact::value(&norms[model * exact::CELLS..(model + 1) * exact::CELLS]).sqrt())
     }
 
-    /// Puts what `take` finds for a unit into the next message.
+    fn payload(&self) -> Payload {
+        self.feedback.map_or(Payload::I64, Feedback::payload)
+    }
+
+    /// Puts what `take` finds for a unit, sums in units of 2^-exponent, into the next message.
     ///
     /// # Errors
     /// None in practice.
-    pub fn post(&self, bundle: usize, model: usize, unit: usize, take: impl FnOnce(&mut Vec<Entry>)) -> Result<()> {
+    pub fn post(
+        &self,
+        (bundle, model, unit): (usize, usize, usize),
+        exponent: i32,
+        take: impl FnOnce(&mut Vec<Entry>),
+    ) -> Result<()> {
         let mut own = std::mem::take(&mut self.outbox()[bundle][model][unit]);
         own.clear();
         take(&mut own);
+        if let Some(feedback) = self.feedback {
+            feedback.round((bundle, model, unit), exponent, &mut own);
+        }
         self.outbox()[bundle][model][unit] = own;
         Ok(())
     }
@@ -89,6 +117,7 @@ impl<'a> Exchange<'a> {
         if let Some(norms) = &self.norms {
             norms.lock().unwrap_or_else(PoisonError::into_inner).fill(0);
         }
+        let payload = self.payload();
         let message = {
             let outbox = self.outbox();
             let mut bytes = Vec::new();
@@ -96,14 +125,17 @@ impl<'a> Exchange<'a> {
                 bytes.extend_from_slice(&(entries.len() as u32).to_le_bytes());
                 for (coordinate, sum) in entries {
                     bytes.extend_from_slice(&coordinate.to_le_bytes());
-                    bytes.extend_from_slice(&sum.to_le_bytes());
+                    match payload {
+                        Payload::I64 => bytes.extend_from_slice(&sum.to_le_bytes()),
+                        rounded => bytes.extend_from_slice(&rounded.to_bits(*sum as f64).to_le_bytes()),
+                    }
                 }
             }
             bytes
         };
         let found = self.comm.all_gather(&message)?;
         let shape = self.outbox();
-        let read = |message: &Vec<u8>| read(message, &shape).ok_or_else(odd);
+        let read = |message: &Vec<u8>| read(message, &shape, payload).ok_or_else(odd);
         let all = found.iter().map(read).collect::<Result<Vec<_>>>()?;
         *self.inbox.write().unwrap_or_else(PoisonError::into_inner) = all;
         Ok(())
@@ -157,17 +189,22 @@ fn odd() -> Error {
 }
 
 /// A message in the shape of another.
-fn read(mut message: &[u8], shape: &Message) -> Option<Message> {
+fn read(mut message: &[u8], shape: &Message, payload: Payload) -> Option<Message> {
     let mut unit = || {
         let (count, rest) = message.split_first_chunk::<4>()?;
-        let bytes = (u32::from_le_bytes(*count) as usize).checked_mul(PAIR)?;
+        let pair_bytes = COORDINATE + payload.bytes();
+        let bytes = (u32::from_le_bytes(*count) as usize).checked_mul(pair_bytes)?;
         let (own, rest) = rest.split_at_checked(bytes)?;
         message = rest;
-        let pair = |pair: &[u8; PAIR]| -> Option<Entry> {
-            let (coordinate, sum) = pair.split_at(4);
-            Some((u32::from_le_bytes(coordinate.try_into().ok()?), i64::from_le_bytes(sum.try_into().ok()?)))
+        let pair = |pair: &[u8]| -> Option<Entry> {
+            let (coordinate, sum) = pair.split_at_checked(COORDINATE)?;
+            let sum = match payload {
+                Payload::I64 => i64::from_le_bytes(sum.try_into().ok()?),
+                rounded => rounded.of_bits(u16::from_le_bytes(sum.try_into().ok()?)) as i64,
+            };
+            Some((u32::from_le_bytes(coordinate.try_into().ok()?), sum))
         };
-        own.as_chunks::<PAIR>().0.iter().map(pair).collect::<Option<Vec<Entry>>>()
+        own.chunks_exact(pair_bytes).map(pair).collect::<Option<Vec<Entry>>>()
     };
     let bundles = shape.iter().map(|models| {
         let models = models.iter().map(|units| units.iter().map(|_| unit()).collect::<Option<Vec<_>>>());

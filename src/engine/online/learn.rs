@@ -14,6 +14,7 @@ use gristmill_kernels::tile::Grain;
 
 use super::batch::{Model, Place, Seen};
 use super::course::{Clock, Course, Record, rates};
+use super::feedback::Feedback;
 use super::held::HeldOut;
 use super::learner::{AddModel, Online, bundles};
 use super::order::{Plan, Round};
@@ -117,6 +118,8 @@ impl<'a, R: Real> Training<'a, R> {
             models.push(Model { rates, sums, left_out: task.left_out, against: task.against, mean_weight, time: 0.0 });
         }
         let count = numbers.len();
+        let units: Vec<usize> = bundles.iter().map(|bundle| bundle.units.len()).collect();
+        let feedback = Feedback::new(plan.allreduce_dtype, setup.company.comm.size(), &units, count);
         let mut course = Course {
             online,
             plan,
@@ -132,6 +135,7 @@ impl<'a, R: Real> Training<'a, R> {
             batch: 0,
             stretch: FIRST_STRETCH,
             seconds: 0.0,
+            feedback,
             clock: Clock::default(),
         };
         for model in 0..count {

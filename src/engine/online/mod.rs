@@ -13,7 +13,7 @@
 //! | [`columns`], [`dense`], [`codes`], [`crossed`], [`sparse`] | what do columns of a kind do in a batch? |
 //! | [`learner`] | which worker has which columns, and what are their coordinates? |
 //! | [`batch`], [`barrier`] | what do workers do with a batch? |
-//! | [`exchange`] | what do ranks tell each other? |
+//! | [`exchange`], [`feedback`] | what do ranks tell each other, and what do they keep back? |
 //! | [`learn`], [`course`] | how does an epoch go on, stop, and go on again? |
 //! | [`held`] | how are models doing on held-out rows, and when do they stop? |
 //! | [`state`] | what does a checkpoint keep? |
@@ -29,6 +29,7 @@ pub mod course;
 pub mod crossed;
 pub mod dense;
 pub mod exchange;
+pub mod feedback;
 pub mod held;
 pub mod learn;
 pub mod learner;
