@@ -58,6 +58,22 @@ impl DatasetWriter {
         ShardWriter::create(&self.folder().join(shard_file(split, number)), columns, split)
     }
 
+    /// Remove the shards that were begun: they will be written anew.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when that cannot be done.
+    pub fn discard_shards(&self) -> Result<()> {
+        let entries = std::fs::read_dir(self.folder()).map_err(|e| Error::io(self.folder(), "cannot list", e))?;
+        for entry in entries {
+            let entry = entry.map_err(|e| Error::io(self.folder(), "cannot list", e))?;
+            let name = entry.file_name();
+            if ["train-", "test-"].iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+                std::fs::remove_file(entry.path()).map_err(|e| Error::io(entry.path(), "cannot remove", e))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Write the dictionary of column number `column`.
     ///
     /// # Errors
@@ -93,7 +109,7 @@ impl DatasetWriter {
         manifest.check().map_err(unfit)?;
         let mut json = serde_json::to_vec_pretty(&manifest).map_err(|e| unfit(e.to_string()))?;
         json.push(b'\n');
-        durable::write_bytes(&path, &json)?;
+        durable::write_staged(&path, &json)?;
         self.staging.commit()?;
         Ok(manifest)
     }

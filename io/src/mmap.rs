@@ -1,6 +1,6 @@
 //! Memory: read-only maps of files, page-aligned blocks to read into, and both as owners of Arrow buffers.
 //!
-//! The one room of this crate with `unsafe` code. A tile is a pointer into a map (stage 4), so nothing is copied on
+//! The one room of this crate with `unsafe` code (and so of the hints to the system that have no safe form). A tile is a pointer into a map (stage 4), so nothing is copied on
 //! the way from the page cache to a kernel; [`Block`] is the other way in, for direct I/O past the page cache.
 //!
 //! Two things about maps are not in the compiler's hands:
@@ -15,6 +15,8 @@ pub mod ring;
 
 use std::fs::File;
 use std::ops::Range;
+#[cfg(target_os = "linux")]
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
@@ -23,6 +25,47 @@ use std::sync::Arc;
 use arrow::buffer::Buffer;
 
 use crate::error::{Error, Place, Result};
+
+/// Has the kernel begin to write those bytes of a file to the disk, and does not wait for it: a later sync finds little left
+/// to do, and the bytes stay in the page cache. A hint; nothing happens where there is no such call.
+pub fn start_writeback(file: &File, range: Range<u64>) {
+    #[cfg(target_os = "linux")]
+    if let (Ok(start), Ok(length)) = (i64::try_from(range.start), i64::try_from(range.end.saturating_sub(range.start)))
+    {
+        // SAFETY: the call takes no pointers, and the descriptor is open while `file` is borrowed. What it cannot begin, the
+        // sync at the end does, and reports.
+        unsafe { libc::sync_file_range(file.as_raw_fd(), start, length, libc::SYNC_FILE_RANGE_WRITE) };
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (file, range);
+}
+
+/// Has the allocator keep up to about `bytes` of freed memory for the next use instead of giving it back to the system, which
+/// would clear it again: buffers of a few hundred kilobytes come and go thousands of times in a second. Where the allocator is
+/// not that of glibc, nothing changes.
+pub fn keep_freed(bytes: u64) {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        let bytes = i32::try_from(bytes).unwrap_or(i32::MAX);
+        for (parameter, value) in [
+            (libc::M_TRIM_THRESHOLD, bytes),
+            (libc::M_MMAP_THRESHOLD, KEPT_BUFFER_BYTES.min(bytes)),
+            (libc::M_TOP_PAD, GROWTH_BYTES.min(bytes)),
+        ] {
+            // SAFETY: takes no pointers; the allocator sets one word of its own under its lock.
+            unsafe { libc::mallopt(parameter, value) };
+        }
+    }
+    #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+    let _ = bytes;
+}
+
+/// Larger buffers get a map of their own, and give it back.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+const KEPT_BUFFER_BYTES: i32 = 4 << 20;
+/// The heap grows by so much at a time.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+const GROWTH_BYTES: i32 = 1 << 20;
 
 /// Pages of maps and the unit of direct I/O; a multiple of every common sector and page size.
 pub const PAGE: usize = 4096;
@@ -260,5 +303,24 @@ impl Block {
         // SAFETY: pointer and length are those of a live slice; the buffer's owner keeps the block alive, and while
         // it does, the block cannot be borrowed mutably (that takes the only `Arc`).
         unsafe { Buffer::from_custom_allocation(NonNull::from(bytes).cast(), bytes.len(), Arc::clone(self) as _) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_the_disk_was_told_of_is_whole() {
+        use std::io::Write;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let mut file = File::create(&path).unwrap();
+        file.write_all(&[5; 10_000]).unwrap();
+        start_writeback(&file, 0..10_000);
+        // A range that is not there is no fault either.
+        start_writeback(&file, 20_000..30_000);
+        file.sync_data().unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), [5; 10_000]);
     }
 }

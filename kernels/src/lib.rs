@@ -25,7 +25,7 @@ pub mod tile;
 
 pub use aligned::Aligned;
 pub use fixed::FixedScale;
-pub use isa::{Real, vectorised};
+pub use isa::{Real, Work, vectorised, vectorised_work};
 pub use losses::{Link, Loss, Smoothing};
 pub use ops::gram::{GramLayout, GramRows, GramScales, GramScratch, GramSums, OutOfRange, Place};
 pub use ops::loss::LossSums;

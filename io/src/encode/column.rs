@@ -232,6 +232,18 @@ impl Stored {
         Ok(())
     }
 
+    /// These numbers and then those of another piece of the same column.
+    ///
+    /// # Errors
+    /// [`Fault`] when it is of another kind.
+    pub fn append(&mut self, next: &Stored) -> Result<(), Fault> {
+        let joined = match (self, next) {
+            (Stored::Numbers(all, _), Stored::Numbers(next, _)) => all.extend(next),
+            _ => false,
+        };
+        if joined { Ok(()) } else { Err(Fault::whole("pieces of a column differ in kind", "")) }
+    }
+
     /// As an Arrow array, in the type of the shard format.
     ///
     /// # Errors

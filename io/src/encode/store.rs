@@ -116,6 +116,19 @@ impl Numbers {
         inside!(self, vector => with_numbers(raw, Append { to: vector, affine, impute }))
     }
 
+    /// Append stored numbers; false: they are of another type.
+    pub fn extend(&mut self, next: &Numbers) -> bool {
+        match (self, next) {
+            (Numbers::F64(all), Numbers::F64(next)) => all.extend_from_slice(next),
+            (Numbers::F32(all), Numbers::F32(next)) => all.extend_from_slice(next),
+            (Numbers::F16(all), Numbers::F16(next)) => all.extend_from_slice(next),
+            (Numbers::U16(all), Numbers::U16(next)) => all.extend_from_slice(next),
+            (Numbers::U8(all), Numbers::U8(next)) => all.extend_from_slice(next),
+            _ => return false,
+        }
+        true
+    }
+
     /// Append 1 where the raw column has no value, else 0.
     pub fn append_indicator(&mut self, raw: &dyn Array) {
         inside!(self, flags => match raw.nulls() {

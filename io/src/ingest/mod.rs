@@ -5,6 +5,8 @@
 //!        [--scatter by random keys-->] --pass B: encode, tally--> shards, dictionaries, statistics, manifest
 //! ```
 //!
+//! Sources of plain numbers that say beforehand what is in them take one pass only ([`direct`]).
+//!
 //! The dataset is a function of the source's rows, the options and the seed: not of threads, not of memory.
 //!
 //! | module | the question it answers |
@@ -18,9 +20,12 @@
 //! | [`quantiles`] | where are the edges between buckets of numbers? |
 //! | [`decide`] | how is every column stored? |
 //! | [`shuffle`] | how do rows get into random order in bounded memory? |
-//! | [`write`](mod@write), [`tally`], [`moments`] | pass B: shards and statistics |
+//! | [`write`](mod@write), [`tally`], [`moments`] | pass B: grains and statistics |
+//! | [`shards`] | how do grains made by any thread get into shards, in their order? |
+//! | [`direct`] | when is one pass enough, and what is done then? |
 
 pub mod decide;
+pub mod direct;
 pub mod keep;
 pub mod moments;
 pub mod options;
@@ -28,6 +33,7 @@ pub mod parallel;
 pub mod quantiles;
 pub mod refine;
 pub mod sequence;
+pub mod shards;
 pub mod shuffle;
 pub mod split;
 pub mod summary;
@@ -41,14 +47,18 @@ use std::time::Instant;
 
 use arrow::datatypes::Schema;
 
+use decide::{Decided, Decision};
 use keep::{Keeper, Piece};
+use shards::Encoded;
 use shuffle::Lot;
+use summary::ChunkSummary;
 use survey::{Found, Survey};
 
 use crate::dataset_writer::{DatasetWriter, Description};
 use crate::error::{Error, Result};
 use crate::manifest::{Kind, Manifest, SourceEntry, Split};
 use crate::memory::Limits;
+use crate::mmap;
 use crate::rng::{Purpose, Stream};
 use crate::roles::{Resolved, Shape, inferred};
 use crate::shard;
@@ -57,6 +67,9 @@ use crate::source::{self, Source};
 use crate::watch::{Cancel, Progress};
 
 pub use options::{Impute, IngestOptions};
+
+/// Freed memory that is kept for the next buffers, at most.
+const KEPT_BYTES_MAX: u64 = 64 << 20;
 
 /// Bytes of a parameter's statistics while they are written: as numbers and as an Arrow array.
 const STATISTICS_BYTES: u64 = 80;
@@ -200,42 +213,13 @@ fn run(
 ) -> Result<IngestReport> {
     let began = Instant::now();
     let budget = Budget::of(options);
+    mmap::keep_freed(KEPT_BYTES_MAX.min(budget.memory / 16));
     check_hashed(plan, options, budget.memory)?;
-    let keeper = Keeper::new(budget.keep, writer.folder())?;
-    progress.begin("reading", source.bytes());
-    let mut found = survey(source, plan, options, &budget, &keeper, progress, cancel)?;
-    progress.end();
-    let survey_seconds = began.elapsed().as_secs_f64();
-
-    let schema = source.schema();
-    let index_base = schema.metadata().get(INDEX_BASE).map(String::as_str);
-    let edges = edges(plan, options, &found, cancel)?;
-    let mut decided = decide::decide(options, plan, &found, &edges, index_base, budget.memory)?;
-    found.tables.clear();
-    for number in 0..decided.stored.len() {
-        let decision = &mut decided.stored[number];
-        if let (Some(levels), Kind::Categorical { dictionary, .. }) = (&decision.levels, &mut decision.column.kind) {
-            *dictionary = writer.dictionary(number, levels)?;
-        }
-        decision.levels = None;
-    }
-    let row_bytes = decided.stored.iter().map(|decision| decision.row_bytes).sum();
-    let grain_rows = options.grain_rows.unwrap_or_else(|| shard::grain_rows(row_bytes));
-    let shard_grains = options.shard_grains.unwrap_or_else(|| shard::grains_per_shard(row_bytes, grain_rows));
-    progress.begin("writing", None);
-    let rows = arrange(found.pieces, options, &budget, &keeper, cancel)?;
-    let encoding = write::Encoding {
-        rows,
-        decisions: &decided.stored,
-        grain_rows,
-        shard_grains,
-        writer: &writer,
-        threads: options.workers(),
-        progress,
-        cancel,
+    let job = Job { source, plan, options, budget, writer: &writer, progress, cancel };
+    let Made { mut decided, encoded, summary, shape, spilled, survey_seconds } = match job.direct()? {
+        Some(made) => made,
+        None => job.two_passes()?,
     };
-    let encoded = encoding.run()?;
-    drop(encoding);
     let statistics = encoded.tally.statistics(&decided.stored);
     for (decision, worst) in decided.stored.iter_mut().zip(encoded.worst) {
         if let Kind::Numeric { worst_error, .. } = &mut decision.column.kind {
@@ -249,7 +233,7 @@ fn run(
         seed: options.seed,
         shuffled: options.shuffle,
         sources: entries,
-        grain_rows,
+        grain_rows: shape.grain_rows,
         columns: decided.stored.into_iter().map(|decision| decision.column).collect(),
         ignored,
     };
@@ -257,17 +241,106 @@ fn run(
     let manifest = writer.finish(about, encoded.shards, &statistics)?;
     progress.end();
     Ok(IngestReport {
-        train_rows: found.summary.train_rows,
-        test_rows: found.summary.test_rows,
-        dropped_rows: found.summary.dropped,
+        train_rows: summary.train_rows,
+        test_rows: summary.test_rows,
+        dropped_rows: summary.dropped,
         empty_columns: decided.empty,
         source_bytes,
         dataset_bytes: manifest.shards.iter().map(|shard| shard.file.bytes).sum(),
-        spilled_bytes: keeper.spilled(),
+        spilled_bytes: spilled,
         survey_seconds,
         encode_seconds: began.elapsed().as_secs_f64() - survey_seconds,
         manifest,
     })
+}
+
+/// What is to be made of a source, and with what.
+struct Job<'a> {
+    source: &'a dyn Source,
+    plan: &'a Resolved,
+    options: &'a IngestOptions,
+    budget: Budget,
+    writer: &'a DatasetWriter,
+    progress: &'a dyn Progress,
+    cancel: &'a Cancel,
+}
+
+/// All but the manifest.
+struct Made {
+    decided: Decided,
+    encoded: Encoded,
+    summary: ChunkSummary,
+    shape: shards::Shape,
+    spilled: u64,
+    survey_seconds: f64,
+}
+
+impl Job<'_> {
+    /// In one pass, where that can be done.
+    fn direct(&self) -> Result<Option<Made>> {
+        let began = Instant::now();
+        let Job { source, plan, options, ref budget, writer, progress, cancel } = *self;
+        let direct = direct::Direct {
+            source,
+            plan,
+            options,
+            shape: &|stored| self.shape(stored),
+            parts: budget.chunks.min(options.workers() as u64 * (1 + survey::AHEAD)),
+            memory: budget.memory,
+            writer,
+            progress,
+            cancel,
+        };
+        let made = direct.run()?;
+        Ok(made.map(|direct::Made { decided, encoded, summary, shape }| Made {
+            decided,
+            encoded,
+            summary,
+            shape,
+            spilled: 0,
+            survey_seconds: began.elapsed().as_secs_f64(),
+        }))
+    }
+
+    /// First to see what is there, then to encode it.
+    fn two_passes(&self) -> Result<Made> {
+        let began = Instant::now();
+        let Job { source, plan, options, ref budget, writer, progress, cancel } = *self;
+        let keeper = Keeper::new(budget.keep, writer.folder())?;
+        progress.begin("reading", source.bytes());
+        let mut found = survey(source, plan, options, budget, &keeper, progress, cancel)?;
+        progress.end();
+        let survey_seconds = began.elapsed().as_secs_f64();
+
+        let schema = source.schema();
+        let index_base = schema.metadata().get(INDEX_BASE).map(String::as_str);
+        let edges = edges(plan, options, &found, cancel)?;
+        let mut decided = decide::decide(options, plan, &found, &edges, index_base, budget.memory)?;
+        found.tables.clear();
+        for (number, decision) in decided.stored.iter_mut().enumerate() {
+            if let (Some(levels), Kind::Categorical { dictionary, .. }) = (&decision.levels, &mut decision.column.kind)
+            {
+                *dictionary = writer.dictionary(number, levels)?;
+            }
+            decision.levels = None;
+        }
+        let shape = self.shape(&decided.stored);
+        progress.begin("writing", None);
+        let rows = arrange(found.pieces, options, budget, &keeper, cancel)?;
+        let threads = options.workers();
+        let encoding = write::Encoding { rows, decisions: &decided.stored, shape, writer, threads, progress, cancel };
+        let encoded = encoding.run()?;
+        drop(encoding);
+        Ok(Made { decided, encoded, summary: found.summary, shape, spilled: keeper.spilled(), survey_seconds })
+    }
+
+    /// How rows of these columns become grains and shards.
+    fn shape(&self, stored: &[Decision]) -> shards::Shape {
+        let row_bytes = stored.iter().map(|decision| decision.row_bytes).sum();
+        let grain_rows = self.options.grain_rows.unwrap_or_else(|| shard::grain_rows(row_bytes));
+        let shard_grains = self.options.shard_grains.unwrap_or_else(|| shard::grains_per_shard(row_bytes, grain_rows));
+        shards::Shape { grain_rows, shard_grains }
+    }
 }
 
 /// Hashed levels and elements have statistics, whatever the rows: refuse before anything is read. Levels are counted by every

@@ -5,7 +5,7 @@
 
 use gristmill_kernels::dtype::Element;
 use gristmill_kernels::tile::Values;
-use gristmill_kernels::vectorised;
+use gristmill_kernels::{Work, vectorised_work};
 
 /// Count, mean, squared deviations and extremes of some numbers.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -56,31 +56,19 @@ impl Moments {
     }
 
     fn of_slice<T: Element>(values: &[T]) -> Moments {
-        let mut sum = [0.0f64; LANES];
-        let mut min = [f64::INFINITY; LANES];
-        let mut max = [f64::NEG_INFINITY; LANES];
-        let mut nonzero = [0.0f64; LANES];
-        vectorised(|| {
-            in_lanes(values, |lane, x| {
-                sum[lane] += x;
-                min[lane] = if x < min[lane] { x } else { min[lane] };
-                max[lane] = if x > max[lane] { x } else { max[lane] };
-                nonzero[lane] += if x == 0.0 { 0.0 } else { 1.0 };
-            });
-        });
         if values.is_empty() {
             return Moments::default();
         }
-        let mean = sum.iter().sum::<f64>() / values.len() as f64;
-        let mut m2 = [0.0f64; LANES];
-        vectorised(|| in_lanes(values, |lane, x| m2[lane] += (x - mean) * (x - mean)));
+        let first = vectorised_work(FirstLook(values));
+        let mean = first.sum.iter().sum::<f64>() / values.len() as f64;
+        let m2 = vectorised_work(Squares(values, mean));
         Moments {
             count: values.len() as u64,
             mean,
             m2: m2.iter().sum(),
-            min: min.into_iter().fold(f64::INFINITY, f64::min),
-            max: max.into_iter().fold(f64::NEG_INFINITY, f64::max),
-            nonzero: nonzero.iter().sum::<f64>() as u64,
+            min: first.min.into_iter().fold(f64::INFINITY, f64::min),
+            max: first.max.into_iter().fold(f64::NEG_INFINITY, f64::max),
+            nonzero: first.nonzero.iter().sum::<f64>() as u64,
         }
     }
 
@@ -133,6 +121,49 @@ impl Moments {
             max: if ones > 0 { 1.0 } else { 0.0 },
             nonzero: ones,
         }
+    }
+}
+
+struct FirstLook<'a, T>(&'a [T]);
+
+struct Lanes {
+    sum: [f64; LANES],
+    min: [f64; LANES],
+    max: [f64; LANES],
+    nonzero: [f64; LANES],
+}
+
+impl<T: Element> Work for FirstLook<'_, T> {
+    type Output = Lanes;
+
+    #[inline(always)]
+    fn run(self) -> Lanes {
+        let mut sum = [0.0f64; LANES];
+        let mut min = [f64::INFINITY; LANES];
+        let mut max = [f64::NEG_INFINITY; LANES];
+        let mut nonzero = [0.0f64; LANES];
+        in_lanes(self.0, |lane, x| {
+            sum[lane] += x;
+            min[lane] = if x < min[lane] { x } else { min[lane] };
+            max[lane] = if x > max[lane] { x } else { max[lane] };
+            nonzero[lane] += if x == 0.0 { 0.0 } else { 1.0 };
+        });
+        Lanes { sum, min, max, nonzero }
+    }
+}
+
+/// Squared deviations from a mean.
+struct Squares<'a, T>(&'a [T], f64);
+
+impl<T: Element> Work for Squares<'_, T> {
+    type Output = [f64; LANES];
+
+    #[inline(always)]
+    fn run(self) -> [f64; LANES] {
+        let Squares(values, mean) = self;
+        let mut m2 = [0.0f64; LANES];
+        in_lanes(values, |lane, x| m2[lane] += (x - mean) * (x - mean));
+        m2
     }
 }
 

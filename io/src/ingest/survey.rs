@@ -34,7 +34,7 @@ use crate::source::Source;
 use crate::watch::{Cancel, Progress};
 
 /// Chunks in flight for each worker, besides the one it works on.
-const AHEAD: u64 = 2;
+pub const AHEAD: u64 = 2;
 
 /// What the survey is told.
 pub struct Survey<'a> {

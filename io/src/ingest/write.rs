@@ -1,23 +1,21 @@
 //! Pass B, the encoding (stage 2): kept rows become grains, grains become shards.
 //!
 //! A worker takes a shard of its own and makes its grains one after the other; when no shard is left, it helps with the others.
-//! Grains of a shard are encoded by any worker and written, and tallied, in order. Tallies of shards are merged in their
-//! order. So files and statistics have the same bytes for any number of threads.
+//! [`Shards`] writes grains in their order, whoever made them.
 
-use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, PoisonError};
 
 use arrow::array::RecordBatch;
 
 use super::decide::Decision;
-use super::sequence::{Fold, lock};
+use super::sequence::lock;
+use super::shards::{Encoded, Grain, Job, Shape, Shards};
 use super::shuffle::Lot;
-use super::tally::{GrainTally, Tally};
+use super::tally::GrainTally;
 use crate::dataset_writer::DatasetWriter;
 use crate::encode::column::{Raw, Stored};
 use crate::error::{Error, Result};
-use crate::manifest::{Column, ShardEntry, Split};
-use crate::shard::ShardWriter;
+use crate::manifest::Split;
 use crate::watch::{Cancel, Progress};
 
 /// The rows of a split, in their final order.
@@ -48,10 +46,8 @@ pub struct Encoding<'a> {
     pub rows: [Rows; 2],
     /// How columns are stored.
     pub decisions: &'a [Decision],
-    /// Rows of a grain.
-    pub grain_rows: usize,
-    /// Grains of a shard.
-    pub shard_grains: usize,
+    /// How rows become grains and shards.
+    pub shape: Shape,
     /// Where shards go.
     pub writer: &'a DatasetWriter,
     /// Number of threads.
@@ -60,42 +56,6 @@ pub struct Encoding<'a> {
     pub progress: &'a dyn Progress,
     /// Who stops.
     pub cancel: &'a Cancel,
-}
-
-/// What pass B made.
-pub struct Encoded {
-    /// The shards.
-    pub shards: Vec<ShardEntry>,
-    /// Of the training rows.
-    pub tally: Tally,
-    /// Largest error of every stored column.
-    pub worst: Vec<f64>,
-}
-
-/// A shard to make.
-struct Job {
-    rows: usize,
-    split: Split,
-    number: usize,
-    first_row: usize,
-    grains: usize,
-    state: Mutex<JobState>,
-}
-
-#[derive(Default)]
-struct JobState {
-    writer: Option<ShardWriter>,
-    next: usize,
-    pending: BTreeMap<usize, Grain>,
-    tally: Option<Tally>,
-    entry: Option<ShardEntry>,
-}
-
-/// An encoded grain.
-struct Grain {
-    stored: Vec<Stored>,
-    tally: Option<GrainTally>,
-    rows: usize,
 }
 
 /// Who makes what.
@@ -107,13 +67,9 @@ struct Schedule {
 
 struct Shared<'a> {
     encoding: &'a Encoding<'a>,
-    columns: Vec<Column>,
-    jobs: Vec<Job>,
+    shards: Shards<'a>,
     schedule: Mutex<Schedule>,
     moved: Condvar,
-    worst: Mutex<Vec<f64>>,
-    /// Of the shards that are done and have none before them that is not: tallies of wide sparse columns are large.
-    tally: Fold<Tally, Option<Tally>>,
     failed: Mutex<Option<((usize, usize), Error)>>,
 }
 
@@ -123,49 +79,24 @@ impl Encoding<'_> {
     /// # Errors
     /// When a file cannot be written, or on [`Cancel`].
     pub fn run(&self) -> Result<Encoded> {
-        let jobs = self.jobs();
-        let schedule = Schedule { progress: vec![(0, 0); jobs.len()], stopped: false };
+        let counts = self.rows.each_ref().map(|rows| (rows.split, rows.count()));
+        let shards = Shards::new(self.decisions, &counts, self.shape, self.threads, self.writer, self.progress);
+        let schedule = Schedule { progress: vec![(0, 0); shards.jobs.len()], stopped: false };
         let shared = Shared {
             encoding: self,
-            columns: self.decisions.iter().map(|decision| decision.column.clone()).collect(),
-            jobs,
+            shards,
             schedule: Mutex::new(schedule),
             moved: Condvar::new(),
-            worst: Mutex::new(vec![0.0; self.decisions.len()]),
-            tally: Fold::new(Tally::new(self.decisions)),
             failed: Mutex::new(None),
         };
         std::thread::scope(|scope| {
             (1..self.threads).for_each(|_| drop(scope.spawn(|| shared.work())));
             shared.work();
         });
-        if let Some((_, error)) = shared.failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            return Err(error);
+        match shared.failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some((_, error)) => Err(error),
+            None => Ok(shared.shards.finish()),
         }
-        let mut all = Encoded {
-            shards: Vec::new(),
-            tally: shared.tally.into_inner(),
-            worst: shared.worst.into_inner().unwrap_or_else(PoisonError::into_inner),
-        };
-        for job in shared.jobs {
-            let state = job.state.into_inner().unwrap_or_else(PoisonError::into_inner);
-            all.shards.extend(state.entry);
-        }
-        Ok(all)
-    }
-
-    fn jobs(&self) -> Vec<Job> {
-        let shard_rows = self.grain_rows * self.shard_grains;
-        let mut jobs = Vec::new();
-        for (index, rows) in self.rows.iter().enumerate() {
-            for (number, first_row) in (0..rows.count()).step_by(shard_rows).enumerate() {
-                let here = shard_rows.min(rows.count() - first_row);
-                let grains = here.div_ceil(self.grain_rows);
-                let state = Mutex::new(JobState::default());
-                jobs.push(Job { rows: index, split: rows.split, number, first_row, grains, state });
-            }
-        }
-        jobs
     }
 }
 
@@ -174,10 +105,14 @@ impl Shared<'_> {
         let mut own = None;
         let mut loaded = Loaded { key: (usize::MAX, 0), batch: None };
         while let Some((job, grain)) = self.claim(&mut own) {
-            let made = self.encoding.cancel.check().and_then(|()| self.make(&self.jobs[job], grain, &mut loaded));
-            let written = made.and_then(|made| self.write(job, grain, made));
+            let made =
+                self.encoding.cancel.check().and_then(|()| self.make(&self.shards.jobs[job], grain, &mut loaded));
+            let written = made.and_then(|made| self.shards.hand_in(job, grain, made));
             match written {
-                Ok(written) => lock(&self.schedule).progress[job].1 = written,
+                Ok(written) => {
+                    let mut schedule = lock(&self.schedule);
+                    schedule.progress[job].1 = schedule.progress[job].1.max(written);
+                }
                 Err(error) => self.fail((job, grain), error),
             }
             self.moved.notify_all();
@@ -201,9 +136,9 @@ impl Shared<'_> {
             if schedule.stopped {
                 return None;
             }
-            let left = |job: usize| self.jobs[job].grains - schedule.progress[job].0;
+            let left = |job: usize| self.shards.jobs[job].grains - schedule.progress[job].0;
             let free = |job: &usize| left(*job) > 0 && schedule.progress[*job].0 < schedule.progress[*job].1 + ahead;
-            let all = 0..self.jobs.len();
+            let all = 0..self.shards.jobs.len();
             let choice = own
                 .filter(free)
                 .or_else(|| all.clone().find(|&job| schedule.progress[job].0 == 0))
@@ -222,10 +157,13 @@ impl Shared<'_> {
     }
 
     fn make(&self, job: &Job, grain: usize, loaded: &mut Loaded) -> Result<Grain> {
-        let rows = &self.encoding.rows[job.rows];
-        let first = job.first_row + grain * self.encoding.grain_rows;
-        let shard_end = job.first_row + self.encoding.grain_rows * self.encoding.shard_grains;
-        let end = (first + self.encoding.grain_rows).min(rows.count()).min(shard_end);
+        let (split, rows) = match &self.encoding.rows {
+            [rows, _] if rows.split == job.split => (0, rows),
+            [_, rows] => (1, rows),
+        };
+        let shape = self.encoding.shape;
+        let first = job.first_row + grain * shape.grain_rows;
+        let end = (first + shape.grain_rows).min(rows.count()).min(job.first_row + shape.shard_rows());
         let decisions = self.encoding.decisions;
         let mut stored: Vec<Stored> = decisions.iter().map(|decision| decision.encoder.start(end - first)).collect();
         let mut worst = vec![0.0f64; decisions.len()];
@@ -233,7 +171,7 @@ impl Shared<'_> {
         while at < end {
             let lot = rows.starts.partition_point(|&start| start <= at) - 1;
             let stop = rows.starts[lot + 1].min(end);
-            let batch = loaded.get(job.rows, lot, rows)?.slice(at - rows.starts[lot], stop - at);
+            let batch = loaded.get(split, lot, rows)?.slice(at - rows.starts[lot], stop - at);
             for ((decision, stored), worst) in decisions.iter().zip(&mut stored).zip(&mut worst) {
                 let raw = Raw::from_array(batch.column(decision.raw), &decision.encoder);
                 let error = raw.and_then(|raw| decision.encoder.append(&raw, stored));
@@ -244,44 +182,8 @@ impl Shared<'_> {
             }
             at = stop;
         }
-        lock(&self.worst).iter_mut().zip(worst).for_each(|(all, worst)| *all = all.max(worst));
         let tally = (job.split == Split::Train).then(|| GrainTally::of(&stored, decisions, end - first));
-        Ok(Grain { stored, tally, rows: end - first })
-    }
-
-    /// Hand a grain in and write those whose turn it is; returns how many are written.
-    fn write(&self, number: usize, grain: usize, made: Grain) -> Result<usize> {
-        let job = &self.jobs[number];
-        let mut state = lock(&job.state);
-        let state = &mut *state;
-        state.pending.insert(grain, made);
-        while let Some(next) = state.pending.remove(&state.next) {
-            if let Some(tally) = next.tally {
-                let decisions = self.encoding.decisions;
-                state.tally.get_or_insert_with(|| Tally::new(decisions)).add(tally, &next.stored);
-            }
-            let arrays = next.stored.into_iter().map(Stored::into_array).collect::<std::result::Result<Vec<_>, _>>();
-            let arrays = arrays.map_err(|fault| Error::Usage(fault.message))?;
-            let bytes: usize = arrays.iter().map(|array| array.get_buffer_memory_size()).sum();
-            if state.writer.is_none() {
-                state.writer = Some(self.encoding.writer.shard(job.split, job.number, &self.columns)?);
-            }
-            if let Some(writer) = &mut state.writer {
-                writer.write(arrays)?;
-            }
-            state.next += 1;
-            self.encoding.progress.advance(next.rows as u64, bytes as u64);
-        }
-        if state.next == job.grains
-            && let Some(writer) = state.writer.take()
-        {
-            state.entry = Some(writer.finish()?);
-            self.tally.push(number as u64, state.tally.take(), |sum, next| {
-                next.into_iter().for_each(|next| sum.merge(next));
-                Ok::<(), Error>(())
-            })?;
-        }
-        Ok(state.next)
+        Ok(Grain { stored, tally, rows: end - first, worst })
     }
 }
 

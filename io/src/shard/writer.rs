@@ -1,7 +1,8 @@
 //! Writes a shard: a record batch a grain, hashed on the way.
 //!
-//! Buffers go from the caller's arrays to the kernel as they are (no copy of ours but for those below 1 MiB, which are
-//! gathered), so that the cost is that of writing the bytes, plus XXH3 over them.
+//! Buffers go from the caller's arrays to the kernel as they are (no copy of ours but for those below 64 KiB, which are
+//! gathered), so that the cost is that of writing the bytes, plus XXH3 over them while they are in the cache. The disk begins to
+//! write while grains are still being made; the commit of the folder ([`crate::durable`]) waits for it.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -16,14 +17,52 @@ use arrow::ipc::writer::{FileWriter, IpcWriteOptions};
 use crate::checksum::HashingWriter;
 use crate::error::{Error, Result};
 use crate::manifest::{Column, FileEntry, ShardEntry, Split};
+use crate::mmap::start_writeback;
 
 /// Buffers smaller than this are gathered before they are written.
-const GATHER_BYTES: usize = 1 << 20;
+const GATHER_BYTES: usize = 64 << 10;
+
+/// Bytes after which the disk is told to begin.
+const EAGER_BYTES: u64 = 8 << 20;
+
+/// A file whose bytes are on their way to the disk soon after they were written.
+struct Eager {
+    file: File,
+    bytes: u64,
+    /// How many of them the disk was told of.
+    begun: u64,
+}
+
+impl Eager {
+    fn new(file: File) -> Eager {
+        Eager { file, bytes: 0, begun: 0 }
+    }
+
+    fn begin(&mut self) {
+        start_writeback(&self.file, self.begun..self.bytes);
+        self.begun = self.bytes;
+    }
+}
+
+impl Write for Eager {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.bytes += written as u64;
+        if self.bytes - self.begun >= EAGER_BYTES {
+            self.begin();
+        }
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.file.flush()
+    }
+}
 
 /// An Arrow IPC file in the making, with 64-byte alignment, no compression and a checksum.
 pub struct IpcWriter {
     path: PathBuf,
-    writer: FileWriter<BufWriter<HashingWriter<File>>>,
+    writer: FileWriter<BufWriter<HashingWriter<Eager>>>,
 }
 
 impl IpcWriter {
@@ -34,7 +73,7 @@ impl IpcWriter {
     pub fn create(path: &Path, schema: &Schema) -> Result<IpcWriter> {
         let file = File::options().write(true).create_new(true).open(path);
         let file = file.map_err(|e| Error::io(path, "cannot create", e))?;
-        let to = BufWriter::with_capacity(GATHER_BYTES, HashingWriter::new(file));
+        let to = BufWriter::with_capacity(GATHER_BYTES, HashingWriter::new(Eager::new(file)));
         let options = IpcWriteOptions::try_new(super::ALIGNMENT, false, arrow::ipc::MetadataVersion::V5);
         let writer = options.and_then(|options| FileWriter::try_new_with_options(to, schema, options));
         Ok(IpcWriter { path: path.to_path_buf(), writer: writer.map_err(|e| failed(path, e))? })
@@ -53,17 +92,17 @@ impl IpcWriter {
         self.writer.write_metadata(key, value);
     }
 
-    /// Write the footer and hand the bytes to the disk.
+    /// Write the footer; the disk begins to write, and whoever puts the file in its place waits for it.
     ///
     /// # Errors
-    /// [`Error::Io`] when they cannot be written.
+    /// [`Error::Io`] when the bytes cannot be written.
     pub fn finish(mut self) -> Result<FileEntry> {
         let path = self.path;
         self.writer.finish().map_err(|e| failed(&path, e))?;
         let gathered = self.writer.into_inner().map_err(|e| failed(&path, e))?;
         let hashing = gathered.into_inner().map_err(|e| Error::io(&path, "cannot write", e.into_error()))?;
         let (mut file, bytes, xxh3) = hashing.finish();
-        file.flush().and_then(|()| file.sync_data()).map_err(|e| Error::io(&path, "cannot write to the disk", e))?;
+        file.begin();
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         Ok(FileEntry { file: name, bytes, xxh3 })
     }
@@ -141,7 +180,7 @@ impl ShardWriter {
         self.grains
     }
 
-    /// Write the footer and hand the bytes to the disk.
+    /// As [`IpcWriter::finish`].
     ///
     /// # Errors
     /// [`Error::Io`] when they cannot be written.

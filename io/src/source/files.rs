@@ -95,6 +95,25 @@ impl Positioned {
     pub fn read_exact_at(&self, to: &mut [u8], position: u64) -> std::io::Result<()> {
         self.file.read_exact_at(to, position)
     }
+
+    /// The `length` bytes at `position`, fewer if the file ends before. The buffer is not filled with zeros first.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn bytes_at(&self, position: u64, length: usize) -> std::io::Result<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(length);
+        while bytes.len() < length {
+            let at = position + bytes.len() as u64;
+            match rustix::io::pread(&*self.file, rustix::buffer::spare_capacity(&mut bytes), at) {
+                Ok(0) => break,
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        // A vector may have room for more than was asked for.
+        bytes.truncate(length);
+        Ok(bytes)
+    }
 }
 
 impl Read for Positioned {

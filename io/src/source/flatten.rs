@@ -72,6 +72,12 @@ impl Flat {
         self.columns.iter().flat_map(|column| column.leaves.clone())
     }
 
+    /// The number of the only primitive leaf of a column; none: it has several.
+    pub fn leaf(&self, column: usize) -> Option<usize> {
+        let leaves = &self.columns.get(column)?.leaves;
+        (leaves.len() == 1).then_some(leaves.start)
+    }
+
     /// Numbers of the root columns that are read, each once.
     pub fn roots(&self) -> Vec<usize> {
         let roots: BTreeSet<usize> = self.columns.iter().map(|column| column.path[0]).collect();

@@ -10,11 +10,13 @@
 //! | [`files`] | which files are meant? |
 //! | [`detect`] | which format have they? |
 //! | [`flatten`] | how do nested columns become plain ones? |
+//! | [`columnar`] | which sources can be read column by column, and what do they know of a column beforehand? |
 //! | [`guard`] | what happens when a decoder panics? |
 //! | [`text`] | how is text decompressed and cut into chunks? |
 //! | [`arrow_ipc`], [`csv`], [`libsvm`], [`ndjson`], [`parquet`] | one format each |
 
 pub mod arrow_ipc;
+pub mod columnar;
 pub mod csv;
 pub mod detect;
 pub mod files;
@@ -37,6 +39,7 @@ use arrow::datatypes::SchemaRef;
 
 use crate::error::{Error, Place, Result};
 
+pub use columnar::Columnar;
 pub use files::{SourceFile, list};
 pub use options::{SourceOptions, TextType};
 
@@ -200,6 +203,11 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// [`crate::Error`] with file, line or row, and column.
     fn decode(&self, chunk: Chunk) -> Result<Vec<RecordBatch>>;
+
+    /// The same rows column by column, where the format lies so and every column is a plain number.
+    fn columnar(&self) -> Option<Box<dyn Columnar + '_>> {
+        None
+    }
 
     /// Where row `row` (from 0) of chunk `number` came from, for messages about a value found later on.
     fn place(&self, number: u64, row: u64) -> (PathBuf, Place);

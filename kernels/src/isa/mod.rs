@@ -29,7 +29,7 @@ pub mod portable;
 
 pub use element::Load;
 pub use group::Group;
-pub use token::{Token, vectorised};
+pub use token::{Token, Work, vectorised, vectorised_work};
 
 use crate::dtype::Element;
 use crate::math::Constants;

@@ -75,24 +75,53 @@ impl Token {
 /// Runs loops that the compiler vectorises by itself, compiled with the instructions of the tier chosen for this process: the same
 /// operations in the same order, so the same bits, on wider registers. Where the tier that was asked for is not to be had, with
 /// those of the best.
+///
+/// For short loops: a closure that the compiler finds too long to inline keeps the instructions of the build; longer work is
+/// for [`vectorised_work`].
 #[inline]
 pub fn vectorised<O>(work: impl FnOnce() -> O) -> O {
+    vectorised_work(Closure(work))
+}
+
+/// As [`vectorised`], for loops of any length.
+#[inline]
+pub fn vectorised_work<W: Work>(work: W) -> W::Output {
     static TOKEN: OnceLock<Option<Token>> = OnceLock::new();
     let chosen = || Token::detect(Tier::chosen().unwrap_or_else(|_| Tier::best()));
     match TOKEN.get_or_init(chosen) {
         Some(token) => token.enter(Plain(work)),
-        None => work(),
+        None => work.run(),
+    }
+}
+
+/// Plain loops.
+pub trait Work {
+    /// What comes out.
+    type Output;
+
+    /// Do it; implementations are `#[inline(always)]`, so that they are compiled with the instructions of the tier.
+    fn run(self) -> Self::Output;
+}
+
+struct Closure<F>(F);
+
+impl<O, F: FnOnce() -> O> Work for Closure<F> {
+    type Output = O;
+
+    #[inline(always)]
+    fn run(self) -> O {
+        (self.0)()
     }
 }
 
 /// Work that names no vector.
-struct Plain<F>(F);
+struct Plain<W>(W);
 
-impl<O, F: FnOnce() -> O> Kernel for Plain<F> {
-    type Output = O;
+impl<W: Work> Kernel for Plain<W> {
+    type Output = W::Output;
 
     #[inline(always)]
-    fn run<T: Isa>(self, _: T) -> O {
-        (self.0)()
+    fn run<T: Isa>(self, _: T) -> W::Output {
+        self.0.run()
     }
 }

@@ -2,6 +2,7 @@
 //! what is left behind when it fails.
 
 mod buckets;
+mod direct;
 mod faults;
 mod hashed;
 mod laws;

@@ -5,12 +5,13 @@
 //! Footers are read once when the source is opened; only row counts are kept of them, and the footers of the files
 //! read last.
 
+pub mod columns;
 pub mod footer;
 #[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
-use std::io::{BufReader, Read};
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -23,13 +24,14 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::reader::{ChunkReader, Length};
 
+use super::columnar::Range;
 use super::files::{Positioned, SourceFile};
 use super::flatten::Flat;
-use super::{Chunk, Content, Source, SourceOptions, foreign_chunk, guard};
+use super::{Chunk, Columnar, Content, Source, SourceOptions, foreign_chunk, guard};
 use crate::error::{Error, Place, Result};
 
-/// Footers kept at hand.
-const FOOTERS_MAX: usize = 8;
+/// Footers kept at hand, at least; as many as threads may read files at once.
+const FOOTERS: usize = 8;
 /// Decoded bytes of a batch.
 const BATCH_BYTES: u64 = 4 << 20;
 /// Rows of a batch at most.
@@ -42,6 +44,8 @@ struct ParquetSource {
     first: Flat,
     row_groups: Vec<RowGroup>,
     rows: u64,
+    /// What all row groups promise of every column.
+    ranges: Vec<Option<Range>>,
     state: Mutex<State>,
 }
 
@@ -73,16 +77,21 @@ struct State {
     next_row: u64,
     /// The parts handed out, by number.
     parts: Vec<Part>,
-    footers: VecDeque<(usize, Footer)>,
+    footers: VecDeque<(usize, Arc<Footer>)>,
 }
 
 /// What is needed to read a file.
-#[derive(Clone)]
 struct Footer {
     file: Positioned,
     metadata: ArrowReaderMetadata,
     mask: ProjectionMask,
+    /// The leaves that are read, among all leaves of the file.
+    leaves: Vec<usize>,
     flat: Flat,
+}
+
+fn footers_max() -> usize {
+    std::thread::available_parallelism().map_or(FOOTERS, |cores| FOOTERS.max(2 * cores.get()))
 }
 
 /// Open Parquet files.
@@ -93,6 +102,7 @@ pub fn open(files: &[SourceFile], options: &SourceOptions) -> Result<Box<dyn Sou
     let mut first: Option<Flat> = None;
     let mut row_groups = Vec::new();
     let mut footers = VecDeque::new();
+    let mut ranges = None;
     for (number, file) in files.iter().enumerate() {
         let (mut footer, full) = Footer::read(file, options)?;
         match &first {
@@ -103,15 +113,17 @@ pub fn open(files: &[SourceFile], options: &SourceOptions) -> Result<Box<dyn Sou
             }
         }
         add_row_groups(number, file, &footer, options, &mut row_groups)?;
-        footers.push_back((number, footer));
-        footers.truncate(FOOTERS_MAX);
+        footer.add_ranges(&mut ranges);
+        footers.push_back((number, Arc::new(footer)));
+        footers.truncate(footers_max());
     }
     let rows = row_groups.iter().map(|group: &RowGroup| group.rows).sum();
     let (Some(first), true) = (first, rows > 0) else {
         return Err(Error::data(&files[0].path, "holds no rows").help("Nothing can be learnt from no rows"));
     };
     let state = Mutex::new(State { row_group: 0, next_row: 0, parts: Vec::new(), footers });
-    Ok(Box::new(ParquetSource { files: files.to_vec(), options: options.clone(), first, row_groups, rows, state }))
+    let (files, options) = (files.to_vec(), options.clone());
+    Ok(Box::new(ParquetSource { files, options, first, row_groups, rows, ranges: ranges.unwrap_or_default(), state }))
 }
 
 impl Footer {
@@ -134,8 +146,41 @@ impl Footer {
             let unprojected = SourceOptions { any_type: options.any_type, ..SourceOptions::default() };
             let flat = Flat::plan(&file.path, &projected, &unprojected)?;
             flat.same_as(&file.path, &full, &file.path)?;
-            Ok((Footer { file: positioned, metadata, mask, flat }, full))
+            let leaves =
+                (0..metadata.parquet_schema().num_columns()).filter(|&leaf| mask.leaf_included(leaf)).collect();
+            Ok((Footer { file: positioned, metadata, mask, leaves, flat }, full))
         })
+    }
+
+    /// The number of the leaf that a column is read from, among all leaves of the file.
+    fn leaf(&self, column: usize) -> Option<usize> {
+        self.leaves.get(self.flat.leaf(column)?).copied()
+    }
+
+    /// Take what this file promises of every column in; none: no file yet.
+    fn add_ranges(&self, all: &mut Option<Vec<Option<Range>>>) {
+        for group in self.metadata.metadata().row_groups().iter().filter(|group| group.num_rows() > 0) {
+            let ranges = self.flat.schema.fields().iter().enumerate().map(|(number, field)| {
+                self.leaf(number).and_then(|leaf| columns::range(group, leaf, field.data_type()))
+            });
+            match all {
+                None => *all = Some(ranges.collect()),
+                Some(all) => {
+                    let both = |(all, next): (&mut Option<Range>, Option<Range>)| {
+                        *all = all.zip(next).map(|(all, next)| all.with(next));
+                    };
+                    all.iter_mut().zip(ranges).for_each(both);
+                }
+            }
+        }
+    }
+}
+
+impl RowGroup {
+    /// The share of its bytes that some rows have; the shares of all rows add up to all bytes.
+    fn share(&self, first_row: u64, rows: u64) -> u64 {
+        let before = |row: u64| (u128::from(self.bytes) * u128::from(row) / u128::from(self.rows.max(1))) as u64;
+        before(first_row + rows) - before(first_row)
     }
 }
 
@@ -196,19 +241,31 @@ impl ParquetSource {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn footer(&self, file: usize) -> Result<Footer> {
+    fn footer(&self, file: usize) -> Result<Arc<Footer>> {
         if let Some((_, footer)) = self.lock().footers.iter().find(|(number, _)| *number == file) {
-            return Ok(footer.clone());
+            return Ok(Arc::clone(footer));
         }
         let (mut footer, full) = Footer::read(&self.files[file], &self.options)?;
         full.same_as(&self.files[file].path, &self.first, &self.files[0].path)?;
         footer.flat = footer.flat.in_order_of(&self.first);
+        let footer = Arc::new(footer);
         let mut state = self.lock();
-        if state.footers.len() >= FOOTERS_MAX {
+        if state.footers.len() >= footers_max() {
             state.footers.pop_front();
         }
-        state.footers.push_back((file, footer.clone()));
+        state.footers.push_back((file, Arc::clone(&footer)));
         Ok(footer)
+    }
+
+    /// All parts, as [`Source::next`] hands them out.
+    fn all_parts(&self) -> Vec<Part> {
+        let mut parts = Vec::new();
+        for (row_group, group) in self.row_groups.iter().enumerate().filter(|(_, group)| group.rows > 0) {
+            let starts = (0..group.rows).step_by(group.part_rows as usize);
+            let part = |first_row| Part { row_group, first_row, rows: group.part_rows.min(group.rows - first_row) };
+            parts.extend(starts.map(part));
+        }
+        parts
     }
 
     fn read(&self, part: Part) -> Result<Vec<RecordBatch>> {
@@ -271,12 +328,9 @@ impl Source for ParquetSource {
             let row_group = state.row_group;
             state.parts.push(Part { row_group, first_row, rows });
             state.next_row += rows;
-            // Shares of the group's bytes that add up to all of them.
-            let share = |row: u64| (u128::from(group.bytes) * u128::from(row) / u128::from(group.rows)) as u64;
-            let bytes = share(first_row + rows) - share(first_row);
             return Ok(Some(Chunk {
                 number: part as u64,
-                bytes,
+                bytes: group.share(first_row, rows),
                 content: Content::Part { file: group.file as usize, part },
             }));
         }
@@ -288,6 +342,10 @@ impl Source for ParquetSource {
         let part = self.lock().parts.get(part).copied().ok_or_else(foreign_chunk)?;
         let file = self.row_groups[part.row_group].file as usize;
         guard::decoding(&self.files[file].path, || self.read(part))
+    }
+
+    fn columnar(&self) -> Option<Box<dyn Columnar + '_>> {
+        columns::Columns::of(self).map(|columns| Box::new(columns) as Box<dyn Columnar + '_>)
     }
 
     fn place(&self, number: u64, row: u64) -> (PathBuf, Place) {
@@ -324,8 +382,7 @@ impl ChunkReader for Chunks {
                 format!("bytes {start} to {start}+{length} lie outside the file of {} bytes", self.0.length());
             return Err(ParquetError::EOF(message));
         }
-        let mut bytes = Vec::with_capacity(length);
-        self.0.from(start).take(length as u64).read_to_end(&mut bytes)?;
+        let bytes = self.0.bytes_at(start, length)?;
         if bytes.len() != length {
             return Err(ParquetError::EOF("the file was cut short while it was being read".into()));
         }

@@ -1,0 +1,371 @@
+//! One pass instead of two (stage 2): columns of plain numbers are encoded and written while they are read.
+//!
+//! Where a source knows its rows and the range of every column beforehand ([`crate::source::Columnar`]), how columns are
+//! stored follows from that, and nothing need be kept until everything was seen:
+//!
+//! ```text
+//! part (a row group): column by column: decode -> sum up -> encode -> tally, all in the cache -> whole grains -> shards
+//!                                                               ends of a grain -> wait for the rest of it
+//! ```
+//!
+//! The survey is made on the way all the same, with the same sums in the same order. When it is complete, columns are decided
+//! once more; if anything comes out otherwise than it was promised (a missing value, a range that is wrong, a fraction among
+//! integers), what was written is thrown away and the two passes do all anew, as they do when a value cannot be read: they
+//! name its place. So a dataset has the same bytes on either way.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use arrow::array::{Array, ArrayRef, Float64Array};
+use arrow::datatypes::DataType;
+use gristmill_kernels::dtype::DType;
+
+use super::decide::{self, Decided, Decision};
+use super::options::IngestOptions;
+use super::sequence::{Fold, Sequence, lock};
+use super::shards::{Encoded, Grain, Shape, Shards};
+use super::split::check_weights;
+use super::summary::ChunkSummary;
+use super::survey::Found;
+use super::tally::GrainTally;
+use crate::dataset_writer::DatasetWriter;
+use crate::encode::column::{Encoder, Raw, Stored};
+use crate::encode::raw;
+use crate::encode::summary::Summary;
+use crate::error::{Error, Result};
+use crate::manifest::{Role, Split};
+use crate::roles::{Resolved, Shape as Of};
+use crate::source::Source;
+use crate::source::columnar::{Columnar, Part, Range, Spare};
+use crate::watch::{Cancel, Progress, Silent};
+
+/// Rows that are looked at for fractions before columns are taken for integers.
+const PROBE_ROWS: usize = 1024;
+
+/// What it needs to know.
+pub struct Direct<'a> {
+    /// The rows.
+    pub source: &'a dyn Source,
+    /// The columns.
+    pub plan: &'a Resolved,
+    /// What the user says.
+    pub options: &'a IngestOptions,
+    /// How wide rows become grains.
+    pub shape: &'a (dyn Fn(&[Decision]) -> Shape + Sync),
+    /// Most parts in flight.
+    pub parts: u64,
+    /// Bytes to stay within.
+    pub memory: u64,
+    /// Where shards go.
+    pub writer: &'a DatasetWriter,
+    /// Who watches.
+    pub progress: &'a dyn Progress,
+    /// Who stops.
+    pub cancel: &'a Cancel,
+}
+
+/// What came out.
+pub struct Made {
+    /// How columns are stored.
+    pub decided: Decided,
+    /// The shards.
+    pub encoded: Encoded,
+    /// What was found.
+    pub summary: ChunkSummary,
+    /// How rows became grains.
+    pub shape: Shape,
+}
+
+/// Why a worker stops.
+enum Stop {
+    /// The rows are not what they were taken for, or cannot be read.
+    Unsuited,
+    /// Nothing can go on.
+    Failed(Error),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Stop {
+        Stop::Failed(error)
+    }
+}
+
+/// Rows of a grain that are known: of parts that share it, its beginning, or its end.
+#[derive(Default)]
+struct Gap {
+    rows: usize,
+    /// By first row.
+    pieces: BTreeMap<usize, Vec<Stored>>,
+    worst: Vec<f64>,
+}
+
+struct Shared<'a> {
+    direct: &'a Direct<'a>,
+    columns: &'a dyn Columnar,
+    decisions: &'a [Decision],
+    parts: Vec<Part>,
+    /// Rows before each part, and all of them.
+    starts: Vec<usize>,
+    shape: Shape,
+    shards: Shards<'a>,
+    next: AtomicUsize,
+    sequence: Sequence<()>,
+    fold: Fold<ChunkSummary, ChunkSummary>,
+    gaps: Mutex<HashMap<usize, Gap>>,
+    stop: Mutex<Option<Stop>>,
+}
+
+/// Rows of a part that belong to one grain.
+struct Piece {
+    grain: usize,
+    /// The first, among all rows.
+    first_row: usize,
+    rows: usize,
+    stored: Vec<Stored>,
+    /// Where it is the whole grain.
+    tally: Option<GrainTally>,
+}
+
+impl Direct<'_> {
+    /// Make all shards; none: nothing was made, it takes two passes.
+    ///
+    /// # Errors
+    /// When a file cannot be written, or on [`Cancel`].
+    pub fn run(&self) -> Result<Option<Made>> {
+        let options = self.options;
+        let one_split = self.plan.split.is_none() && options.test_share == 0.0;
+        let numeric = self.plan.columns.iter().all(|column| column.shape == Of::Numeric);
+        if options.shuffle || !one_split || !numeric || !options.bucketize.is_empty() {
+            return Ok(None);
+        }
+        let Some(columns) = self.source.columnar() else { return Ok(None) };
+        let parts = columns.parts();
+        let rows = parts.iter().map(|part| part.rows).sum();
+        let promised = self.promised(columns.as_ref(), rows).and_then(|summary| self.decide(summary).ok());
+        let Some((promised, _)) = promised.filter(|(decided, _)| decided.stored.iter().all(is_certain)) else {
+            return Ok(None);
+        };
+        let shape = (self.shape)(&promised.stored);
+        let all = &[(Split::Train, rows)];
+        let shards = Shards::new(&promised.stored, all, shape, options.workers(), self.writer, &Silent);
+        let mut starts = vec![0];
+        parts.iter().for_each(|part| starts.push(starts[starts.len() - 1] + part.rows));
+        let shared = Shared {
+            direct: self,
+            columns: columns.as_ref(),
+            decisions: &promised.stored,
+            parts,
+            starts,
+            shape,
+            shards,
+            next: AtomicUsize::new(0),
+            sequence: Sequence::new(self.parts),
+            fold: Fold::new(ChunkSummary::new(self.plan.columns.len())),
+            gaps: Mutex::new(HashMap::new()),
+            stop: Mutex::new(None),
+        };
+        self.progress.begin("reading", self.source.bytes());
+        std::thread::scope(|scope| {
+            (1..options.workers()).for_each(|_| drop(scope.spawn(|| shared.work())));
+            shared.work();
+        });
+        let made = match shared.stop.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some(Stop::Failed(error)) => return Err(error),
+            Some(Stop::Unsuited) => None,
+            None => self.decide(shared.fold.into_inner()).ok().map(|found| (found, shared.shards.finish())),
+        };
+        match made.filter(|((found, _), _)| same(&promised.stored, &found.stored)) {
+            Some(((decided, summary), encoded)) => Ok(Some(Made { decided, encoded, summary, shape })),
+            None => {
+                self.progress.end();
+                self.writer.discard_shards()?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// What the source promises of all rows, as if the survey had found it.
+    fn promised(&self, columns: &dyn Columnar, rows: usize) -> Option<ChunkSummary> {
+        let mut summary = ChunkSummary::new(self.plan.columns.len());
+        let mut spare = Spare::default();
+        summary.train_rows = rows as u64;
+        for (sum, column) in summary.columns.iter_mut().zip(&self.plan.columns) {
+            let Range { min, max } = columns.range(column.index)?;
+            let mut known = Summary::of(&Float64Array::from(vec![min, max]))?;
+            known.count = rows as u64;
+            known.single |= column.source_type == DataType::Float32;
+            if known.integral && column.source_type.is_floating() {
+                // Integers at both ends say little of those between.
+                let read = columns.read(0, column.index, PROBE_ROWS, &mut spare).ok()??;
+                known.integral = Summary::of(&read)?.integral;
+                spare.give_back(read);
+            }
+            sum.train = known;
+        }
+        Some(summary)
+    }
+
+    /// How columns of which that is known are stored.
+    fn decide(&self, summary: ChunkSummary) -> Result<(Decided, ChunkSummary)> {
+        let none = self.plan.columns.len();
+        let found = Found {
+            pieces: Vec::new(),
+            summary,
+            tables: (0..none).map(|_| None).collect(),
+            counts: vec![Vec::new(); none],
+        };
+        let decided = decide::decide(self.options, self.plan, &found, &BTreeMap::new(), None, self.memory)?;
+        Ok((decided, found.summary))
+    }
+}
+
+/// True when the range alone says how a column is stored: a centre of real numbers depends on their mean.
+fn is_certain(decision: &Decision) -> bool {
+    match &decision.encoder {
+        Encoder::Numeric { affine, .. } => affine.offset == 0.0 || matches!(affine.dtype, DType::U8 | DType::U16),
+        _ => false,
+    }
+}
+
+/// True when columns are stored in the same way; what stands for a missing value does not matter where none is missing.
+fn same(promised: &[Decision], found: &[Decision]) -> bool {
+    let form = |decision: &Decision| match &decision.encoder {
+        Encoder::Numeric { affine, .. } if decision.column.missing == 0 => Some(*affine),
+        _ => None,
+    };
+    let pair = |(promised, found): (&Decision, &Decision)| form(promised).is_some() && form(promised) == form(found);
+    promised.len() == found.len() && promised.iter().zip(found).all(pair)
+}
+
+impl Shared<'_> {
+    fn work(&self) {
+        let mut spare = Spare::default();
+        loop {
+            let number = self.next.fetch_add(1, Ordering::Relaxed);
+            if number >= self.parts.len() || !self.sequence.enter(number as u64) {
+                return;
+            }
+            let done = self.direct.cancel.check().map_err(Stop::Failed).and_then(|()| self.part(number, &mut spare));
+            if let Err(stop) = done {
+                let mut first = lock(&self.stop);
+                if !matches!(&*first, Some(Stop::Failed(_))) {
+                    *first = Some(stop);
+                }
+                drop(first);
+                return self.sequence.stop();
+            }
+            self.sequence.hand_in(number as u64, (), 0);
+        }
+    }
+
+    fn part(&self, number: usize, spare: &mut Spare) -> std::result::Result<(), Stop> {
+        let part = self.parts[number];
+        let mut pieces = self.pieces(number);
+        let mut summary = ChunkSummary::new(self.decisions.len());
+        summary.train_rows = part.rows as u64;
+        let mut worst = vec![0.0; self.decisions.len()];
+        for (column, decision) in self.decisions.iter().enumerate() {
+            let index = self.direct.plan.columns[column].index;
+            let read = self.columns.read(number, index, part.rows, spare).map_err(|_| Stop::Unsuited)?;
+            let values = read.and_then(|read| raw::numbers(&read).ok()).filter(|values| values.null_count() == 0);
+            let values = values.filter(|values| decision.column.role != Role::Weight || check_weights(values).is_ok());
+            let values = values.ok_or(Stop::Unsuited)?;
+            // In the batches of the two passes, so that means have their bits.
+            for start in (0..part.rows).step_by(part.batch_rows) {
+                let batch = values.slice(start, part.batch_rows.min(part.rows - start));
+                summary.columns[column].train.merge(&Summary::of(&batch).ok_or(Stop::Unsuited)?);
+            }
+            let mut start = 0;
+            for piece in &mut pieces {
+                worst[column] = piece.take(values.slice(start, piece.rows), decision)?.max(worst[column]);
+                start += piece.rows;
+            }
+            spare.give_back(values);
+        }
+        let place = |chunk, row| self.direct.source.place(chunk, row);
+        self.fold.push(number as u64, summary, |sum, next| sum.merge(&next, &self.direct.plan.columns, &place))?;
+        for piece in pieces {
+            self.hand_in(piece, &worst)?;
+        }
+        self.direct.progress.advance(part.rows as u64, part.bytes);
+        Ok(())
+    }
+
+    /// The grains that a part has rows of.
+    fn pieces(&self, number: usize) -> Vec<Piece> {
+        let (mut at, end) = (self.starts[number], self.starts[number + 1]);
+        let mut pieces = Vec::new();
+        while at < end {
+            let grain = at / self.shape.grain_rows;
+            let stop = end.min((grain + 1) * self.shape.grain_rows);
+            let rows = stop - at;
+            pieces.push(Piece {
+                grain,
+                first_row: at,
+                rows,
+                stored: Vec::with_capacity(self.decisions.len()),
+                tally: (rows == self.rows_of(grain)).then(|| GrainTally::new(rows)),
+            });
+            at = stop;
+        }
+        pieces
+    }
+
+    fn rows_of(&self, grain: usize) -> usize {
+        self.shape.grain_rows.min(self.starts[self.parts.len()] - grain * self.shape.grain_rows)
+    }
+
+    /// A piece goes to its shard, or to the others of its grain.
+    fn hand_in(&self, piece: Piece, worst: &[f64]) -> Result<()> {
+        let Piece { grain, first_row, rows, stored, tally } = piece;
+        let mut made = Grain { stored, tally, rows, worst: worst.to_vec() };
+        if made.tally.is_none() {
+            let Some(mut gap) = self.fill(grain, first_row, made) else { return Ok(()) };
+            let stored = gap.joined(self.decisions)?;
+            let tally = Some(GrainTally::of(&stored, self.decisions, gap.rows));
+            made = Grain { stored, tally, rows: gap.rows, worst: gap.worst };
+        }
+        let grains = self.shape.shard_grains;
+        self.shards.hand_in(grain / grains, grain % grains, made).map(drop)
+    }
+}
+
+impl Shared<'_> {
+    /// A piece of a grain that several parts share; the whole of it, once all pieces are there.
+    fn fill(&self, grain: usize, first_row: usize, made: Grain) -> Option<Gap> {
+        let mut gaps = lock(&self.gaps);
+        let gap = gaps.entry(grain).or_default();
+        gap.rows += made.rows;
+        gap.worst.resize(made.worst.len(), 0.0);
+        gap.worst.iter_mut().zip(&made.worst).for_each(|(all, worst)| *all = all.max(*worst));
+        gap.pieces.insert(first_row, made.stored);
+        if gap.rows < self.rows_of(grain) { None } else { gaps.remove(&grain) }
+    }
+}
+
+impl Gap {
+    /// The pieces one after the other.
+    fn joined(&mut self, decisions: &[Decision]) -> Result<Vec<Stored>> {
+        let mut grain: Vec<Stored> = decisions.iter().map(|decision| decision.encoder.start(self.rows)).collect();
+        for piece in std::mem::take(&mut self.pieces).into_values() {
+            for (column, next) in grain.iter_mut().zip(piece) {
+                column.append(&next).map_err(|fault| Error::Usage(fault.message))?;
+            }
+        }
+        Ok(grain)
+    }
+}
+
+impl Piece {
+    /// The values of the next column; the largest error of a stored number.
+    fn take(&mut self, values: ArrayRef, decision: &Decision) -> std::result::Result<f64, Stop> {
+        let mut stored = decision.encoder.start(self.rows);
+        let error = decision.encoder.append(&Raw::Numbers(values), &mut stored).map_err(|_| Stop::Unsuited)?;
+        if let Some(tally) = &mut self.tally {
+            tally.push(&stored, decision);
+        }
+        self.stored.push(stored);
+        Ok(error)
+    }
+}

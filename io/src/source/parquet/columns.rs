@@ -1,0 +1,240 @@
+//! Parquet, column by column (stage 1): the pages of a column of a row group are decoded one after the other into one buffer.
+//!
+//! A dictionary of a column is looked up for all rows of a part while it is in the cache, pages are read a few at a time
+//! (a window of 256 KiB), and no record batch is made. For flat columns of physical numbers only; what files promise of their ranges
+//! comes from the statistics in their footers.
+
+use std::io::{BufReader, Chain, Read};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow::array::{ArrayRef, ArrowPrimitiveType, PrimitiveArray, UInt8Array};
+use arrow::datatypes::{DataType, Float32Type, Float64Type, Int32Type, Int64Type};
+use bytes::buf::Reader;
+use bytes::{Buf, Bytes};
+use parquet::column::reader::ColumnReaderImpl;
+use parquet::data_type as physical;
+use parquet::errors::ParquetError;
+use parquet::file::metadata::RowGroupMetaData;
+use parquet::file::reader::{ChunkReader, Length};
+use parquet::file::serialized_reader::SerializedPageReader;
+use parquet::file::statistics::Statistics;
+use parquet::schema::types::ColumnDescPtr;
+
+use super::{Footer, ParquetSource, Part, decode_error, guard};
+use crate::error::{Error, Place, Result};
+use crate::source::columnar::{self, Columnar, Range, Spare};
+use crate::source::files::Positioned;
+
+/// Bytes read at a time, where a page is not longer.
+const WINDOW_BYTES: u64 = 256 << 10;
+/// Rows whose definition levels are decoded at a time.
+const LEVEL_ROWS: usize = 8 << 10;
+
+/// The columns of a source.
+pub struct Columns<'a> {
+    source: &'a ParquetSource,
+    parts: Vec<Part>,
+}
+
+impl<'a> Columns<'a> {
+    /// None where a column is no plain number.
+    pub(super) fn of(source: &'a ParquetSource) -> Option<Columns<'a>> {
+        source.ranges.iter().all(Option::is_some).then(|| Columns { source, parts: source.all_parts() })
+    }
+}
+
+impl Columnar for Columns<'_> {
+    fn parts(&self) -> Vec<columnar::Part> {
+        let part = |part: &Part| {
+            let group = &self.source.row_groups[part.row_group];
+            columnar::Part {
+                rows: part.rows as usize,
+                batch_rows: group.batch_rows as usize,
+                bytes: group.share(part.first_row, part.rows),
+            }
+        };
+        self.parts.iter().map(part).collect()
+    }
+
+    fn range(&self, column: usize) -> Option<Range> {
+        self.source.ranges.get(column).copied().flatten()
+    }
+
+    fn read(&self, part: usize, column: usize, rows: usize, spare: &mut Spare) -> Result<Option<ArrayRef>> {
+        let mut part = self.parts[part];
+        part.rows = part.rows.min(rows as u64);
+        let group = self.source.row_groups[part.row_group];
+        let path = &self.source.files[group.file as usize].path;
+        guard::decoding(path, || {
+            let footer = self.source.footer(group.file as usize)?;
+            let found = footer.metadata.metadata().row_groups().get(group.number as usize);
+            let found = found.filter(|found| u64::try_from(found.num_rows()) == Ok(group.rows));
+            let (Some(found), Some(leaf)) = (found, footer.leaf(column)) else {
+                return Err(Error::data(path, "the file has changed while it was being read"));
+            };
+            let place = Place::Row(group.rows_before + part.first_row + 1);
+            values(&footer, found, leaf, part, spare).map_err(|error| decode_error(path, &error).at(place))
+        })
+    }
+}
+
+/// What the parquet crate returns.
+type Outcome<T> = parquet::errors::Result<T>;
+
+fn values(
+    footer: &Footer,
+    group: &RowGroupMetaData,
+    leaf: usize,
+    part: Part,
+    spare: &mut Spare,
+) -> Outcome<Option<ArrayRef>> {
+    let column = group.column(leaf);
+    let (start, length) = column.byte_range();
+    let window = Window { file: footer.file.clone(), end: start.saturating_add(length), held: Mutex::default() };
+    let pages = SerializedPageReader::new(Arc::new(window), column, group.num_rows() as usize, None)?;
+    let reading = Reading { descr: group.schema_descr().column(leaf), pages, part, spare };
+    use parquet::basic::Type;
+    match column.column_type() {
+        Type::FLOAT => reading.numbers::<physical::FloatType, Float32Type>(),
+        Type::DOUBLE => reading.numbers::<physical::DoubleType, Float64Type>(),
+        Type::INT32 => reading.numbers::<physical::Int32Type, Int32Type>(),
+        Type::INT64 => reading.numbers::<physical::Int64Type, Int64Type>(),
+        Type::BOOLEAN => {
+            let bits = reading.read::<physical::BoolType>(Vec::new())?;
+            Ok(bits.map(|bits| Arc::new(UInt8Array::from_iter_values(bits.into_iter().map(u8::from))) as ArrayRef))
+        }
+        other => Err(ParquetError::General(format!("{other} is no number"))),
+    }
+}
+
+/// A column that is being read.
+struct Reading<'a> {
+    descr: ColumnDescPtr,
+    pages: SerializedPageReader<Window>,
+    part: Part,
+    spare: &'a mut Spare,
+}
+
+impl Reading<'_> {
+    fn numbers<P, A>(self) -> Outcome<Option<ArrayRef>>
+    where
+        P: physical::DataType<T = A::Native>,
+        A: ArrowPrimitiveType,
+    {
+        let values = self.spare.vector();
+        let values = self.read::<P>(values)?;
+        Ok(values.map(|values| Arc::new(PrimitiveArray::<A>::new(values.into(), None)) as ArrayRef))
+    }
+
+    /// The values of the part; none: some are missing.
+    fn read<P: physical::DataType>(self, mut values: Vec<P::T>) -> Outcome<Option<Vec<P::T>>> {
+        let Reading { descr, pages, part, spare } = self;
+        let (first, rows) = (part.first_row as usize, part.rows as usize);
+        let mut reader = ColumnReaderImpl::<P>::new(descr, Box::new(pages));
+        let skipped = if first > 0 { reader.skip_records(first)? } else { 0 };
+        values.reserve_exact(rows);
+        let mut done = 0;
+        while skipped == first && done < rows {
+            spare.levels.clear();
+            let (records, _, _) =
+                reader.read_records(LEVEL_ROWS.min(rows - done), Some(&mut spare.levels), None, &mut values)?;
+            done += records;
+            if records == 0 || values.len() < done {
+                break;
+            }
+        }
+        if done < rows && values.len() == done {
+            return Err(ParquetError::General(format!("a column ends before row {}", first + rows)));
+        }
+        Ok((values.len() == rows).then_some(values))
+    }
+}
+
+/// The bytes of a column of a row group, some pages at a time.
+struct Window {
+    file: Positioned,
+    /// Where the column ends.
+    end: u64,
+    /// Where the bytes at hand begin, and they.
+    held: Mutex<(u64, Bytes)>,
+}
+
+impl Window {
+    /// The bytes at hand from `start` on.
+    fn from(&self, start: u64) -> Bytes {
+        // Plain data: nothing can be half changed.
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, bytes) = &*held;
+        match start.checked_sub(*at) {
+            Some(skip) if skip < bytes.len() as u64 => bytes.slice(skip as usize..),
+            _ => Bytes::new(),
+        }
+    }
+}
+
+impl Length for Window {
+    fn len(&self) -> u64 {
+        self.file.length()
+    }
+}
+
+impl ChunkReader for Window {
+    type T = Chain<Reader<Bytes>, BufReader<Positioned>>;
+
+    fn get_read(&self, start: u64) -> Outcome<Self::T> {
+        let held = self.from(start);
+        let rest = self.file.from(start.saturating_add(held.len() as u64));
+        Ok(held.reader().chain(BufReader::new(rest)))
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> Outcome<Bytes> {
+        let held = self.from(start);
+        if held.len() >= length {
+            return Ok(held.slice(..length));
+        }
+        let left = self.end.min(self.file.length()).saturating_sub(start);
+        if left < length as u64 {
+            return Err(ParquetError::EOF(format!("bytes {start} to {start}+{length} lie outside the column")));
+        }
+        let read = Bytes::from(self.file.bytes_at(start, WINDOW_BYTES.clamp(length as u64, left) as usize)?);
+        if read.len() < length {
+            return Err(ParquetError::EOF("the file was cut short while it was being read".into()));
+        }
+        let page = read.slice(..length);
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = (start, read);
+        Ok(page)
+    }
+}
+
+/// The range of a column of a row group; none: it is no plain number, values are missing, or nothing is promised.
+pub fn range(group: &RowGroupMetaData, leaf: usize, data_type: &DataType) -> Option<Range> {
+    use parquet::basic::Type;
+    let column = group.column(leaf);
+    let plain = match data_type {
+        DataType::Float32 => column.column_type() == Type::FLOAT,
+        DataType::Float64 => column.column_type() == Type::DOUBLE,
+        DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::UInt8 | DataType::UInt16 => {
+            column.column_type() == Type::INT32
+        }
+        DataType::Int64 => column.column_type() == Type::INT64,
+        DataType::Boolean => column.column_type() == Type::BOOLEAN,
+        _ => false,
+    };
+    let statistics = column.statistics().filter(|statistics| statistics.null_count_opt() == Some(0))?;
+    if !plain || group.schema_descr().column(leaf).max_rep_level() > 0 {
+        return None;
+    }
+    let range = match statistics {
+        Statistics::Float(of) => between(of.min_opt(), of.max_opt(), |x| f64::from(*x)),
+        Statistics::Double(of) => between(of.min_opt(), of.max_opt(), |x| *x),
+        Statistics::Int32(of) => between(of.min_opt(), of.max_opt(), |x| f64::from(*x)),
+        Statistics::Int64(of) => between(of.min_opt(), of.max_opt(), |x| *x as f64),
+        Statistics::Boolean(of) => between(of.min_opt(), of.max_opt(), |x| f64::from(u8::from(*x))),
+        _ => None,
+    };
+    range.filter(|range| range.min.is_finite() && range.max.is_finite() && range.min <= range.max)
+}
+
+fn between<T>(min: Option<&T>, max: Option<&T>, number: impl Fn(&T) -> f64) -> Option<Range> {
+    Some(Range { min: number(min?), max: number(max?) })
+}
