@@ -87,26 +87,38 @@ impl Ranking {
         self.rows.len() + self.spilled
     }
 
-    /// Takes some of the rows, at most `count` and none only when none are left, as pairs of numbers for
+    /// Takes `count` of the rows, fewer only when no more are left, as pairs of numbers for
     /// [`Ranking::put`]; nothing is added afterwards.
     ///
     /// # Errors
     /// [`Error::Io`] when a run cannot be read back.
     pub fn take(&mut self, count: usize) -> Result<Vec<u64>> {
-        if self.rows.is_empty()
-            && let Some(mut run) = self.runs.pop()
-        {
-            let failed =
-                |source| Error::io(&self.scratch, "cannot read sorted scores back from a scratch file", source);
-            run.rewind().map_err(failed)?;
-            let mut rows = Run::File(BufReader::with_capacity(1 << 18, &mut run));
-            while let Some(row) = rows.next().map_err(failed)? {
-                self.rows.push(row);
+        let mut taken = Vec::new();
+        // To the full count where there are as many, over the ends of runs too: whoever takes counts on it.
+        while taken.len() < 2 * count && self.rows() > 0 {
+            if self.rows.is_empty() {
+                self.load()?;
             }
-            self.spilled -= self.rows.len();
+            let kept = self.rows.len().saturating_sub(count - taken.len() / 2);
+            taken.extend(self.rows.drain(kept..).flat_map(|row| [row.key, row.weight]));
         }
-        let kept = self.rows.len().saturating_sub(count);
-        Ok(self.rows.drain(kept..).flat_map(|row| [row.key, row.weight]).collect())
+        Ok(taken)
+    }
+
+    /// Brings a run back into memory, which is empty.
+    fn load(&mut self) -> Result<()> {
+        let failed = |source| Error::io(&self.scratch, "cannot read sorted scores back from a scratch file", source);
+        let Some(mut run) = self.runs.pop() else {
+            self.spilled = 0;
+            return Ok(());
+        };
+        run.rewind().map_err(failed)?;
+        let mut rows = Run::File(BufReader::with_capacity(1 << 18, &mut run));
+        while let Some(row) = rows.next().map_err(failed)? {
+            self.rows.push(row);
+        }
+        self.spilled -= self.rows.len();
+        Ok(())
     }
 
     /// Adds rows that another ranking gave away.

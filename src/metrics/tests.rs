@@ -140,6 +140,33 @@ fn the_calibration_table_is_that_of_scikit_learn() {
     }
 }
 
+/// Ranks that share the chunks find the figures of one process, to the bit.
+#[test]
+fn ranks_find_the_same_figures_of_labels() {
+    let task = Task::Binary.of_labels(5);
+    let alone = evaluate(task, true, 97);
+    let [prediction, label, weight] = rows_of(task);
+    let scratch = tempfile::tempdir().expect("temporary folder");
+    for ranks in [2, 3] {
+        let all = mpi_launch::threads::run(ranks, |comm| {
+            let board = Scoreboard::new(task, None, 1 << 16, scratch.path());
+            for (chunk, from) in
+                (0..label.len()).step_by(97).enumerate().filter(|(chunk, _)| chunk % ranks == comm.rank())
+            {
+                let range = from..(from + 97).min(label.len());
+                let of_range: Vec<f64> =
+                    prediction.chunks(label.len()).flat_map(|one| one[range.clone()].to_vec()).collect();
+                let (label, weight) = (&label[range.clone()], Some(&weight[range.clone()]));
+                board.add(chunk as u64, &Rows { prediction: &of_range, label, weight, centre: 0.0 }).expect("scratch");
+            }
+            let gathered = board.gathered(comm)?;
+            Ok::<_, crate::Error>(gathered.map(|board| board.finish().expect("scratch")))
+        });
+        let found: Vec<Evaluation> = all.into_iter().filter_map(|rank| rank.expect("no rank is lost")).collect();
+        assert_eq!(found, std::slice::from_ref(&alone), "{ranks} ranks");
+    }
+}
+
 #[test]
 fn what_is_not_defined_has_no_value() {
     let scratch = tempfile::tempdir().expect("temporary folder");
