@@ -145,17 +145,17 @@ impl Metric for LabelTable {
         let parts: Vec<[f64; 3]> = parts.collect();
         let sum = |k: usize| parts.iter().map(|part| part[k]).sum::<f64>();
         let [right, own, guessed] = [sum(0), sum(1), sum(2)];
-        figures.push(ratio("micro_precision", right, guessed));
-        figures.push(ratio("micro_recall", right, own));
         figures.push(ratio("micro_f1", 2.0 * right, own + guessed));
         let share = |part: f64, of: f64| if of > 0.0 { part / of } else { 0.0 };
         let mean =
             |of: fn(&[f64; 3]) -> (f64, f64)| parts.iter().map(of).map(|(part, of)| share(part, of)).sum::<f64>();
-        figures.push(ratio("macro_precision", mean(|[right, _, guessed]| (*right, *guessed)), labels));
-        figures.push(ratio("macro_recall", mean(|[right, own, _]| (*right, *own)), labels));
         figures.push(ratio("macro_f1", mean(|[right, own, guessed]| (2.0 * right, own + guessed)), labels));
         let names = ["label_ranking_average_precision", "coverage_error", "label_ranking_loss"];
         figures.extend(names.into_iter().zip(&whole[3..]).map(|(name, sum)| ratio(name, *sum, whole[0])));
+        figures.push(ratio("micro_precision", right, guessed));
+        figures.push(ratio("micro_recall", right, own));
+        figures.push(ratio("macro_precision", mean(|[right, _, guessed]| (*right, *guessed)), labels));
+        figures.push(ratio("macro_recall", mean(|[right, own, _]| (*right, *own)), labels));
         figures
     }
 

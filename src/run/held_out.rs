@@ -76,6 +76,9 @@ fn spread_json(spread: &Spread) -> Value {
     json!({ "mean": spread.mean, "standard_error": spread.standard_error, "folds": spread.folds })
 }
 
+/// The most figures that a table for people shows, the loss among them; the summary for programs holds all.
+const FIGURES_MAX: usize = 8;
+
 /// The figures for people: of several configurations a line each, of a single one a line for each fold.
 pub fn text(validation: &Validation) -> String {
     match validation.configurations.as_slice() {
@@ -127,7 +130,7 @@ fn spreads(held_out: &HeldOut) -> Vec<&Spread> {
         (Some(mean), Some(loss)) => (mean - loss).abs() > 1e-9 * loss.abs() || spread.name != "log_loss",
         _ => true,
     };
-    std::iter::once(loss).chain(held_out.figures.iter().filter(says_more)).collect()
+    std::iter::once(loss).chain(held_out.figures.iter().filter(says_more)).take(FIGURES_MAX).collect()
 }
 
 fn with_head(first: &[&str], spreads: &[&Spread]) -> Table {
