@@ -45,6 +45,8 @@ use crate::error::{Error, Result};
 pub const POLL_INTERVAL: Duration = Duration::from_micros(100);
 /// Cells of a segment, at least: half a MiB, which a ring moves at the rate of the link.
 const SEGMENT_CELLS_MIN: usize = 1 << 16;
+/// The last segment's, at least: it is reduced when nothing is left to scan, so it should be short.
+const LAST_CELLS_MIN: usize = 1 << 13;
 /// Segments below which there is nothing to overlap.
 const SEGMENTS_MIN: usize = 2;
 /// The largest tail, as a share of the rows.
@@ -189,9 +191,15 @@ fn runs(blocks: &[Range<usize>], dense: usize) -> Vec<Range<usize>> {
             first = number + 1;
         }
     }
-    // What is too little for a run of its own belongs to the one before it.
-    if let Some(last) = runs.last_mut() {
-        last.end = blocks.len();
+    let left = match (blocks.get(first), blocks.last()) {
+        (Some(first), Some(last)) => last.end - first.start,
+        _ => 0,
+    };
+    match runs.last_mut() {
+        Some(_) if left >= LAST_CELLS_MIN => runs.push(first..blocks.len()),
+        // What is too little for a run of its own belongs to the one before it.
+        Some(last) => last.end = blocks.len(),
+        None => {}
     }
     runs
 }
@@ -370,7 +378,8 @@ mod tests {
             ends.collect()
         };
         assert_eq!(runs(&blocks(&[10, 5, 2 * k, 3, k, 7, 9]), 15), [2..3, 3..7]);
-        let one = runs(&blocks(&[10, k / 2, k / 2, k / 2]), 10);
+        assert_eq!(runs(&blocks(&[10, k / 2, k / 2, LAST_CELLS_MIN]), 10), [1..3, 3..4]);
+        let one = runs(&blocks(&[10, k / 2, k / 2, LAST_CELLS_MIN - 1]), 10);
         assert!(one.len() == 1 && one[0] == (1..4), "{one:?}");
         assert!(runs(&blocks(&[10, 5, k - 6]), 10).is_empty());
         assert!(runs(&blocks(&[10]), 10).is_empty());
