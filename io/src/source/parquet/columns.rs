@@ -20,13 +20,15 @@ use parquet::file::serialized_reader::SerializedPageReader;
 use parquet::file::statistics::Statistics;
 use parquet::schema::types::ColumnDescPtr;
 
-use super::{Footer, ParquetSource, Part, decode_error, guard};
+use super::{Footer, ParquetSource, Part, RowGroup, decode_error, guard};
 use crate::error::{Error, Place, Result};
 use crate::source::columnar::{self, Columnar, Range, Spare};
 use crate::source::files::Positioned;
 
 /// Bytes read at a time, where a page is not longer.
 const WINDOW_BYTES: u64 = 256 << 10;
+/// Most parts: a list of more is not made on the word of a footer.
+const PARTS_MAX: u64 = 1 << 20;
 /// Rows whose definition levels are decoded at a time.
 const LEVEL_ROWS: usize = 8 << 10;
 
@@ -37,10 +39,16 @@ pub struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    /// None where a column is no plain number.
+    /// None where a column is no plain number, or footers tell of more rows than files hold.
     pub(super) fn of(source: &'a ParquetSource) -> Option<Columns<'a>> {
-        source.ranges.iter().all(Option::is_some).then(|| Columns { source, parts: source.all_parts() })
+        let is_plain = source.ranges.iter().all(Option::is_some);
+        (is_plain && have_few_parts(&source.row_groups)).then(|| Columns { source, parts: source.all_parts() })
     }
+}
+
+fn have_few_parts(groups: &[RowGroup]) -> bool {
+    let parts = groups.iter().map(|group| group.rows.div_ceil(group.part_rows.max(1)));
+    parts.fold(0, u64::saturating_add) <= PARTS_MAX
 }
 
 impl Columnar for Columns<'_> {
@@ -237,4 +245,24 @@ pub fn range(group: &RowGroupMetaData, leaf: usize, data_type: &DataType) -> Opt
 
 fn between<T>(min: Option<&T>, max: Option<&T>, number: impl Fn(&T) -> f64) -> Option<Range> {
     Some(Range { min: number(min?), max: number(max?) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_list_is_made_of_impossibly_many_parts() {
+        let group = |rows: u64| RowGroup {
+            file: 0,
+            number: 0,
+            rows_before: 0,
+            rows,
+            bytes: 0,
+            part_rows: rows.min(1_024),
+            batch_rows: 256,
+        };
+        assert!(have_few_parts(&[group(0), group(1), group(50_000_000)]));
+        assert!(!have_few_parts(&[group(1), group(i64::MAX as u64), group(i64::MAX as u64), group(i64::MAX as u64)]));
+    }
 }
