@@ -217,6 +217,12 @@ impl SolverName {
         matches!(self, Sgd | Adagrad | Rmsprop | Adam | Adamw | Ftrl | Svrg)
     }
 
+    /// True for those that need a matrix of all parameters.
+    pub fn takes_a_matrix(self) -> bool {
+        use SolverName::{Cholesky, CoordinateDescent, Newton, ProximalNewton};
+        matches!(self, Cholesky | CoordinateDescent | Newton | ProximalNewton)
+    }
+
     /// The name that flags and files use.
     pub fn name(self) -> &'static str {
         SolverName::ALL.iter().find(|(solver, _)| *solver == self).map_or("auto", |(_, name)| name)

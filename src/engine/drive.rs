@@ -11,6 +11,7 @@ use std::time::Instant;
 use gristmill_io::Error as IoError;
 use gristmill_io::dataset::Dataset;
 use gristmill_io::manifest::Split;
+use gristmill_io::memory;
 use gristmill_io::trace::Lane;
 use gristmill_kernels::Real;
 
@@ -19,6 +20,7 @@ use super::crossed;
 use super::pass::{Found, Order, Passes, Point, parts};
 use super::reduce::Reduced;
 use super::setup::Setup;
+use super::shares;
 use super::space::Stored;
 use super::tasks::{self, Stand, Task};
 use super::weights::{self, Known};
@@ -130,6 +132,7 @@ impl<'a, R: Real + Default> Training<'a, R> {
                 self.plan.solver.name()
             )));
         }
+        ranks::agree(self.setup.company.comm, self.check_matrix())?;
         self.begin(start)?;
         if self.closed_forms()? == Next::Stop || self.learn()? == Next::Stop || self.iterate()? == Next::Stop {
             return Ok(self.interrupted());
@@ -198,6 +201,27 @@ impl<'a, R: Real + Default> Training<'a, R> {
             return refuse("it holds other models than its configuration says".into());
         }
         Ok(())
+    }
+
+    /// A matrix of all parameters has to fit, where a solver was named that needs one.
+    fn check_matrix(&self) -> Result<()> {
+        let solvers = |task: &Task| [self.solver(task.strengths), self.solver_by_passes(task.strengths)];
+        let Some(solver) = self.tasks.iter().flat_map(solvers).find(|solver| solver.takes_a_matrix()) else {
+            return Ok(());
+        };
+        let n = self.setup.coordinates() as u64;
+        let bytes = shares::matrix_bytes(n, self.setup.threads);
+        let limit = self.plan.memory.unwrap_or_else(|| memory::Limits::now().default_bytes());
+        if bytes <= limit {
+            return Ok(());
+        }
+        Err(Error::usage(format!(
+            "solver '{}' needs matrices of {n} x {n} parameters, {} in all; the limit is {}. Use --solver lbfgs (owlqn for \
+             l1), or make fewer parameters with ingest --min-count or --hash-bits",
+            solver.name(),
+            memory::format_size(bytes),
+            memory::format_size(limit)
+        )))
     }
 
     /// The solver of a configuration.

@@ -89,7 +89,8 @@ impl Shares {
                 together: together as usize,
             };
         }
-        let matrix = if parameters <= GRAM_PARAMETERS_MAX { parameters * parameters } else { 0 };
+        let named = plan.solver.takes_a_matrix() && matrix_bytes(parameters, needs.threads) <= limit / 2;
+        let matrix = if named || parameters <= GRAM_PARAMETERS_MAX { parameters * parameters } else { 0 };
         // A worker: its cells, and as much for half a matrix as for a gradient. A solver and its copy in the next
         // checkpoint: two dozen vectors and one matrix each, and two matrices on their way from the sum to the solver.
         let matrix = if needs.joint == 1 { matrix } else { 0 };
@@ -98,6 +99,11 @@ impl Shares {
         let bytes = limit.saturating_sub(together * one);
         Shares { passes_bytes: bytes, open_bytes: bytes, together: together as usize }
     }
+}
+
+/// What the matrices of a model take: half a one in three numbers for every worker, four of the solver and on their way to it.
+pub fn matrix_bytes(parameters: u64, threads: usize) -> u64 {
+    parameters.saturating_mul(parameters).saturating_mul(12 * threads as u64 + 32)
 }
 
 #[cfg(test)]

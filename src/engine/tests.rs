@@ -283,3 +283,24 @@ fn constant_and_dependent_columns_are_named() {
         assert!((ridge.models[0].coefficients[0] / x - 1.0).abs() < 1e-5, "the limit of ridge");
     }
 }
+
+/// A matrix of 300,001 x 300,001 numbers takes terabytes: asked for by name, it is refused before anything is allocated.
+#[test]
+fn a_matrix_that_does_not_fit_is_an_error() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let sparse: Vec<Vec<(u32, f32)>> = (0..64).map(|i| vec![(i * 4_000, 1.0)]).collect();
+    let y = (0..64).map(|i| f32::from(i % 3 == 0)).collect();
+    let dataset = SampleDataset::new(64).sparse("s", 300_000, &sparse).f32("y", Role::Label, y);
+    let dataset = dataset.write(&folder.path().join("data")).expect("a dataset");
+    for (model, solver) in [
+        ("logistic", "newton"),
+        ("logistic", "proximal-newton"),
+        ("linear", "cholesky"),
+        ("linear", "coordinate-descent"),
+    ] {
+        let plan = format!(r#"{{"model": "{model}", "l1": 0.1, "solver": "{solver}", "threads": 2}}"#);
+        let plan = if solver == "newton" || solver == "cholesky" { plan.replace("l1", "l2") } else { plan };
+        let error = fit(&dataset, &plan).expect_err("terabytes").to_string();
+        assert!(error.contains("300001 x 300001") && error.contains("--solver lbfgs"), "{solver}: {error}");
+    }
+}

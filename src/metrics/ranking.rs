@@ -152,7 +152,7 @@ impl Ranking {
     fn spill(&mut self) -> Result<()> {
         self.rows.par_sort_unstable();
         let failed = |source| Error::io(&self.scratch, "cannot write sorted scores to a scratch file", source);
-        let file = unnamed_file(&self.scratch, self.runs.len()).map_err(failed)?;
+        let file = tempfile::tempfile_in(&self.scratch).map_err(failed)?;
         let mut to = BufWriter::with_capacity(1 << 20, &file);
         for row in &self.rows {
             to.write_all(&row.key.to_le_bytes()).map_err(failed)?;
@@ -211,14 +211,6 @@ impl Run<'_> {
         from.read_exact(&mut weight)?;
         Ok(Some(Scored { key: u64::from_le_bytes(key), weight: u64::from_le_bytes(weight) }))
     }
-}
-
-/// A file that vanishes with the process: its name is removed as soon as it is open.
-fn unnamed_file(folder: &Path, number: usize) -> std::io::Result<File> {
-    let path = folder.join(format!(".gristmill-scores-{}-{number}", std::process::id()));
-    let file = File::options().read(true).write(true).create_new(true).open(&path)?;
-    std::fs::remove_file(&path)?;
-    Ok(file)
 }
 
 /// Weight of each class.
