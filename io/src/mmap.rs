@@ -1,7 +1,8 @@
 //! Memory: read-only maps of files, page-aligned blocks to read into, and both as owners of Arrow buffers.
 //!
-//! The one room of this crate with `unsafe` code (and so of the hints to the system that have no safe form). A tile is a pointer into a map (stage 4), so nothing is copied on
-//! the way from the page cache to a kernel; [`Block`] is the other way in, for direct I/O past the page cache.
+//! The one room of this crate with `unsafe` code, and so of the hints to the system that have no safe form. A tile is a pointer
+//! into a map (stage 4), so nothing is copied on the way from the page cache to a kernel; [`Block`] is the other way in, for
+//! direct I/O past the page cache.
 //!
 //! Two things about maps are not in the compiler's hands:
 //! - Another process may change the file. A shard is written once, under a temporary name, and never again; its
