@@ -1,13 +1,13 @@
 //! Every kernel, by storage type, tier and number of weight vectors: all threads over their own grains, as a pass has it.
 //!
-//! | case | what a row costs | held against |
+//! | case | what a row costs | multiply-adds |
 //! |---|---|---|
-//! | `gradient DTYPE TIER kN` | margins, logistic loss and gradient of 28 columns, N weight vectors | memory |
-//! | `vectors DTYPE TIER` | the same of one vector of 28 elements | memory |
-//! | `codes TIER`, `sparse TIER` | margins and scattered gradient of 8 categories of 4,096 levels; of 24 entries of 65,536 | memory |
-//! | `gram f32 TIER`, `gram f64 TIER` | the matrix of 28 columns, constant and target | multiply-adds |
-
-use std::time::Instant;
+//! | `gradient DTYPE TIER kN` | margins, logistic loss and gradient of 28 columns, N weight vectors | 2 N a number |
+//! | `vectors DTYPE TIER` | the same of one vector of 28 elements | 2 a number |
+//! | `codes TIER`, `sparse TIER` | margins and scattered gradient of 8 categories of 4,096 levels; of 24 entries of 65,536 | 2 a number |
+//! | `gram f32 TIER`, `gram f64 TIER` | the matrix of 28 columns and the constant | 1 an entry of the triangle |
+//!
+//! Each is held against memory-read bandwidth and against the peak of multiply-adds of its tier and type.
 
 use gristmill_io::watch::Cancel;
 use gristmill_kernels::dtype::DType;
@@ -18,9 +18,10 @@ use gristmill_kernels::{
 };
 
 use super::grains::{Grains, Random, Rows};
-use super::{Measurement, Options, Rounds, Ruler, Run};
+use super::rulers::Rulers;
+use super::{Measurement, Options, Rounds, Run};
 use crate::error::{Error, Result};
-use crate::machine::fma;
+use crate::machine::clock::Stretch;
 use crate::machine::memory::MemoryRuler;
 
 /// Columns of the dense cases.
@@ -56,10 +57,6 @@ impl Case {
             Rows::Codes(_) => format!("codes {tier}"),
             Rows::Sparse(_) => format!("sparse {tier}"),
         }
-    }
-
-    fn ruler(&self) -> Ruler {
-        if self.gram { Ruler::MultiplyAdds } else { Ruler::Memory }
     }
 }
 
@@ -97,6 +94,7 @@ pub fn measure(
     tell: &dyn Fn(&str),
 ) -> Result<Vec<Measurement>> {
     let mut measurements = Vec::new();
+    let mut rulers = Rulers::new(ruler, options.threads);
     for (rows, columns, cases) in groups() {
         let cases: Vec<Case> = cases.into_iter().filter(|case| options.wants(&case.name())).collect();
         let Some(first) = cases.first() else { continue };
@@ -111,49 +109,38 @@ pub fn measure(
         for _ in 0..options.rounds.max(1) {
             for (case, rounds) in cases.iter().zip(&mut rounds) {
                 cancel.check()?;
-                let before = reading(case, options.threads, ruler);
+                let before = rulers.read(case.tier, case.wide);
                 let run = if case.wide { pass::<f64>(case, &data, options) } else { pass::<f32>(case, &data, options) };
-                rounds.add(run?, before.max(reading(case, options.threads, ruler)));
+                let after = rulers.read(case.tier, case.wide);
+                rounds.add(run?, &Rulers::between(before, after));
             }
         }
-        measurements
-            .extend(cases.iter().zip(&rounds).map(|(case, rounds)| rounds.measurement(&case.name(), case.ruler())));
+        measurements.extend(cases.iter().zip(&rounds).filter_map(|(case, rounds)| rounds.measurement(&case.name())));
     }
     Ok(measurements)
 }
 
-/// What the machine gives right now.
-fn reading(case: &Case, threads: usize, ruler: &mut MemoryRuler) -> f64 {
-    match (case.gram, case.wide) {
-        (false, _) => ruler.read(),
-        (true, false) => fma::peak::<f32>(case.tier, threads) / 2.0,
-        (true, true) => fma::peak::<f64>(case.tier, threads) / 2.0,
-    }
-}
-
-/// All grains by all threads.
+/// All grains by all threads; the time is that of the thread that ran longest.
 fn pass<R: Real + Default>(case: &Case, data: &Grains, options: &Options) -> Result<Run> {
     let blocks: Vec<Vec<Block<'_>>> = (0..data.grains).map(|grain| data.blocks(grain)).collect();
     let part = data.grains.div_ceil(options.threads.max(1));
     let mut workers: Vec<Worker<R>> = blocks.chunks(part).map(|_| Worker::new(case, data)).collect();
-    let started = Instant::now();
-    let scanned: Vec<Result<()>> = std::thread::scope(|scope| {
-        let threads: Vec<_> = blocks
-            .chunks(part)
-            .zip(&mut workers)
-            .map(|(part, worker)| {
-                scope.spawn(move || part.iter().try_for_each(|blocks| worker.grain(blocks, data.rows)))
-            })
-            .collect();
+    let scan = |part: &[Vec<Block<'_>>], worker: &mut Worker<R>| {
+        let stretch = Stretch::start();
+        part.iter().try_for_each(|blocks| worker.grain(blocks, data.rows)).map(|()| stretch.seconds())
+    };
+    let scanned: Vec<Result<f64>> = std::thread::scope(|scope| {
+        let parts = blocks.chunks(part).zip(&mut workers);
+        let threads: Vec<_> = parts.map(|(part, worker)| scope.spawn(move || scan(part, worker))).collect();
         let died = |_| Err(Error::Sum("a worker of the bench died".into()));
         threads.into_iter().map(|thread| thread.join().unwrap_or_else(died)).collect()
     });
-    let seconds = started.elapsed().as_secs_f64();
-    scanned.into_iter().collect::<Result<()>>()?;
+    let seconds = scanned.into_iter().try_fold(0.0_f64, |longest, one| one.map(|one| longest.max(one)))?;
     let rows = (data.rows * data.grains) as f64;
     let variables = (COLUMNS + 1) as f64;
-    let amount = if case.gram { rows * variables * (variables + 1.0) / 2.0 } else { data.bytes() as f64 };
-    Ok(Run { seconds, amount, rows })
+    let numbers = (data.columns * 2 * case.vectors) as f64;
+    let multiply_adds = rows * if case.gram { variables * (variables + 1.0) / 2.0 } else { numbers };
+    Ok(Run { seconds, bytes: data.bytes() as f64, multiply_adds, rows })
 }
 
 /// The buffers of a thread.
@@ -383,7 +370,8 @@ mod tests {
                 if case.wide { check::<f64>(&case, &data) } else { check::<f32>(&case, &data) }.expect("right");
                 let run =
                     if case.wide { pass::<f64>(&case, &data, &options) } else { pass::<f32>(&case, &data, &options) };
-                assert!(run.expect("runs").amount > 0.0);
+                let run = run.expect("runs");
+                assert!(run.bytes > 0.0 && run.multiply_adds > 0.0);
             }
         }
         assert!(names.len() >= 5 * VECTORS.len() + 5 + 4);

@@ -1,12 +1,13 @@
 //! How fast is every part of gristmill on this machine, as a share of what the machine can do? (`gristmill bench`)
 //!
 //! Each case checks its answer before it is timed. Then all cases run in turn, round after round; each run is held against its
-//! ruler (memory-read bandwidth, peak of multiply-adds, direct reads of the disk) measured right before and after it, and the
-//! median of those shares is the figure: a machine that is shared with others slows both sides.
+//! rulers (memory-read bandwidth and peak of multiply-adds, or direct reads of the disk) measured right before and after it, and
+//! the median of those shares is the figure: a machine that is shared with others slows both sides.
 //!
 //! | module | the question it answers |
 //! |---|---|
 //! | [`grains`] | what data are the kernels given? |
+//! | [`rulers`] | what does the machine give right now? |
 //! | [`kernels`] | how fast is each kernel, by storage type, tier and number of weight vectors? |
 //! | [`stream`] | how fast do grains come, from memory and from the disk? |
 //! | [`guard`] | is anything slower than it was recorded to be? |
@@ -14,6 +15,7 @@
 pub mod grains;
 pub mod guard;
 pub mod kernels;
+pub mod rulers;
 pub mod stream;
 
 use std::path::PathBuf;
@@ -23,6 +25,8 @@ use gristmill_io::memory::Limits;
 use gristmill_io::watch::Cancel;
 use gristmill_kernels::Tier;
 use serde::{Deserialize, Serialize};
+
+pub use rulers::{Held, Reading, Ruler};
 
 use crate::error::Result;
 use crate::machine::memory::MemoryRuler;
@@ -55,38 +59,17 @@ impl Options {
     }
 }
 
-/// What a case is held against.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Ruler {
-    /// Memory-read bandwidth of all threads.
-    Memory,
-    /// Peak of multiply-adds of all threads, of the case's tier and type.
-    MultiplyAdds,
-    /// Direct reads of the same files.
-    Disk,
-}
-
-impl Ruler {
-    /// As the table has it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Ruler::Memory => "memory",
-            Ruler::MultiplyAdds => "multiply-adds",
-            Ruler::Disk => "disk",
-        }
-    }
-}
-
 /// One case, measured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Measurement {
     /// What was done: kernel, storage type, tier, number of weight vectors.
     pub name: String,
-    /// What it is held against.
+    /// Its ceiling: the ruler of which it reached the greatest share.
     pub ruler: Ruler,
-    /// Median share of it.
+    /// Median share of that.
     pub share: f64,
+    /// The shares of every ruler it was held against.
+    pub held: Vec<Held>,
     /// Median bytes a second; multiply-adds a second where these are the ruler.
     pub rate: f64,
     /// Median rows a second.
@@ -122,42 +105,63 @@ pub struct BenchReport {
     pub seconds: f64,
 }
 
-/// One run of a case: seconds, bytes or multiply-adds, rows.
+/// One run of a case.
 #[derive(Clone, Copy, Debug)]
 pub struct Run {
-    /// Wall time.
+    /// Seconds: of the threads' own clocks where a kernel is measured, of the wall where waiting counts.
     pub seconds: f64,
-    /// Bytes, or multiply-adds where these are the ruler.
-    pub amount: f64,
+    /// Bytes read.
+    pub bytes: f64,
+    /// Multiply-adds of the formula.
+    pub multiply_adds: f64,
     /// Rows.
     pub rows: f64,
 }
 
-/// The runs of a case and the share of its ruler that each reached.
+impl Run {
+    fn amount(&self, ruler: Ruler) -> f64 {
+        match ruler {
+            Ruler::MultiplyAdds => self.multiply_adds,
+            Ruler::Memory | Ruler::Disk => self.bytes,
+        }
+    }
+}
+
+/// The runs of a case and the share of each ruler that each reached.
 #[derive(Debug, Default)]
 pub struct Rounds {
     runs: Vec<Run>,
-    shares: Vec<f64>,
+    shares: Vec<(Ruler, Vec<f64>)>,
 }
 
 impl Rounds {
-    /// One more run, between two readings of its ruler.
-    pub fn add(&mut self, run: Run, ruler: f64) {
-        self.shares.push(run.amount / run.seconds.max(1e-12) / ruler.max(1e-12));
+    /// One more run, and what the rulers gave around it.
+    pub fn add(&mut self, run: Run, readings: &[Reading]) {
+        for reading in readings {
+            let share = run.amount(reading.ruler) / run.seconds.max(1e-12) / reading.rate.max(1e-12);
+            match self.shares.iter_mut().find(|(ruler, _)| *ruler == reading.ruler) {
+                Some((_, shares)) => shares.push(share),
+                None => self.shares.push((reading.ruler, vec![share])),
+            }
+        }
         self.runs.push(run);
     }
 
-    /// The medians.
-    pub fn measurement(&self, name: &str, ruler: Ruler) -> Measurement {
-        let of =
-            |part: fn(&Run) -> f64| median(self.runs.iter().map(|run| part(run) / run.seconds.max(1e-12)).collect());
-        Measurement {
+    /// The medians; none without a run.
+    pub fn measurement(&self, name: &str) -> Option<Measurement> {
+        let held: Vec<Held> = self.shares.iter().map(|(ruler, shares)| Held::of(*ruler, shares.clone())).collect();
+        let ceiling = held.iter().copied().max_by(|a, b| a.share.total_cmp(&b.share))?;
+        let of = |amount: &dyn Fn(&Run) -> f64| {
+            median(self.runs.iter().map(|run| amount(run) / run.seconds.max(1e-12)).collect())
+        };
+        Some(Measurement {
             name: name.to_string(),
-            ruler,
-            share: median(self.shares.clone()),
-            rate: of(|run| run.amount),
-            rows_per_s: of(|run| run.rows),
-        }
+            ruler: ceiling.ruler,
+            share: ceiling.share,
+            held,
+            rate: of(&|run| run.amount(ceiling.ruler)),
+            rows_per_s: of(&|run| run.rows),
+        })
     }
 }
 
@@ -240,11 +244,17 @@ mod tests {
     #[test]
     fn medians_stand_out_of_noise() {
         let mut rounds = Rounds::default();
-        for (seconds, ruler) in [(1.0, 20.0), (5.0, 4.0), (1.0, 10.0), (1.0, 20.0), (1.0, 1000.0)] {
-            rounds.add(Run { seconds, amount: 10.0, rows: 3.0 }, ruler);
+        for (seconds, memory, peak) in
+            [(1.0, 20.0, 40.0), (5.0, 4.0, 8.0), (1.0, 10.0, 2.0), (1.0, 20.0, 40.0), (1.0, 1000.0, 40.0)]
+        {
+            let of = |ruler, rate| Reading { rate, ruler };
+            let run = Run { seconds, bytes: 10.0, multiply_adds: 40.0, rows: 3.0 };
+            rounds.add(run, &[of(Ruler::Memory, memory), of(Ruler::MultiplyAdds, peak)]);
         }
-        let found = rounds.measurement("x", Ruler::Memory);
-        assert_eq!((found.share, found.rate, found.rows_per_s), (0.5, 10.0, 3.0));
+        let found = rounds.measurement("x").expect("rounds");
+        assert_eq!((found.held[0].share, found.held[1].share), (0.5, 1.0));
+        assert_eq!((found.ruler, found.share, found.rate, found.rows_per_s), (Ruler::MultiplyAdds, 1.0, 40.0, 3.0));
+        assert_eq!(Rounds::default().measurement("x"), None);
         assert_eq!(median(Vec::new()), 0.0);
     }
 

@@ -15,10 +15,10 @@ use gristmill_kernels::Tier;
 
 use super::grains::Random;
 use super::kernels::{Epoch, labels};
-use super::{Measurement, Options, Rounds, Ruler, Run};
+use super::{Measurement, Options, Reading, Rounds, Ruler, Run};
 use crate::error::{Error, Result};
-use crate::machine::disk;
 use crate::machine::memory::MemoryRuler;
+use crate::machine::{disk, fma};
 
 /// Columns of the dataset.
 const COLUMNS: usize = 28;
@@ -161,14 +161,24 @@ pub fn measure(
             let (report, loss) = epoch(&stream, threads, cancel)?;
             check(name, loss, expected)?;
             let after = reading();
-            // A disk drifts while it reads: the mean of both is what it gave in between. Memory is slowed by others alone.
-            let held = if warm { before.max(after) } else { (before + after) / 2.0 };
-            let amount = if warm { report.bytes } else { report.read_bytes } as f64;
-            if held > 0.0 {
-                rounds.add(Run { seconds: report.seconds, amount, rows: report.rows as f64 }, held);
+            let run = |bytes: u64| Run {
+                seconds: report.seconds,
+                bytes: bytes as f64,
+                multiply_adds: (report.rows * 2 * COLUMNS as u64) as f64,
+                rows: report.rows as f64,
+            };
+            if warm {
+                // Memory is slowed by others alone.
+                let memory = Reading { rate: before.max(after), ruler: Ruler::Memory };
+                let peak = fma::peak::<f32>(Tier::best(), threads) / 2.0;
+                rounds.add(run(report.bytes), &[memory, Reading { rate: peak, ruler: Ruler::MultiplyAdds }]);
+            } else if before + after > 0.0 {
+                // A disk drifts while it reads: the mean of both is what it gave in between.
+                let disk = Reading { rate: (before + after) / 2.0, ruler: Ruler::Disk };
+                rounds.add(run(report.read_bytes), &[disk]);
             }
         }
-        measurements.push(rounds.measurement(name, if warm { Ruler::Memory } else { Ruler::Disk }));
+        measurements.extend(rounds.measurement(name));
     }
     Ok(measurements)
 }

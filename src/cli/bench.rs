@@ -35,13 +35,13 @@ pub struct Arguments {
     /// Write the report as JSON
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Fail when a share is below the record for this processor: a report, or a folder of them
+    /// Fail when a case is below the record for this processor: a report, or a folder of them
     #[arg(long, value_name = "PATH")]
     compare: Option<PathBuf>,
-    /// How far below its record a share may be, as a part of it
+    /// How far a share may be below the lowest of its record, as a part of it
     #[arg(long, value_name = "X", default_value_t = guard::MARGIN, requires = "compare")]
     margin: f64,
-    /// Measure three times and write the lowest shares as the record for this processor into the folder of --compare
+    /// Measure five times and write the medians as the record for this processor into the folder of --compare
     #[arg(long, requires = "compare")]
     record: bool,
     /// Replace the output when it exists
@@ -87,10 +87,13 @@ fn bench(arguments: &Arguments, session: &Session) -> Result<()> {
     if report.measurements.is_empty() {
         return Err(Error::usage(format!("no case's name contains any of: {}", arguments.filter.join(", "))));
     }
-    for run in 2..=recorded.map_or(1, |_| guard::RECORDED_RUNS) {
-        session.report.note(&format!("run {run} of {}: a record keeps the lowest shares", guard::RECORDED_RUNS));
-        let again = bench::run(&options, &session.cancel, &|_| {})?;
-        guard::merge(&mut report.measurements, again.measurements, false);
+    if recorded.is_some() {
+        let again = |run: usize| {
+            session.report.note(&format!("run {run} of {} of a record", guard::RECORDED_RUNS));
+            bench::run(&options, &session.cancel, &|_| {})
+        };
+        let others = (2..=guard::RECORDED_RUNS).map(again).collect::<Result<Vec<_>>>()?;
+        report = guard::record_of(report, &others);
     }
     let compared = arguments.compare.as_deref().filter(|_| !arguments.record);
     let compared = compared.map(|path| compare(path, &mut report, &options, arguments, session)).transpose();
@@ -138,11 +141,11 @@ fn compare(
         session.report.note(&format!("below their record, measured again: {}", filters.join(", ")));
         let again = Options { filters, rounds: 2 * options.rounds + 1, ..options.clone() };
         let again = bench::run(&again, &session.cancel, &|_| {})?;
-        guard::merge(&mut report.measurements, again.measurements, true);
+        guard::replace(&mut report.measurements, again.measurements);
     }
     let slower = slower(report);
     if slower.is_empty() {
-        session.report.note(&format!("no share is below its record of {} ({})", record.date, path.display()));
+        session.report.note(&format!("no case is below its record of {} ({})", record.date, path.display()));
         return Ok(());
     }
     Err(guard::error(&path, &record, &slower, arguments.margin))

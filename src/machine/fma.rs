@@ -2,15 +2,16 @@
 //!
 //! Twelve independent chains of register-wide multiply-adds, of the kernels' own vocabulary and tier, hide the latency of
 //! the instruction on every core we know (4 to 5 cycles, two units) and fit sixteen registers. A multiply-add of a lane
-//! counts as two floating-point operations; figures are operations a second.
+//! counts as two floating-point operations; figures are operations a second of the threads' own clocks.
 
 use std::hint::black_box;
 use std::sync::Barrier;
-use std::time::Instant;
 
 use gristmill_kernels::isa::{Isa, Kernel, Real, Register, Token};
 use gristmill_kernels::tier::Tier;
 use serde::{Deserialize, Serialize};
+
+use super::clock::Stretch;
 
 /// Peak of fused multiply-add under one tier, operations a second.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -59,9 +60,9 @@ pub fn peak<R: Real>(tier: Tier, threads: usize) -> f64 {
         let mut best = 0.0_f64;
         for _ in 0..ROUNDS {
             barrier.wait();
-            let start = Instant::now();
+            let stretch = Stretch::start();
             let operations: usize = (0..CALLS).map(|_| token.enter(Chains(black_box(R::from_f64(0.999))))).sum();
-            best = best.max(operations as f64 / start.elapsed().as_secs_f64().max(1e-9));
+            best = best.max(operations as f64 / stretch.seconds());
         }
         best
     };

@@ -4,6 +4,7 @@
 //! and nothing fails. Bandwidths are bytes a second, sizes bytes, FMA peaks floating-point operations a second
 //! (a fused multiply-add counts as two).
 
+pub mod clock;
 pub mod disk;
 pub mod fma;
 pub mod memory;

@@ -112,3 +112,29 @@ fn what_cannot_be_crossed_is_named() {
         assert!(!folder.join("run").exists());
     }
 }
+
+#[test]
+fn a_plan_counts_the_levels_of_crosses() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let folder = folder.path();
+    write(folder, "d.csv", text(400, false));
+    ok(folder, "ingest d.csv --label y -o data -q");
+    let data = |flags: &str| {
+        let machine = "--memory-rate 10GB/s --flops 1Tflop/s";
+        let said: Value = serde_json::from_str(&ok(folder, &format!("plan data {machine} {flags} --json"))).expect("JSON");
+        ["dense", "scattered", "entries", "row_bytes"].map(|name| said["data"][name].as_f64().expect("a number"))
+    };
+    let [stored, crossed, hashed] = ["", "--cross colour*shop", "--cross colour*shop --cross-bits 2"].map(data);
+    let levels = |name: &str| {
+        let inspected: Value = serde_json::from_str(&ok(folder, "inspect data --json")).expect("JSON");
+        let columns = inspected["columns"].as_array().expect("columns").clone();
+        let own = columns.iter().find(|column| column["name"] == name).expect("a column").clone();
+        own["width"].as_f64().unwrap_or_else(|| panic!("no levels: {own}"))
+    };
+    assert_eq!(stored[2], 2.0);
+    assert_eq!(crossed, [stored[0], stored[1] + levels("colour") * levels("shop"), 3.0, stored[3]]);
+    assert_eq!(hashed, [stored[0], stored[1] + 4.0, 3.0, stored[3]]);
+    assert!(fails(folder, "plan data --cross colour*what", 2).contains("'what'"));
+    assert!(fails(folder, "plan data --cross-bits 9", 2).contains("there is no cross"));
+    assert!(fails(folder, "plan data --cross colour*shop --columns 9", 2).contains("--columns"));
+}

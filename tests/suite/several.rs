@@ -56,8 +56,10 @@ fn softmax_learns_batch_by_batch() {
         assert!((best / found - 1.0).abs() < 1e-5, "{rate}: {best} {found}");
         assert!(figure(&judged, "accuracy") > 0.8, "{judged}");
     }
-    let refused = "train data --model softmax --solver adam --then newton -o x";
-    assert!(fails(at, refused, 2).contains("--then lbfgs"));
+    let refused = "train data --model softmax --solver adam --then proximal-newton -o x";
+    assert!(fails(at, refused, 2).contains("--then newton"));
+    let refused = "train data --model softmax --solver newton --l1 0.1 -o x";
+    assert!(fails(at, refused, 2).contains("--solver owlqn"));
 }
 
 #[test]
