@@ -6,7 +6,10 @@
 //! merge              (T - 1) 3 m / memory                                      the sums of T threads are added
 //! ring               2 (N-1) alpha + 2 (N-1)/N m beta + (N-1)/N m gamma
 //! tree               (log2 P + 2 [N > P]) (alpha + m beta + m gamma)           P: the greatest power of two up to N
-//! pass               scan + merge + min(ring, tree)
+//! hierarchical       inside + between, k ranks on each of M = N/k nodes, where k, M > 1 and k divides N
+//!   inside           2 (k-1) alpha + 2 (k-1)/k m beta' + (k-1)/k m gamma       beta' = 2 / memory
+//!   between          2 (M-1) alpha + 2 (M-1)/M m beta + (M-1)/M m/k gamma      a rank sends a k-th, its node's link carries k
+//! pass               scan + merge + min(ring, tree, hierarchical)
 //! ```
 //!
 //! R rows of b bytes and w floating-point operations each; m bytes of sums: 8 each, two for a dense parameter and for a
@@ -15,8 +18,9 @@
 //! fits the memory it was given and is read from the disk once. The roofline is what the hardware allows: [`Machine`]
 //! holds *measured* bandwidths, so its bounds are those that a pass has reached, not those of a data sheet.
 //!
-//! Ranks that share a node pass messages through its memory: `beta` is then the greater of the link's and of
-//! 2 / memory bandwidth of a rank (one copy: read and write).
+//! Ranks that share a node pass messages through its memory: `beta` of ring and tree is then the greater of the link's and of
+//! 2 / memory bandwidth of a rank (one copy: read and write). Around the ring one rank of a node sends to another node, so its
+//! link carries what that rank sends, 2 (N-1)/N m; in the tree, log2 M times the slices of all k.
 
 use serde::Serialize;
 
@@ -100,16 +104,18 @@ pub struct Forecast {
     pub bound_by: &'static str,
     /// Seconds of adding over threads.
     pub merge_seconds: f64,
-    /// Seconds of the reduction by the better way.
+    /// Seconds of the reduction by the best way.
     pub reduce_seconds: f64,
     /// Share of the pass that is communication.
     pub communication_share: f64,
-    /// The better way: ring, tree, or none with one rank.
+    /// The best way: ring, tree, hierarchical, or none with one rank.
     pub way: &'static str,
     /// Bytes of the flat sum.
     pub sum_bytes: f64,
     /// Bytes that a rank sends by that way.
     pub sent_bytes: f64,
+    /// Bytes that a node's link carries in one direction; none where there is one node.
+    pub link_bytes: f64,
     /// Bytes of data that a rank scans.
     pub rank_bytes: f64,
     /// Share of these that stay in memory between passes.
@@ -139,16 +145,56 @@ fn flops_of_row(data: &Data, collected: Collected) -> f64 {
     4.0 * numbers + 2.0 * pairs
 }
 
-/// Ring and tree: seconds, and bytes that a rank sends.
-fn reductions(ranks: usize, m: f64, alpha: f64, beta: f64, gamma: f64) -> [(&'static str, f64, f64); 2] {
+/// A way of adding over ranks.
+#[derive(Clone, Copy, Debug)]
+struct Way {
+    name: &'static str,
+    seconds: f64,
+    sent_bytes: f64,
+    link_bytes: f64,
+}
+
+/// What the ways cost: latency, and seconds a byte over a link, through a node's memory, and for an addition.
+#[derive(Clone, Copy, Debug)]
+struct Rates {
+    alpha: f64,
+    beta: f64,
+    beta_inside: f64,
+    gamma: f64,
+}
+
+/// The ways that there are for m bytes over so many ranks, `together` of them on a node.
+fn reductions(ranks: usize, together: usize, m: f64, rates: &Rates) -> Vec<Way> {
+    let Rates { alpha, beta, beta_inside, gamma } = *rates;
     let n = ranks as f64;
-    let part = (n - 1.0) / n;
+    let part = |n: f64| (n - 1.0) / n;
+    let nodes = ranks.div_ceil(together);
     let power = 1_usize << ranks.ilog2();
     let rounds = f64::from(ranks.ilog2()) + if ranks > power { 2.0 } else { 0.0 };
-    let ring = 2.0 * (n - 1.0) * alpha + 2.0 * part * m * beta + part * m * gamma;
-    let tree = rounds * (alpha + m * (beta + gamma));
-    let tree_sent = (f64::from(ranks.ilog2()) + if ranks > power { 1.0 } else { 0.0 }) * m;
-    [("ring", ring, 2.0 * part * m), ("tree", tree, tree_sent)]
+    let flat = if together > 1 { beta.max(beta_inside) } else { beta };
+    let abroad = |bytes: f64| if nodes > 1 { bytes } else { 0.0 };
+    let sent = 2.0 * part(n) * m;
+    let ring = Way {
+        name: "ring",
+        seconds: 2.0 * (n - 1.0) * alpha + 2.0 * part(n) * m * flat + part(n) * m * gamma,
+        sent_bytes: sent,
+        link_bytes: abroad(sent),
+    };
+    let tree = Way {
+        name: "tree",
+        seconds: rounds * (alpha + m * (flat + gamma)),
+        sent_bytes: (f64::from(ranks.ilog2()) + if ranks > power { 1.0 } else { 0.0 }) * m,
+        link_bytes: abroad(together as f64 * m * (nodes as f64).log2().ceil()),
+    };
+    let mut ways = vec![ring, tree];
+    if together > 1 && nodes > 1 && ranks % together == 0 {
+        let (k, of_nodes) = (together as f64, nodes as f64);
+        let inside = 2.0 * (k - 1.0) * alpha + part(k) * m * (2.0 * beta_inside + gamma);
+        let between = 2.0 * (of_nodes - 1.0) * alpha + part(of_nodes) * m * (2.0 * beta + gamma / k);
+        let link_bytes = 2.0 * part(of_nodes) * m;
+        ways.push(Way { name: "hierarchical", seconds: inside + between, sent_bytes: sent, link_bytes });
+    }
+    ways
 }
 
 /// What the model says.
@@ -179,26 +225,28 @@ fn of_ranks(data: &Data, machine: &Machine, network: &Network, job: &Job) -> For
         bounds.into_iter().fold(("memory", 0.0), |most, next| if next.1 > most.1 { next } else { most });
     let m = sum_bytes(data, job.collected);
     let merge_seconds = (job.threads as f64 - 1.0) * 3.0 * m / memory;
-    let through_memory = if neighbours > 1.0 { 2.0 / memory } else { 0.0 };
-    let beta = (1.0 / network.bytes_per_s).max(through_memory);
-    let ways = reductions(job.ranks, m, network.latency_s, beta, 3.0 / memory);
-    let (way, reduce_seconds, sent_bytes) = match job.ranks {
-        1 => ("none", 0.0, 0.0),
-        _ if ways[0].1 <= ways[1].1 => ways[0],
-        _ => ways[1],
+    let rates = Rates {
+        alpha: network.latency_s,
+        beta: 1.0 / network.bytes_per_s,
+        beta_inside: 2.0 / memory,
+        gamma: 3.0 / memory,
     };
-    let pass_seconds = scan_seconds + merge_seconds + reduce_seconds;
+    let alone = Way { name: "none", seconds: 0.0, sent_bytes: 0.0, link_bytes: 0.0 };
+    let ways = if job.ranks == 1 { Vec::new() } else { reductions(job.ranks, job.ranks_per_node, m, &rates) };
+    let way = ways.into_iter().min_by(|one, other| one.seconds.total_cmp(&other.seconds)).unwrap_or(alone);
+    let pass_seconds = scan_seconds + merge_seconds + way.seconds;
     Forecast {
         ranks: job.ranks,
         pass_seconds,
         scan_seconds,
         bound_by,
         merge_seconds,
-        reduce_seconds,
-        communication_share: reduce_seconds / pass_seconds,
-        way,
+        reduce_seconds: way.seconds,
+        communication_share: way.seconds / pass_seconds,
+        way: way.name,
         sum_bytes: m,
-        sent_bytes,
+        sent_bytes: way.sent_bytes,
+        link_bytes: way.link_bytes,
         rank_bytes,
         kept_share,
         rows_per_s: data.rows / pass_seconds,
@@ -257,6 +305,27 @@ mod tests {
         let two = forecast(&small, &MACHINE, &NETWORK, &Job { ranks_per_node: 2, threads: 16, ..job(2) });
         let one = forecast(&small, &MACHINE, &NETWORK, &job(1));
         assert!((two.scan_seconds / one.scan_seconds - 1.0).abs() < 1e-9);
+    }
+
+    /// 4 nodes of 8 ranks, each with an eighth of 100 GB/s: through memory a byte takes 2 / 12.5e9 s and an addition 3 / 12.5e9.
+    #[test]
+    fn several_nodes_of_several_ranks_take_rings_of_nodes() {
+        let wide = Data { scattered: 1e7, entries: 26.0, row_bytes: 220.0, ..DATA };
+        let network = Network { bytes_per_s: 1.25e9, ..NETWORK };
+        let nodes = Job { ranks_per_node: 8, threads: 4, ..job(32) };
+        let found = forecast(&wide, &MACHINE, &network, &nodes);
+        let m = 8.0 * (8.0 + 56.0 + 1e7);
+        let inside = 14.0 * 2e-6 + 7.0 / 8.0 * m * (2.0 * 1.6e-10 + 2.4e-10);
+        let between = 6.0 * 2e-6 + 0.75 * m * (2.0 * 8e-10 + 2.4e-10 / 8.0);
+        assert_eq!(found.way, "hierarchical");
+        assert!((found.reduce_seconds - inside - between).abs() < 1e-12, "{found:?}");
+        assert!((found.sent_bytes - 2.0 * 31.0 / 32.0 * m).abs() < 1e-3, "{found:?}");
+        assert!((found.link_bytes - 1.5 * m).abs() < 1e-3, "{found:?}");
+        // A last node with fewer ranks, one node, one rank a node: there are no rings of nodes.
+        for (ranks, together) in [(31, 8), (8, 8), (8, 1)] {
+            let other = forecast(&wide, &MACHINE, &network, &Job { ranks_per_node: together, ..job(ranks) });
+            assert_eq!((other.way, other.link_bytes > 0.0), ("ring", ranks > together), "{other:?}");
+        }
     }
 
     #[test]

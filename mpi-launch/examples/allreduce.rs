@@ -1,8 +1,9 @@
-//! Ring and tree against the MPI library's own in-place `MPI_Allreduce`, 1 KiB to 256 MiB of i64.
+//! Ring, tree and (between several nodes of several ranks) rings of nodes against the MPI library's own in-place
+//! `MPI_Allreduce`, 1 KiB to 256 MiB of i64.
 //!
-//! `mpirun -n 4 target/release/examples/allreduce [LARGEST_MIB] [CHUNK_KIB] [LANES]` (build it with
+//! `mpirun -n 4 target/release/examples/allreduce [LARGEST_MIB] [CHUNK_KIB] [LANES] [RANKS_PER_NODE]` (build it with
 //! `cargo build --release -p mpi-launch --features mpi --example allreduce`). Each answer is checked before it is
-//! timed; the three are timed in turn, round by round; a round's time is that of its slowest rank. The table shows medians, and how
+//! timed; the ways are timed in turn, round by round; a round's time is that of its slowest rank. The table shows medians, and how
 //! many times faster than `MPI_Allreduce` each is: the median of the rounds' own ratios, which a machine that slows down for a
 //! while changes less than a ratio of medians.
 #![forbid(unsafe_code)]
@@ -12,8 +13,8 @@ use std::time::Instant;
 use mpi_launch::world::{World, library, world};
 use mpi_launch::{Algorithm, CommError, Communicator, Group, Settings};
 
-/// Ways compared; the first is the one to beat.
-const WAYS: [Algorithm; 3] = [Algorithm::Mpi, Algorithm::Ring, Algorithm::Tree];
+/// Ways compared, the last where there are nodes; the first is the one to beat.
+const WAYS: [Algorithm; 4] = [Algorithm::Mpi, Algorithm::Ring, Algorithm::Tree, Algorithm::Hierarchical];
 
 /// The slowest way takes about so long a round.
 const ROUND_SECONDS: f64 = 0.1;
@@ -24,23 +25,26 @@ fn main() -> Result<(), CommError> {
     };
     let (largest, chunk_bytes) = (number(1, 256) << 20, number(2, Settings::default().chunk_bytes >> 10) << 10);
     let lanes = number(3, Settings::default().lanes as usize) as u32;
-    let settings = Settings { chunk_bytes, lanes, ..Settings::default() };
+    let ranks_per_node = std::num::NonZero::new(number(4, 0));
+    let settings = Settings { chunk_bytes, lanes, ranks_per_node, ..Settings::default() };
     let group = world(settings)?;
+    let ways = if group.has_nodes() { &WAYS[..] } else { &WAYS[..3] };
     let first = group.rank() == 0;
     if first {
         println!("{} ranks, {}, {lanes} lanes of {} KiB", group.size(), library(), chunk_bytes >> 10);
-        println!(
-            "{:>12} {:>12} {:>12} {:>12} {:>10} {:>10}",
-            "bytes", "MPI us", "ring us", "tree us", "ring x", "tree x"
-        );
+        let cells = ways.iter().map(|way| format!(" {:>15}", format!("{} us", way.name()))).collect::<String>();
+        let ratios = ways[1..].iter().map(|way| format!(" {:>14}", format!("{} x", way.name()))).collect::<String>();
+        println!("{:>12}{cells}{ratios}", "bytes");
     }
     let mut bytes = 1 << 10;
     while bytes <= largest {
-        let seconds = compare(&group, settings, bytes)?;
+        let seconds = compare(&group, settings, ways, bytes)?;
         if first {
-            let [mpi, ring, tree] = [0, 1, 2].map(|way| median(seconds[way].iter().map(|seconds| seconds * 1e6)));
-            let faster = |way: usize| median(seconds[0].iter().zip(&seconds[way]).map(|(mpi, own)| mpi / own));
-            println!("{bytes:>12} {mpi:>12.1} {ring:>12.1} {tree:>12.1} {:>10.2} {:>10.2}", faster(1), faster(2));
+            let times = seconds.iter().map(|seconds| median(seconds.iter().map(|seconds| seconds * 1e6)));
+            let faster = |own: &Vec<f64>| median(seconds[0].iter().zip(own).map(|(mpi, own)| mpi / own));
+            let cells = times.map(|time| format!(" {time:>15.1}")).collect::<String>();
+            let ratios = seconds[1..].iter().map(|own| format!(" {:>14.2}", faster(own))).collect::<String>();
+            println!("{bytes:>12}{cells}{ratios}");
         }
         bytes *= 4;
     }
@@ -48,11 +52,16 @@ fn main() -> Result<(), CommError> {
 }
 
 /// Seconds of each way for a sum of `bytes`, round by round.
-fn compare(group: &Group<World>, settings: Settings, bytes: usize) -> Result<[Vec<f64>; 3], CommError> {
+fn compare(
+    group: &Group<World>,
+    settings: Settings,
+    ways: &[Algorithm],
+    bytes: usize,
+) -> Result<Vec<Vec<f64>>, CommError> {
     let length = bytes / 8;
     let mut values = vec![0_i64; length];
     let mut slowest = 0.0_f64;
-    for algorithm in WAYS {
+    for &algorithm in ways {
         group.set(Settings { algorithm, ..settings });
         check(group, &mut values)?;
         values.fill(0);
@@ -68,9 +77,9 @@ fn compare(group: &Group<World>, settings: Settings, bytes: usize) -> Result<[Ve
     };
     // Ranks that outnumber the cores, or a slow network, take milliseconds a call: then few calls say enough.
     let calls = ((ROUND_SECONDS / slowest) as usize).clamp(1, most);
-    let mut seconds = [const { Vec::new() }; 3];
+    let mut seconds = vec![Vec::new(); ways.len()];
     for _round in 0..rounds {
-        for (algorithm, seconds) in WAYS.into_iter().zip(&mut seconds) {
+        for (&algorithm, seconds) in ways.iter().zip(&mut seconds) {
             group.set(Settings { algorithm, ..settings });
             group.barrier()?;
             let start = Instant::now();

@@ -147,6 +147,11 @@ pub trait Communicator: Send + Sync {
     /// by which one rank may be ahead of another. Given alike on all ranks, between exchanges.
     fn set_patience(&self, _patience: Option<Duration>) {}
 
+    /// Whether there are several nodes of as many ranks each, more than one: where not, [`Algorithm::Hierarchical`] is the ring.
+    fn has_nodes(&self) -> bool {
+        false
+    }
+
     /// From now on sums go that way; given alike on all ranks, between exchanges. It never changes a sum of integers.
     fn set_algorithm(&self, _algorithm: Algorithm) {}
 

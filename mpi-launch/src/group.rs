@@ -4,12 +4,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::algorithm::{Algorithm, Settings};
+use crate::algorithm::{Algorithm, Choice, Settings};
 use crate::calibrate::{self, Calibration};
 use crate::communicator::{CommError, Communicator, Pending, Result};
 use crate::element::Element;
 use crate::ring::Ring;
 use crate::spread;
+use crate::torus::Torus;
 use crate::transport::{Step, Transport, drive};
 use crate::tree::Tree;
 use crate::window::{Copied, Lent};
@@ -17,6 +18,9 @@ use crate::window::{Copied, Lent};
 /// The ranks that a transport joins.
 pub struct Group<T> {
     transport: T,
+    ring: Torus,
+    /// The rings of nodes, where there are several of as many ranks.
+    nodes: Option<Torus>,
     settings: Mutex<Settings>,
     /// Collective operations begun so far. All ranks begin the same ones in the same order, so the number names the
     /// operation on all of them.
@@ -26,7 +30,13 @@ pub struct Group<T> {
 impl<T: Transport> Group<T> {
     /// A group over `transport`; the settings are the same on all ranks.
     pub fn new(transport: T, settings: Settings) -> Self {
-        Self { transport, settings: Mutex::new(settings), operations: AtomicU32::new(0) }
+        let (rank, ranks) = (transport.rank(), transport.size());
+        let nodes = match settings.ranks_per_node {
+            Some(together) => (0..ranks).map(|rank| rank / together).collect(),
+            None => transport.nodes(),
+        };
+        let (ring, nodes) = (Torus::ring(rank, ranks), Torus::over_nodes(rank, &nodes));
+        Self { transport, ring, nodes, settings: Mutex::new(settings), operations: AtomicU32::new(0) }
     }
 
     /// What carries the messages.
@@ -45,6 +55,15 @@ impl<T: Transport> Group<T> {
     pub fn set(&self, settings: Settings) {
         self.transport.set_patience(settings.patience);
         *self.settings.lock().unwrap_or_else(PoisonError::into_inner) = settings;
+    }
+
+    fn choice(&self, has_native: bool) -> Choice {
+        Choice { ranks: self.transport.size(), has_native, has_nodes: self.nodes.is_some() }
+    }
+
+    /// The rings of a way around them.
+    fn torus(&self, way: Algorithm) -> &Torus {
+        self.nodes.as_ref().filter(|_| way == Algorithm::Hierarchical).unwrap_or(&self.ring)
     }
 
     pub(crate) fn next_operation(&self) -> u32 {
@@ -71,12 +90,13 @@ impl<T: Transport> Group<T> {
         E: Element,
         A: Fn(E, E) -> E,
     {
-        let algorithm = settings.chosen(size_of_val(values), self.transport.size(), false);
+        let algorithm = settings.chosen(size_of_val(values), self.choice(false));
         let operation = self.next_operation();
         let transport = &self.transport;
         let way = match algorithm {
-            Algorithm::Ring => {
-                Ring::start(transport, operation, settings, Copied::new(transport, values), add).map(Way::Ring)
+            Algorithm::Ring | Algorithm::Hierarchical => {
+                let (torus, window) = (self.torus(algorithm), Copied::new(transport, values));
+                Ring::start(transport, torus, operation, settings, window, add).map(Way::Ring)
             }
             _ => Tree::start(transport, operation, settings.chunk_bytes, values, add).map(Way::Tree),
         };
@@ -91,11 +111,11 @@ impl<T: Transport> Group<T> {
         Err(CommError::Launch(format!("{what} a rank that does not exist: rank {root} of {size}")))
     }
 
-    /// Around the ring in memory that the transport holds meanwhile.
-    fn ring_in_place(&self, settings: &Settings, sum: &mut Vec<i64>) -> Result<()> {
+    /// Around rings in memory that the transport holds meanwhile.
+    fn ring_in_place(&self, torus: &Torus, settings: &Settings, sum: &mut Vec<i64>) -> Result<()> {
         let (transport, operation) = (&self.transport, self.next_operation());
         let window = transport.lend(std::mem::take(sum));
-        let ring = Ring::start(transport, operation, settings, window, i64::wrapping_add);
+        let ring = Ring::start(transport, torus, operation, settings, window, i64::wrapping_add);
         let mut ring = ring.map_err(|error| error.while_doing(|| "starting a sum".to_string()))?;
         drive(transport, &mut ring, Ring::doing, |ring| ring.advance(transport))?;
         let window: Box<dyn Lent + '_> = ring.into_window();
@@ -128,7 +148,7 @@ pub struct AllReduce<'a, T, E, A> {
 }
 
 enum Way<'a, T, E, A> {
-    Ring(Ring<Copied<'a, T, &'a mut [E], E>, E, A>),
+    Ring(Ring<'a, Copied<'a, T, &'a mut [E], E>, E, A>),
     Tree(Tree<'a, E, A>),
 }
 
@@ -174,14 +194,14 @@ impl<T: Transport> Communicator for Group<T> {
 
     fn all_reduce(&self, sum: &mut [i64]) -> Result<()> {
         let settings = self.settings();
-        let way = settings.chosen(size_of_val(sum), self.size(), true);
+        let way = settings.chosen(size_of_val(sum), self.choice(true));
         self.all_reduce_by(way, &settings, sum)
     }
 
     fn all_reduce_vec(&self, sum: &mut Vec<i64>) -> Result<()> {
         let settings = self.settings();
-        match settings.chosen(size_of_val(&sum[..]), self.size(), true) {
-            Algorithm::Ring => self.ring_in_place(&settings, sum),
+        match settings.chosen(size_of_val(&sum[..]), self.choice(true)) {
+            way @ (Algorithm::Ring | Algorithm::Hierarchical) => self.ring_in_place(self.torus(way), &settings, sum),
             way => self.all_reduce_by(way, &settings, sum),
         }
     }
@@ -206,6 +226,10 @@ impl<T: Transport> Communicator for Group<T> {
 
     fn barrier(&self) -> Result<()> {
         spread::barrier(self)
+    }
+
+    fn has_nodes(&self) -> bool {
+        self.nodes.is_some()
     }
 
     fn set_patience(&self, patience: Option<Duration>) {

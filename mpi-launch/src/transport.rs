@@ -71,6 +71,11 @@ pub trait Transport: Send + Sync {
     /// Number of ranks.
     fn size(&self) -> usize;
 
+    /// Of each rank the least rank on its node: between ranks of a node messages are a matter of its memory.
+    fn nodes(&self) -> Vec<usize> {
+        vec![0; self.size()]
+    }
+
     /// Starts to send `message` to rank `to`.
     ///
     /// # Errors

@@ -15,7 +15,7 @@ use std::ops::Range;
 
 use crate::communicator::Result;
 use crate::element::Element;
-use crate::ring::part;
+use crate::torus::part;
 use crate::transport::{Step, Tag, Transport};
 
 /// A sum on its way up and down the tree.

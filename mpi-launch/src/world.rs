@@ -6,6 +6,7 @@
 //! says that the request is complete. One lock serialises all calls (thread level MPI_THREAD_SERIALIZED).
 
 mod lease;
+mod nodes;
 
 use std::ffi::{c_char, c_int, c_void};
 use std::mem::{MaybeUninit, forget};
@@ -48,6 +49,8 @@ pub fn library() -> String {
 pub struct World {
     rank: usize,
     size: usize,
+    /// Of each rank the least rank on its node.
+    nodes: Vec<usize>,
     patience: Patience,
     /// That of the state, which is asked for between any two polls.
     completed: Arc<AtomicU64>,
@@ -150,8 +153,10 @@ impl World {
             _universe: universe,
         };
         let count = |number: c_int| usize::try_from(number).map_err(|_| launch("MPI gave a negative rank or size"));
+        let (own, size) = (count(rank)?, count(size)?);
+        let nodes = nodes::of(comm, rank, size);
         let patience = Patience::new(patience);
-        Ok(Self { rank: count(rank)?, size: count(size)?, patience, completed, state: Mutex::new(state) })
+        Ok(Self { rank: own, size, nodes, patience, completed, state: Mutex::new(state) })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -301,6 +306,10 @@ impl Transport for World {
 
     fn size(&self) -> usize {
         self.size
+    }
+
+    fn nodes(&self) -> Vec<usize> {
+        self.nodes.clone()
     }
 
     fn send(&self, to: usize, tag: Tag, message: Vec<u8>) -> Result<()> {

@@ -100,7 +100,10 @@ fn body() {
     let named = Algorithm::NAMES.iter().find(|(name, _)| case.ends_with(name));
     let algorithm = named.map_or(Algorithm::Auto, |named| named.1);
     let patience = (case == "silence").then_some(Duration::from_secs(1));
-    let door = connect(Settings { algorithm, patience, short_segment_bytes: 0, ..Settings::default() }).unwrap();
+    // `2 a node, hierarchical`; else MPI says who shares a node, which is all ranks of this machine.
+    let ranks_per_node = case.split(' ').next().and_then(|word| word.parse().ok());
+    let settings = Settings { algorithm, patience, ranks_per_node, short_segment_bytes: 0, ..Settings::default() };
+    let door = connect(settings).unwrap();
     let mut line = format!("rank {} of {}: ", door.rank(), door.size());
     match (case.as_str(), door.rank()) {
         ("abort", 1) => {
@@ -110,7 +113,7 @@ fn body() {
         ("panic", 1) => panic!("rank 1 is out of luck"),
         // The first sum is empty: the others miss this rank at the barrier after it.
         ("silence", 1) => std::thread::sleep(Duration::from_secs(30)),
-        ("lengths ring" | "lengths tree", rank) => {
+        ("lengths ring" | "lengths tree" | "2 a node, lengths hierarchical", rank) => {
             // At least one of the ranks sees it.
             match door.all_reduce(&mut vec![1; 10 + 8 * rank]).and_then(|()| door.barrier()) {
                 Err(error) => eprintln!("{line}{error}"),
@@ -144,6 +147,16 @@ fn every_algorithm_sums_right_on_one_to_four_ranks() {
 }
 
 #[test]
+fn sums_over_nodes_are_right() {
+    for (ranks, case) in [(4, "2 a node, hierarchical"), (4, "2 a node, auto"), (4, "3 a node, hierarchical")] {
+        under_mpirun(ranks, case, |success, out, err| {
+            assert!(success, "{case} on {ranks} ranks: {out}{err}");
+            assert_eq!(out.matches("of 4: all sums right").count(), ranks, "{case}: {out}{err}");
+        });
+    }
+}
+
+#[test]
 fn a_rank_that_aborts_ends_all_with_its_exit_code() {
     under_mpirun(3, "abort", |success, out, err| {
         assert!(!success && err.contains("rank 1 failed: disk full"), "{out}{err}");
@@ -169,8 +182,8 @@ fn a_silent_rank_is_named_within_its_time() {
 
 #[test]
 fn slices_of_different_length_are_an_error() {
-    for case in ["lengths ring", "lengths tree"] {
-        under_mpirun(2, case, |success, out, err| {
+    for (ranks, case) in [(2, "lengths ring"), (2, "lengths tree"), (4, "2 a node, lengths hierarchical")] {
+        under_mpirun(ranks, case, |success, out, err| {
             assert!(!success && err.contains("bytes where") && err.contains("were expected"), "{case}: {out}{err}");
         });
     }

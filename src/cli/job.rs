@@ -134,7 +134,13 @@ fn way_of_sums(session: &Session) -> Result<Option<AllReduceWay>> {
     let found = if session.allreduce == Algorithm::Auto { comm.calibrate() } else { Ok(None) };
     comm.set_patience(None);
     let found = found?;
-    let used = found.as_ref().map_or_else(|| session.allreduce.name().to_string(), Calibration::words);
+    let named = || match session.allreduce {
+        Algorithm::Hierarchical if !comm.has_nodes() => {
+            "ring, for there are no several nodes of as many ranks each".into()
+        }
+        asked => asked.name().to_string(),
+    };
+    let used = found.as_ref().map_or_else(named, Calibration::words);
     session.report.note(&format!("all-reduce: {used}"));
     let calibration_seconds = found.map_or(0.0, |found| found.seconds);
     let (asked, dtype) = (session.allreduce.name(), Payload::I64.name());

@@ -27,6 +27,7 @@ mod train;
 mod verify;
 
 use std::ffi::OsString;
+use std::num::NonZero;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -139,9 +140,18 @@ pub fn main() -> ExitCode {
 /// The ranks of the launcher, or this process alone.
 fn connect() -> Result<Ranks> {
     if cfg!(feature = "mpi") {
-        return Ok(started::connect(Settings::default())?.into());
+        let settings = Settings { ranks_per_node: ranks_per_node()?, ..Settings::default() };
+        return Ok(started::connect(settings)?.into());
     }
     Ok(Arc::new(Solo))
+}
+
+/// So many ranks count as a node when they add, whatever the machine is: to try `--allreduce hierarchical` without a cluster.
+fn ranks_per_node() -> Result<Option<NonZero<usize>>> {
+    let Ok(text) = std::env::var("GRISTMILL_RANKS_PER_NODE") else { return Ok(None) };
+    let unknown =
+        |_| Error::usage(format!("GRISTMILL_RANKS_PER_NODE is '{text}'; a number of ranks from 1 on was expected"));
+    text.parse().map(Some).map_err(unknown)
 }
 
 /// A fault in how the ranks were launched, which each of them finds: one says it, the others give it the time to.

@@ -53,6 +53,8 @@ pub struct TimingFinding {
     pub tree_us: f64,
     /// Around the ring.
     pub ring_us: f64,
+    /// Around rings of nodes, where there are several of as many ranks.
+    pub hierarchical_us: Option<f64>,
     /// By `MPI_Allreduce`.
     pub mpi_us: Option<f64>,
 }
@@ -85,6 +87,7 @@ pub fn look(comm: &dyn Communicator) -> Result<Option<RanksFinding>> {
             bytes: timing.bytes,
             tree_us: us(timing.tree),
             ring_us: us(timing.ring),
+            hierarchical_us: timing.hierarchical.map(us),
             mpi_us: timing.mpi.map(us),
         })
         .collect();
@@ -162,11 +165,12 @@ pub fn text(found: &RanksFinding) -> String {
     for rank in &found.map {
         map.line([rank.rank.to_string(), rank.host.clone(), rank.cores.clone(), rank.threads.to_string()]);
     }
-    let mut times = Table::with_head(&[">bytes", ">tree us", ">ring us", ">mpi us"]);
+    let mut times = Table::with_head(&[">bytes", ">tree us", ">ring us", ">hierarchical us", ">mpi us"]);
     for timing in &found.timings {
-        let mpi = timing.mpi_us.map_or("-".to_string(), |us| format!("{us:.1}"));
-        let bytes = number::binary_bytes(timing.bytes as u64);
-        times.line([bytes, format!("{:.1}", timing.tree_us), format!("{:.1}", timing.ring_us), mpi]);
+        let us = |us: f64| format!("{us:.1}");
+        let where_there_is = |found: Option<f64>| found.map_or("-".to_string(), us);
+        let (nodes, mpi) = (where_there_is(timing.hierarchical_us), where_there_is(timing.mpi_us));
+        times.line([number::binary_bytes(timing.bytes as u64), us(timing.tree_us), us(timing.ring_us), nodes, mpi]);
     }
     let mut about = Table::of_pairs();
     about.pair("sums", format!("{} of known answer, all right", found.sums_right));
@@ -207,7 +211,7 @@ mod tests {
             let all = threads::run(ranks, |comm| look(comm));
             for found in all {
                 let found = found.expect("no rank is lost").expect("several ranks");
-                assert_eq!((found.map.len(), found.sums_right), (ranks, 4 * 7));
+                assert_eq!((found.map.len(), found.sums_right), (ranks, Algorithm::NAMES.len() * 7));
                 assert!(found.ring_bytes_per_s > 0.0 && found.short_sum_us > 0.0 && text(&found).contains("all right"));
             }
         }

@@ -94,7 +94,7 @@ fn the_way_of_sums_is_told_and_changes_no_bit() {
     dataset(folder, "data", "class");
     ok(folder, "train data --model logistic --l2 0.01 -o alone -q");
     let alone = models(folder, "alone");
-    for way in ["auto", "ring", "tree", "mpi", "auto --rank-timeout 60s"] {
+    for way in ["auto", "ring", "tree", "hierarchical", "mpi", "auto --rank-timeout 60s"] {
         let words =
             format!("train data --model logistic --l2 0.01 --allreduce {way} -o together --force -q --threads 1");
         if !ok_on(folder, 3, &words) {
@@ -107,11 +107,44 @@ fn the_way_of_sums_is_told_and_changes_no_bit() {
         assert_eq!(told["asked"], way.split(' ').next().unwrap_or_default());
         let used = told["used"].as_str().expect("words");
         assert!(way != "mpi" || used == "mpi", "{used}");
+        // All ranks are on this machine.
+        assert!(way != "hierarchical" || used.starts_with("ring"), "{used}");
         // The library cannot notice a silent rank.
         assert!(!way.contains("timeout") || !used.contains("mpi"), "{used}");
     }
     let found = end(start(&mut ranks(folder, 2, "train data --allreduce star -o x").expect("found before")));
     assert!(found.code == Some(2) && error_line(&found).contains("ring"), "{}", found.stderr);
+}
+
+/// Sums of thousands of levels, long enough for rings: four ranks, of which two count as a node.
+#[test]
+fn sums_by_nodes_change_no_bit() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let folder = folder.path();
+    ok(folder, "generate clicks --rows 3000 -o clicks.parquet -q");
+    ok(folder, "ingest clicks.parquet --label label -o data -q");
+    ok(folder, "train data --model logistic --l2 0.01 -o alone -q");
+    let words = "train data --model logistic --l2 0.01 --threads 1 -o together --force -q --allreduce";
+    for (together, way, used) in
+        [("2", "hierarchical", "hierarchical"), ("2", "auto", ""), ("3", "hierarchical", "ring, for")]
+    {
+        let Some(mut command) = ranks(folder, 4, &format!("{words} {way}")) else { return };
+        let found = end(start(command.env("GRISTMILL_RANKS_PER_NODE", together)));
+        assert_eq!(found.code, Some(0), "{}", found.stderr);
+        assert!(models(folder, "together") == models(folder, "alone"), "{way}, {together} a node: another model");
+        let summary = std::fs::read_to_string(folder.join("together/summary.json")).expect("a summary");
+        let summary: Value = serde_json::from_str(&summary).expect("JSON");
+        let parameters = summary["parameters"].as_u64().unwrap_or_default();
+        let told = summary["speed"]["allreduce"]["used"].as_str().expect("words");
+        assert!(told.starts_with(used), "{way}, {together} a node: {told}, {parameters} parameters");
+    }
+    let mut command = ranks(folder, 2, &format!("{words} ring")).expect("found before");
+    let found = end(start(command.env("GRISTMILL_RANKS_PER_NODE", "some")));
+    assert!(
+        found.code == Some(2) && error_line(&found).contains("GRISTMILL_RANKS_PER_NODE is 'some'"),
+        "{}",
+        found.stderr
+    );
 }
 
 #[test]

@@ -12,6 +12,9 @@ struct Counted {
     inner: ThreadTransport,
     messages: AtomicUsize,
     bytes: AtomicUsize,
+    /// Of these, bytes to ranks of another node of so many ranks.
+    ranks_per_node: usize,
+    bytes_abroad: AtomicUsize,
     /// Greatest number of polls that a message is held back.
     lateness: u64,
     random: AtomicU64,
@@ -20,10 +23,10 @@ struct Counted {
 }
 
 impl Counted {
-    fn new(inner: ThreadTransport, lateness: u64) -> Self {
+    fn new(inner: ThreadTransport, ranks_per_node: usize, lateness: u64) -> Self {
         let random = AtomicU64::new(inner.rank() as u64 + 1);
-        let (messages, bytes, held) = (AtomicUsize::new(0), AtomicUsize::new(0), Mutex::default());
-        Self { inner, messages, bytes, lateness, random, held }
+        let [messages, bytes, bytes_abroad] = [const { AtomicUsize::new(0) }; 3];
+        Self { inner, messages, bytes, ranks_per_node, bytes_abroad, lateness, random, held: Mutex::default() }
     }
 
     /// Whether this poll is refused.
@@ -60,9 +63,16 @@ impl Transport for Counted {
         self.inner.size()
     }
 
+    fn nodes(&self) -> Vec<usize> {
+        (0..self.size()).map(|rank| rank - rank % self.ranks_per_node).collect()
+    }
+
     fn send(&self, to: usize, tag: Tag, message: Vec<u8>) -> Result<()> {
         self.messages.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(message.len(), Ordering::Relaxed);
+        if to / self.ranks_per_node != self.rank() / self.ranks_per_node {
+            self.bytes_abroad.fetch_add(message.len(), Ordering::Relaxed);
+        }
         self.inner.send(to, tag, message)
     }
 
@@ -111,15 +121,35 @@ impl Transport for Counted {
     }
 }
 
-/// Each rank's sum of `length` values, messages sent and bytes sent.
-fn summed(ranks: usize, length: usize, settings: Settings, lateness: u64) -> Vec<(Vec<i64>, usize, usize)> {
-    let groups = transports(ranks, None).into_iter().map(|inner| Counted::new(inner, lateness));
+/// What a rank came to.
+struct Summed {
+    sum: Vec<i64>,
+    messages: usize,
+    bytes: usize,
+    bytes_abroad: usize,
+}
+
+/// Each rank's sum of `length` values, and what it sent.
+fn summed(ranks: usize, length: usize, settings: Settings, lateness: u64) -> Vec<Summed> {
+    summed_on_nodes(ranks, ranks, length, settings, lateness)
+}
+
+fn summed_on_nodes(
+    ranks: usize,
+    ranks_per_node: usize,
+    length: usize,
+    settings: Settings,
+    lateness: u64,
+) -> Vec<Summed> {
+    let groups = transports(ranks, None).into_iter().map(|inner| Counted::new(inner, ranks_per_node, lateness));
     let sum = |transport: Counted| {
         let group = Group::new(transport, settings);
         let mut sum: Vec<i64> = (0..length).map(|index| (index * 10 + group.rank()) as i64).collect();
         group.all_reduce(&mut sum).unwrap();
         let counts = group.transport();
-        (sum, counts.messages.load(Ordering::Relaxed), counts.bytes.load(Ordering::Relaxed))
+        let [messages, bytes, bytes_abroad] =
+            [&counts.messages, &counts.bytes, &counts.bytes_abroad].map(|count| count.load(Ordering::Relaxed));
+        Summed { sum, messages, bytes, bytes_abroad }
     };
     std::thread::scope(|scope| {
         let threads: Vec<_> = groups.map(|transport| scope.spawn(|| sum(transport))).collect();
@@ -142,7 +172,7 @@ fn the_ring_sends_the_least_bytes_an_all_reduce_can() {
                 short_segment_bytes: 0,
                 ..Settings::default()
             };
-            for (rank, (sum, _, bytes)) in summed(ranks, length, settings, 0).into_iter().enumerate() {
+            for (rank, Summed { sum, bytes, .. }) in summed(ranks, length, settings, 0).into_iter().enumerate() {
                 assert_eq!(sum, expected(ranks, length));
                 let exact = 2 * (ranks - 1) * length * 8;
                 let shape = format!("rank {rank} of {ranks}, length {length}");
@@ -153,12 +183,34 @@ fn the_ring_sends_the_least_bytes_an_all_reduce_can() {
     }
 }
 
+/// With k ranks on each of M nodes: 2 (N-1)/N of the buffer from a rank as around the ring, and 2 (M-1)/M from all ranks of a
+/// node together to other nodes, where the ring sends 2 (N-1)/N from one of them.
+#[test]
+fn rings_of_nodes_send_the_least_bytes_between_nodes() {
+    for (ranks, together) in [(4, 2), (6, 2), (6, 3), (8, 2), (8, 4)] {
+        let nodes = ranks / together;
+        let length = ranks * ranks * 100;
+        let bytes_of = |algorithm| {
+            let settings = Settings { algorithm, chunk_bytes: 1 << 14, short_segment_bytes: 0, ..Settings::default() };
+            summed_on_nodes(ranks, together, length, settings, 0)
+        };
+        let shape = format!("{ranks} ranks, {together} a node");
+        for own in bytes_of(Algorithm::Hierarchical) {
+            assert_eq!(own.sum, expected(ranks, length));
+            assert_eq!(own.bytes * ranks, 2 * (ranks - 1) * length * 8, "{shape}");
+            assert_eq!(own.bytes_abroad * together * nodes, 2 * (nodes - 1) * length * 8, "{shape}");
+        }
+        let abroad: Vec<usize> = bytes_of(Algorithm::Ring).iter().map(|own| own.bytes_abroad).collect();
+        assert_eq!(abroad.iter().sum::<usize>() / nodes * ranks, 2 * (ranks - 1) * length * 8, "{shape}");
+    }
+}
+
 /// log2 N messages a rank, plus one where N is no power of two.
 #[test]
 fn the_tree_sends_the_fewest_messages() {
     for (ranks, messages_max) in [(1, 0), (2, 1), (3, 2), (4, 2), (5, 3), (6, 3), (8, 3)] {
         let settings = Settings { algorithm: Algorithm::Tree, ..Settings::default() };
-        for (sum, messages, _) in summed(ranks, 3, settings, 0) {
+        for Summed { sum, messages, .. } in summed(ranks, 3, settings, 0) {
             assert_eq!(sum, expected(ranks, 3));
             assert!(messages <= messages_max, "{messages} messages on {ranks} ranks");
         }
@@ -167,11 +219,11 @@ fn the_tree_sends_the_fewest_messages() {
 
 #[test]
 fn late_messages_change_nothing() {
-    for algorithm in [Algorithm::Ring, Algorithm::Tree] {
-        for ranks in [2, 3, 5] {
+    for algorithm in [Algorithm::Ring, Algorithm::Tree, Algorithm::Hierarchical] {
+        for ranks in [2, 3, 4, 5, 6] {
             for lateness in [2, 7, 60] {
                 let settings = Settings { algorithm, chunk_bytes: 40, short_segment_bytes: 0, ..Settings::default() };
-                for (sum, _, _) in summed(ranks, 777, settings, lateness) {
+                for Summed { sum, .. } in summed_on_nodes(ranks, 2, 777, settings, lateness) {
                     assert_eq!(sum, expected(ranks, 777), "{algorithm:?}, {ranks} ranks");
                 }
             }

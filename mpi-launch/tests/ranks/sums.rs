@@ -1,5 +1,7 @@
 //! Sums over 1 to 8 ranks against a plain sum.
 
+use std::num::NonZero;
+
 use mpi_launch::threads::{run, run_with};
 use mpi_launch::{Algorithm, CommError, Communicator, Pending, Settings};
 use proptest::prelude::*;
@@ -7,6 +9,11 @@ use proptest::prelude::*;
 /// Small chunks, so that short slices take many columns, and the ring for the shortest.
 fn settings(algorithm: Algorithm, chunk_bytes: usize) -> Settings {
     Settings { algorithm, chunk_bytes, short_segment_bytes: 0, ..Settings::default() }
+}
+
+/// The same, with so many ranks on a node.
+fn on_nodes(ranks_per_node: usize, algorithm: Algorithm, chunk_bytes: usize) -> Settings {
+    Settings { ranks_per_node: NonZero::new(ranks_per_node), ..settings(algorithm, chunk_bytes) }
 }
 
 /// What rank `rank` adds at `index`: large enough that sums wrap.
@@ -45,11 +52,45 @@ fn every_number_of_ranks_and_length_gives_the_plain_sum() {
     }
 }
 
+/// As many ranks on every node, one node, one rank a node, and nodes of different size, which go around the ring.
+#[test]
+fn every_grouping_into_nodes_gives_the_plain_sum() {
+    for (ranks, together, has_nodes) in [
+        (4, 1, false),
+        (4, 2, true),
+        (4, 3, false),
+        (4, 4, false),
+        (6, 2, true),
+        (6, 3, true),
+        (8, 2, true),
+        (8, 4, true),
+    ] {
+        let shape = format!("{ranks} ranks, {together} a node");
+        for algorithm in [Algorithm::Hierarchical, Algorithm::Auto] {
+            let results = run_with(ranks, on_nodes(together, algorithm, 256), |group| {
+                assert_eq!(group.has_nodes(), has_nodes, "{shape}");
+                for length in [0, 1, ranks - 1, ranks, ranks + 1, 37, 1001, 40_007] {
+                    let mut sum = values(group.rank(), length);
+                    group.all_reduce(&mut sum)?;
+                    assert_eq!(sum, plain_sum(ranks, length), "{shape}, length {length}");
+                    let mut owned = values(group.rank(), length);
+                    group.all_reduce_vec(&mut owned)?;
+                    assert_eq!(owned, sum, "handed over: {shape}, length {length}");
+                }
+                Ok::<_, CommError>(())
+            });
+            assert_eq!(results, vec![Ok(()); ranks], "{shape}");
+        }
+    }
+}
+
 #[test]
 fn calibration_agrees_on_all_ranks_and_changes_no_sum() {
-    for ranks in [1, 2, 3, 5] {
-        let results = run_with(ranks, Settings::default(), |group| {
+    for (ranks, ranks_per_node) in [(1, None), (2, None), (3, None), (5, None), (4, NonZero::new(2))] {
+        let results = run_with(ranks, Settings { ranks_per_node, ..Settings::default() }, |group| {
             let found = group.calibrate()?;
+            let timings = found.iter().flat_map(|found| &found.timings);
+            assert!(timings.into_iter().all(|timing| timing.hierarchical.is_some() == ranks_per_node.is_some()));
             let mut sum = values(group.rank(), 70_000);
             group.all_reduce_vec(&mut sum)?;
             assert_eq!(sum, plain_sum(ranks, 70_000), "{ranks} ranks");
@@ -100,9 +141,9 @@ fn floats_are_summed_as_well() {
 /// Rounded sums may depend on the algorithm, never on the rank that reads them.
 #[test]
 fn all_ranks_end_with_the_same_bits() {
-    for algorithm in [Algorithm::Ring, Algorithm::Tree] {
-        for ranks in [2, 3, 4, 5, 7] {
-            let results = run_with(ranks, settings(algorithm, 128), |group| {
+    for algorithm in [Algorithm::Ring, Algorithm::Tree, Algorithm::Hierarchical] {
+        for ranks in [2, 3, 4, 5, 7, 8] {
+            let results = run_with(ranks, on_nodes(2, algorithm, 128), |group| {
                 let mut sum: Vec<f32> = (0..333).map(|i| value(group.rank(), i) as f32 * 1e-7).collect();
                 group.sum(&mut sum, |a, b| a + b)?;
                 Ok::<_, CommError>(sum.into_iter().map(f32::to_bits).collect::<Vec<_>>())
@@ -150,17 +191,19 @@ fn sums_under_way_do_not_disturb_each_other() {
 
 #[test]
 fn polling_alone_completes_a_sum() {
-    let results = run_with(4, settings(Algorithm::Ring, 64), |group| {
-        let mut sum = values(group.rank(), 500);
-        let mut pending = group.start_sum(&mut sum, i64::wrapping_add)?;
-        while !pending.progress()? {
-            std::thread::yield_now();
+    for algorithm in [Algorithm::Ring, Algorithm::Hierarchical] {
+        let results = run_with(4, on_nodes(2, algorithm, 64), |group| {
+            let mut sum = values(group.rank(), 500);
+            let mut pending = group.start_sum(&mut sum, i64::wrapping_add)?;
+            while !pending.progress()? {
+                std::thread::yield_now();
+            }
+            assert!(pending.progress()?, "a complete sum stays complete");
+            Ok::<_, CommError>(sum)
+        });
+        for result in results {
+            assert_eq!(result, Ok(plain_sum(4, 500)));
         }
-        assert!(pending.progress()?, "a complete sum stays complete");
-        Ok::<_, CommError>(sum)
-    });
-    for result in results {
-        assert_eq!(result, Ok(plain_sum(4, 500)));
     }
 }
 
@@ -172,12 +215,12 @@ proptest! {
         ranks in 1_usize..7,
         length in 0_usize..300,
         chunk_bytes in 1_usize..600,
-        ring in any::<bool>(),
+        algorithm in prop::sample::select(vec![Algorithm::Ring, Algorithm::Tree, Algorithm::Hierarchical]),
+        together in 1_usize..4,
         seed in any::<i64>(),
     ) {
-        let algorithm = if ring { Algorithm::Ring } else { Algorithm::Tree };
         let own = |rank: usize| values(rank, length).into_iter().map(|v| v.wrapping_mul(seed)).collect::<Vec<_>>();
-        let results = run_with(ranks, settings(algorithm, chunk_bytes), |group| {
+        let results = run_with(ranks, on_nodes(together, algorithm, chunk_bytes), |group| {
             let mut sum = own(group.rank());
             group.all_reduce(&mut sum)?;
             Ok::<_, CommError>(sum)

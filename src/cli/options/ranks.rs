@@ -11,7 +11,8 @@ use crate::run::checkpoint;
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Ranks")]
 pub struct RankOptions {
-    /// How sums are added over ranks: auto (tried at the start), ring, tree, mpi. Never changes the result [default: auto]
+    /// How sums are added over ranks: auto (tried at the start), ring, tree, hierarchical (rings inside nodes, rings between them),
+    /// mpi. Never changes the result [default: auto]
     #[arg(long, value_name = "NAME", value_parser = algorithm)]
     pub allreduce: Option<Algorithm>,
     /// End all ranks when one is silent for so long (30s, 10m): longer than any rank may be ahead in a pass [default: never]
