@@ -60,6 +60,9 @@ pub struct Settings {
     /// Where a ring's segments would be shorter than this, its many latencies cost more than its fewer bytes save, and `Ring`
     /// takes the tree.
     pub short_segment_bytes: usize,
+    /// Sums shorter than this that go around the ring go around rings of the prime factors of the number of ranks: fewer
+    /// messages that wait for each other, which counts while a message is short ([`crate::Torus::of_factors`]).
+    pub factored_bytes_max: usize,
     /// Whether `Auto` takes `MPI_Allreduce`, where there is one, for sums shorter than that.
     pub short_by_mpi: bool,
     /// Whether `Auto` goes around rings of nodes, where there are nodes, instead of the ring of all ranks.
@@ -83,6 +86,7 @@ impl Default for Settings {
             ring_bytes_min: 256 << 10,
             ring_over_mpi_bytes_min: 1 << 20,
             short_segment_bytes: 16 << 10,
+            factored_bytes_max: 256 << 10,
             short_by_mpi: true,
             by_nodes: true,
             ranks_per_node: None,

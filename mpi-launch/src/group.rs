@@ -19,6 +19,8 @@ use crate::window::{Copied, Lent};
 pub struct Group<T> {
     transport: T,
     ring: Torus,
+    /// The rings of the factors of the number of ranks, where it has several.
+    factored: Option<Torus>,
     /// The rings of nodes, where there are several of as many ranks.
     nodes: Option<Torus>,
     settings: Mutex<Settings>,
@@ -35,8 +37,9 @@ impl<T: Transport> Group<T> {
             Some(together) => (0..ranks).map(|rank| rank / together).collect(),
             None => transport.nodes(),
         };
-        let (ring, nodes) = (Torus::ring(rank, ranks), Torus::over_nodes(rank, &nodes));
-        Self { transport, ring, nodes, settings: Mutex::new(settings), operations: AtomicU32::new(0) }
+        let (ring, factored) = (Torus::ring(rank, ranks), Torus::of_factors(rank, ranks));
+        let nodes = Torus::over_nodes(rank, &nodes);
+        Self { transport, ring, factored, nodes, settings: Mutex::new(settings), operations: AtomicU32::new(0) }
     }
 
     /// What carries the messages.
@@ -62,8 +65,13 @@ impl<T: Transport> Group<T> {
     }
 
     /// The rings of a way around them.
-    fn torus(&self, way: Algorithm) -> &Torus {
-        self.nodes.as_ref().filter(|_| way == Algorithm::Hierarchical).unwrap_or(&self.ring)
+    fn torus(&self, way: Algorithm, settings: &Settings, bytes: usize) -> &Torus {
+        let nested = match way {
+            Algorithm::Hierarchical => &self.nodes,
+            _ if bytes < settings.factored_bytes_max => &self.factored,
+            _ => &None,
+        };
+        nested.as_ref().unwrap_or(&self.ring)
     }
 
     pub(crate) fn next_operation(&self) -> u32 {
@@ -95,7 +103,8 @@ impl<T: Transport> Group<T> {
         let transport = &self.transport;
         let way = match algorithm {
             Algorithm::Ring | Algorithm::Hierarchical => {
-                let (torus, window) = (self.torus(algorithm), Copied::new(transport, values));
+                let (torus, window) =
+                    (self.torus(algorithm, settings, size_of_val(values)), Copied::new(transport, values));
                 Ring::start(transport, torus, operation, settings, window, add).map(Way::Ring)
             }
             _ => Tree::start(transport, operation, settings.chunk_bytes, values, add).map(Way::Tree),
@@ -201,7 +210,10 @@ impl<T: Transport> Communicator for Group<T> {
     fn all_reduce_vec(&self, sum: &mut Vec<i64>) -> Result<()> {
         let settings = self.settings();
         match settings.chosen(size_of_val(&sum[..]), self.choice(true)) {
-            way @ (Algorithm::Ring | Algorithm::Hierarchical) => self.ring_in_place(self.torus(way), &settings, sum),
+            way @ (Algorithm::Ring | Algorithm::Hierarchical) => {
+                let torus = self.torus(way, &settings, size_of_val(&sum[..]));
+                self.ring_in_place(torus, &settings, sum)
+            }
             way => self.all_reduce_by(way, &settings, sum),
         }
     }

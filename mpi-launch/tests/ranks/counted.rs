@@ -170,6 +170,7 @@ fn the_ring_sends_the_least_bytes_an_all_reduce_can() {
                 algorithm: Algorithm::Ring,
                 chunk_bytes: 4096,
                 short_segment_bytes: 0,
+                factored_bytes_max: 0,
                 ..Settings::default()
             };
             for (rank, Summed { sum, bytes, .. }) in summed(ranks, length, settings, 0).into_iter().enumerate() {
@@ -191,7 +192,13 @@ fn rings_of_nodes_send_the_least_bytes_between_nodes() {
         let nodes = ranks / together;
         let length = ranks * ranks * 100;
         let bytes_of = |algorithm| {
-            let settings = Settings { algorithm, chunk_bytes: 1 << 14, short_segment_bytes: 0, ..Settings::default() };
+            let settings = Settings {
+                algorithm,
+                chunk_bytes: 1 << 14,
+                short_segment_bytes: 0,
+                factored_bytes_max: 0,
+                ..Settings::default()
+            };
             summed_on_nodes(ranks, together, length, settings, 0)
         };
         let shape = format!("{ranks} ranks, {together} a node");
@@ -202,6 +209,30 @@ fn rings_of_nodes_send_the_least_bytes_between_nodes() {
         }
         let abroad: Vec<usize> = bytes_of(Algorithm::Ring).iter().map(|own| own.bytes_abroad).collect();
         assert_eq!(abroad.iter().sum::<usize>() / nodes * ranks, 2 * (ranks - 1) * length * 8, "{shape}");
+    }
+}
+
+/// Rings of the prime factors of N: no more bytes, and 2 (d-1) messages for every factor d in place of 2 (N-1).
+#[test]
+fn rings_of_factors_send_fewer_messages_and_no_more_bytes() {
+    for (ranks, messages_each) in [(2, 2), (3, 4), (4, 4), (5, 8), (6, 6), (8, 6)] {
+        for length in [0, 1, ranks * ranks * 10, 1001] {
+            let settings = Settings {
+                algorithm: Algorithm::Ring,
+                short_segment_bytes: 0,
+                factored_bytes_max: usize::MAX,
+                ..Settings::default()
+            };
+            for Summed { sum, messages, bytes, .. } in summed(ranks, length, settings, 0) {
+                assert_eq!(sum, expected(ranks, length));
+                let columns = usize::from(length > 0);
+                assert_eq!(messages, messages_each * columns, "{ranks} ranks, length {length}");
+                // Each message may be an element longer than its share.
+                let exact = 2 * (ranks - 1) * length * 8;
+                assert!(bytes * ranks <= exact + messages * 8 * ranks, "{ranks} ranks, length {length}: {bytes} bytes");
+                assert!(length % (ranks * ranks) != 0 || bytes * ranks == exact, "{ranks} ranks: {bytes} bytes");
+            }
+        }
     }
 }
 

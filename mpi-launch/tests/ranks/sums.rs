@@ -6,9 +6,9 @@ use mpi_launch::threads::{run, run_with};
 use mpi_launch::{Algorithm, CommError, Communicator, Pending, Settings};
 use proptest::prelude::*;
 
-/// Small chunks, so that short slices take many columns, and the ring for the shortest.
+/// Small chunks, so that short slices take many columns, and the ring for the shortest, in rings of factors below 4 KiB.
 fn settings(algorithm: Algorithm, chunk_bytes: usize) -> Settings {
-    Settings { algorithm, chunk_bytes, short_segment_bytes: 0, ..Settings::default() }
+    Settings { algorithm, chunk_bytes, short_segment_bytes: 0, factored_bytes_max: 4096, ..Settings::default() }
 }
 
 /// The same, with so many ranks on a node.
