@@ -187,7 +187,7 @@ fn reductions(ranks: usize, together: usize, m: f64, rates: &Rates) -> Vec<Way> 
         link_bytes: abroad(together as f64 * m * (nodes as f64).log2().ceil()),
     };
     let mut ways = vec![ring, tree];
-    if together > 1 && nodes > 1 && ranks % together == 0 {
+    if together > 1 && nodes > 1 && ranks.is_multiple_of(together) {
         let (k, of_nodes) = (together as f64, nodes as f64);
         let inside = 2.0 * (k - 1.0) * alpha + part(k) * m * (2.0 * beta_inside + gamma);
         let between = 2.0 * (of_nodes - 1.0) * alpha + part(of_nodes) * m * (2.0 * beta + gamma / k);

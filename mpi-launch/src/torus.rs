@@ -70,7 +70,7 @@ impl Torus {
             }
             let place = rank / stride % factor;
             let members = (0..factor).map(|member| rank - place * stride + member * stride).collect();
-            axes.push(Axis { name: "rings of factors", members, place });
+            axes.push(Axis { name: "the ring of a factor", members, place });
             (left, stride) = (left / factor, stride * factor);
         }
         (axes.len() > 1).then(|| Self::new(ranks, axes))
