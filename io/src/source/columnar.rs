@@ -58,6 +58,10 @@ pub struct Spare {
     values: Option<Buffer>,
     /// Definition levels.
     pub levels: Vec<i16>,
+    /// A decompressed page of values.
+    pub page: Vec<u8>,
+    /// A decompressed dictionary.
+    pub dictionary: Vec<u8>,
 }
 
 impl Spare {

@@ -1,25 +1,26 @@
 //! Parquet, column by column (stage 1): the pages of a column of a row group are decoded one after the other into one buffer.
 //!
 //! A dictionary of a column is looked up for all rows of a part while it is in the cache, pages are read a few at a time
-//! (a window of 256 KiB), and no record batch is made. For flat columns of physical numbers only; what files promise of their ranges
+//! (a window of 256 KiB), and no record batch is made. Pages of the usual kinds are decoded by [`super::pages`], others by the `parquet` crate. For flat columns of physical numbers only; what files promise of their ranges
 //! comes from the statistics in their footers.
 
 use std::io::{BufReader, Chain, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{ArrayRef, ArrowPrimitiveType, PrimitiveArray, UInt8Array};
-use arrow::datatypes::{DataType, Float32Type, Float64Type, Int32Type, Int64Type};
+use arrow::datatypes::{ArrowNativeType, DataType, Float32Type, Float64Type, Int32Type, Int64Type};
 use bytes::buf::Reader;
 use bytes::{Buf, Bytes};
+use parquet::basic::Compression;
 use parquet::column::reader::ColumnReaderImpl;
 use parquet::data_type as physical;
 use parquet::errors::ParquetError;
-use parquet::file::metadata::RowGroupMetaData;
+use parquet::file::metadata::{ColumnChunkMetaData, RowGroupMetaData};
 use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::serialized_reader::SerializedPageReader;
 use parquet::file::statistics::Statistics;
-use parquet::schema::types::ColumnDescPtr;
 
+use super::pages::{Found, Pages, Plain};
 use super::{Footer, ParquetSource, Part, RowGroup, decode_error, guard};
 use crate::error::{Error, Place, Result};
 use crate::source::columnar::{self, Columnar, Range, Spare};
@@ -97,18 +98,15 @@ fn values(
     spare: &mut Spare,
 ) -> Outcome<Option<ArrayRef>> {
     let column = group.column(leaf);
-    let (start, length) = column.byte_range();
-    let window = Window { file: footer.file.clone(), end: start.saturating_add(length), held: Mutex::default() };
-    let pages = SerializedPageReader::new(Arc::new(window), column, group.num_rows() as usize, None)?;
-    let reading = Reading { descr: group.schema_descr().column(leaf), pages, part, spare };
+    let reading = Reading { file: &footer.file, column, rows: group.num_rows() as usize, part, spare };
     use parquet::basic::Type;
     match column.column_type() {
-        Type::FLOAT => reading.numbers::<physical::FloatType, Float32Type>(),
-        Type::DOUBLE => reading.numbers::<physical::DoubleType, Float64Type>(),
-        Type::INT32 => reading.numbers::<physical::Int32Type, Int32Type>(),
-        Type::INT64 => reading.numbers::<physical::Int64Type, Int64Type>(),
+        Type::FLOAT => reading.numbers::<physical::FloatType, Float32Type, 4>(),
+        Type::DOUBLE => reading.numbers::<physical::DoubleType, Float64Type, 8>(),
+        Type::INT32 => reading.numbers::<physical::Int32Type, Int32Type, 4>(),
+        Type::INT64 => reading.numbers::<physical::Int64Type, Int64Type, 8>(),
         Type::BOOLEAN => {
-            let bits = reading.read::<physical::BoolType>(Vec::new())?;
+            let bits = reading.by_crate::<physical::BoolType>(Vec::new())?;
             Ok(bits.map(|bits| Arc::new(UInt8Array::from_iter_values(bits.into_iter().map(u8::from))) as ArrayRef))
         }
         other => Err(ParquetError::General(format!("{other} is no number"))),
@@ -117,28 +115,66 @@ fn values(
 
 /// A column that is being read.
 struct Reading<'a> {
-    descr: ColumnDescPtr,
-    pages: SerializedPageReader<Window>,
+    file: &'a Positioned,
+    column: &'a ColumnChunkMetaData,
+    /// Of the row group.
+    rows: usize,
     part: Part,
     spare: &'a mut Spare,
 }
 
 impl Reading<'_> {
-    fn numbers<P, A>(self) -> Outcome<Option<ArrayRef>>
+    fn numbers<P, A, const N: usize>(mut self) -> Outcome<Option<ArrayRef>>
     where
         P: physical::DataType<T = A::Native>,
         A: ArrowPrimitiveType,
+        A::Native: Plain<N>,
     {
-        let values = self.spare.vector();
-        let values = self.read::<P>(values)?;
+        let values = match self.by_pages()? {
+            Some(Found::Values(values)) => Some(values),
+            Some(Found::Missing) => None,
+            None => {
+                let values = self.spare.vector();
+                self.by_crate::<P>(values)?
+            }
+        };
         Ok(values.map(|values| Arc::new(PrimitiveArray::<A>::new(values.into(), None)) as ArrayRef))
     }
 
-    /// The values of the part; none: some are missing.
-    fn read<P: physical::DataType>(self, mut values: Vec<P::T>) -> Outcome<Option<Vec<P::T>>> {
-        let Reading { descr, pages, part, spare } = self;
+    /// The pages of a column, of which `about` tells.
+    fn pages(&self, about: &ColumnChunkMetaData) -> Outcome<SerializedPageReader<Window>> {
+        let (start, length) = self.column.byte_range();
+        let window = Window { file: self.file.clone(), end: start.saturating_add(length), held: Mutex::default() };
+        SerializedPageReader::new(Arc::new(window), about, self.rows, None)
+    }
+
+    /// The values of the part by [`super::pages`]; none: not to be read in that way.
+    fn by_pages<T: Plain<N> + ArrowNativeType, const N: usize>(&mut self) -> Outcome<Option<Found<T>>> {
+        let column = self.column;
+        let snappy = column.compression() == Compression::SNAPPY;
+        let optional = match column.column_descr().max_def_level() {
+            0 => false,
+            1 => true,
+            _ => return Ok(None),
+        };
+        let Ok(bytes_max) = usize::try_from(column.uncompressed_size()) else { return Ok(None) };
+        // Pages that are said to be uncompressed come as they are.
+        let reader = if snappy {
+            self.pages(&column.clone().into_builder().set_compression(Compression::UNCOMPRESSED).build()?)?
+        } else {
+            self.pages(column)?
+        };
+        let values = self.spare.vector();
+        let pages = Pages { reader, snappy, optional, bytes_max, spare: self.spare };
+        Ok(pages.read(self.part.first_row as usize, self.part.rows as usize, values))
+    }
+
+    /// The values of the part by the `parquet` crate; none: some are missing.
+    fn by_crate<P: physical::DataType>(self, mut values: Vec<P::T>) -> Outcome<Option<Vec<P::T>>> {
+        let pages = self.pages(self.column)?;
+        let Reading { column, part, spare, .. } = self;
         let (first, rows) = (part.first_row as usize, part.rows as usize);
-        let mut reader = ColumnReaderImpl::<P>::new(descr, Box::new(pages));
+        let mut reader = ColumnReaderImpl::<P>::new(column.column_descr_ptr(), Box::new(pages));
         let skipped = if first > 0 { reader.skip_records(first)? } else { 0 };
         values.reserve_exact(rows);
         let mut done = 0;

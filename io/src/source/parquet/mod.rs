@@ -7,6 +7,7 @@
 
 pub mod columns;
 pub mod footer;
+pub mod pages;
 #[cfg(test)]
 mod tests;
 
