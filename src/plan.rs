@@ -14,7 +14,8 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use checks::{crosses, folds, own, positive, power, share, strengths, within};
+pub(crate) use checks::crosses;
+use checks::{folds, own, positive, power, share, strengths, within};
 use gristmill_io::dataset::Dataset;
 use gristmill_io::tiles::Io;
 use online::OnlinePlan;

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use gristmill_io::crossed;
 use gristmill_io::dataset::Dataset;
-use gristmill_io::manifest::{Kind, Layout, Role, Split};
+use gristmill_io::manifest::{BlockLayout, Layout, Role, Split};
 use gristmill_io::memory::{Limits, format_size, parse_size};
 use gristmill_kernels::dtype::DType;
 use gristmill_kernels::tier::Tier;
@@ -14,6 +15,7 @@ use super::options::OutputOptions;
 use crate::error::{Error, Result};
 use crate::forecast::{Collected, Data, Forecast, Job, Machine, Network, forecast};
 use crate::machine::{MachineReport, disk};
+use crate::plan::crosses;
 use crate::report::{Report, Table, number};
 
 /// Bytes written and read to measure the disk.
@@ -28,6 +30,12 @@ const RANKS: [usize; 4] = [1, 8, 64, 1024];
 pub struct Arguments {
     /// A dataset whose columns and rows are meant
     dataset: Option<PathBuf>,
+    /// Columns of categories that a training would cross (a*b, a*b*c; several by commas or by repeating the flag)
+    #[arg(long, value_name = "COLUMNS", value_delimiter = ',', requires = "dataset")]
+    cross: Vec<String>,
+    /// Most coefficients of a cross, 2^N [default: 18]
+    #[arg(long, value_name = "N")]
+    cross_bits: Option<u32>,
     /// Rows, such as 2e9 [default: those of the dataset]
     #[arg(long, value_name = "N", value_parser = count)]
     rows: Option<f64>,
@@ -180,11 +188,17 @@ fn time(seconds: f64) -> String {
 
 /// The data that are meant: those of the dataset, overruled by flags.
 fn data(arguments: &Arguments) -> Result<Data> {
+    let (cross, bits) = crosses(arguments.cross.clone(), arguments.cross_bits)?;
     let found = match &arguments.dataset {
-        Some(folder) => Some(of_dataset(&Dataset::open(folder)?)),
+        Some(folder) => Some(of_dataset(&Dataset::open(folder)?, &cross, bits)?),
         None => None,
     };
     let flags = arguments.columns.is_some() || arguments.categorical.is_some();
+    if flags && !cross.is_empty() {
+        return Err(Error::usage(
+            "--cross is of columns of the dataset, which --columns and --categorical put others in the place of. Leave these out",
+        ));
+    }
     if let (Some(found), false) = (found, flags) {
         return Ok(Data { rows: arguments.rows.unwrap_or(found.rows), ..found });
     }
@@ -214,23 +228,33 @@ fn data(arguments: &Arguments) -> Result<Data> {
     Ok(Data { rows, dense, scattered: entries * levels, entries, row_bytes })
 }
 
-fn of_dataset(dataset: &Dataset) -> Data {
-    let columns = &dataset.manifest().columns;
+/// A dataset with the columns that a training would make of it. What a cross adds is levels and arithmetic, and no bytes of a row.
+fn of_dataset(dataset: &Dataset, cross: &[String], bits: Option<u32>) -> Result<Data> {
+    let statistics = dataset.statistics()?;
     let rows = dataset.rows(Split::Train) as f64;
     let bytes: u64 = dataset.grains(Split::Train).iter().map(|grain| grain.bytes).sum();
-    let layout = Layout::of(columns, |column| column.role == Role::Feature);
-    let kind = |block: &gristmill_io::manifest::BlockLayout| block.columns.first().map(|&number| &columns[number].kind);
-    let is_scattered = |kind: Option<&Kind>| kind.is_some_and(|kind| kind.codes().is_some() || kind.is_sparse());
-    let scattered: usize =
-        layout.blocks.iter().filter(|block| is_scattered(kind(block))).map(|block| block.parameters).sum();
-    let codes = columns.iter().filter(|column| column.kind.codes().is_some()).count();
-    Data {
-        rows,
-        dense: (layout.parameters - scattered) as f64,
-        scattered: scattered as f64,
-        entries: codes as f64,
-        row_bytes: bytes as f64 / rows.max(1.0),
+    let mut columns = dataset.manifest().columns.clone();
+    columns.extend(crossed::columns(&columns, cross, bits.unwrap_or(crossed::BITS))?);
+    // Statistics know the parameters of stored columns; crossed ones stand before sparse ones (`Layout`).
+    let stored = Layout::of(&dataset.manifest().columns, |column| column.role == Role::Feature);
+    let sparse = |block: &BlockLayout| block.columns.iter().any(|&number| columns[number].kind.is_sparse());
+    let of_sparse = |block: &BlockLayout| -> u64 {
+        statistics.nonzero[block.first_parameter..block.first_parameter + block.parameters].iter().sum()
+    };
+    let nonzero: u64 = stored.blocks.iter().filter(|block| sparse(block)).map(of_sparse).sum();
+    let (mut dense, mut scattered, mut entries) = (0, 0, nonzero as f64 / rows.max(1.0));
+    for block in Layout::of(&columns, |column| column.role == Role::Feature).blocks {
+        match block.columns.first().map(|&number| &columns[number].kind) {
+            Some(kind) if kind.codes().is_some() || kind.is_crossed() => {
+                scattered += block.parameters;
+                entries += block.columns.len() as f64;
+            }
+            Some(kind) if kind.is_sparse() => scattered += block.parameters,
+            _ => dense += block.parameters,
+        }
     }
+    let row_bytes = bytes as f64 / rows.max(1.0);
+    Ok(Data { rows, dense: dense as f64, scattered: scattered as f64, entries, row_bytes })
 }
 
 /// A node as told, and for the rest this machine as measured.

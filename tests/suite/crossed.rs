@@ -121,7 +121,8 @@ fn a_plan_counts_the_levels_of_crosses() {
     ok(folder, "ingest d.csv --label y -o data -q");
     let data = |flags: &str| {
         let machine = "--memory-rate 10GB/s --flops 1Tflop/s";
-        let said: Value = serde_json::from_str(&ok(folder, &format!("plan data {machine} {flags} --json"))).expect("JSON");
+        let said: Value =
+            serde_json::from_str(&ok(folder, &format!("plan data {machine} {flags} --json"))).expect("JSON");
         ["dense", "scattered", "entries", "row_bytes"].map(|name| said["data"][name].as_f64().expect("a number"))
     };
     let [stored, crossed, hashed] = ["", "--cross colour*shop", "--cross colour*shop --cross-bits 2"].map(data);
