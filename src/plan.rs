@@ -502,10 +502,10 @@ fn check_solver(plan: &TrainPlan) -> Result<()> {
         SolverName::Cholesky | SolverName::CoordinateDescent if !model.is_quadratic() => {
             refuse("needs a squared loss", if plan.any_l1() { "proximal-newton" } else { "newton" })
         }
-        SolverName::Newton | SolverName::ProximalNewton if model.is_joint() => refuse(
-            "needs a Hessian of all classes at once, which is too large",
-            if plan.any_l1() { "owlqn" } else { "lbfgs" },
-        ),
+        SolverName::ProximalNewton if model.is_joint() => {
+            refuse("learns one margin, and softmax has several", if plan.any_l1() { "owlqn" } else { "newton" })
+        }
+        SolverName::Newton if plan.any_l1() && model.is_joint() => refuse("cannot have an l1 penalty", "owlqn"),
         SolverName::Cholesky if plan.any_l1() => refuse("cannot have an l1 penalty", "coordinate-descent"),
         SolverName::Newton if plan.any_l1() => refuse("cannot have an l1 penalty", "proximal-newton"),
         SolverName::Lbfgs if plan.any_l1() => refuse("cannot have an l1 penalty", "owlqn"),

@@ -147,7 +147,11 @@ impl Answer {
             })
         };
         let told = |j: usize| setup.space.inverse.get(j).is_none_or(|&inverse| inverse == 0.0) || is_level(j);
-        let dependent: Vec<usize> = outcome.dependent.iter().copied().filter(|&j| !told(j)).collect();
+        // A column that is dependent in one class is so in all.
+        let n = setup.space.coordinates().max(1);
+        let mut dependent: Vec<usize> = outcome.dependent.iter().map(|&j| j % n).filter(|&j| !told(j)).collect();
+        dependent.sort_unstable();
+        dependent.dedup();
         if !dependent.is_empty() {
             let warning = format!(
                 "Combinations of other columns: {}. Many coefficients fit equally well; those of smallest norm are given. \

@@ -4,6 +4,7 @@
 //! ```text
 //! [loss 2][residual 2][weight 2][beyond][dense gradient 2 each][dense Gram 2 each][scattered gradient 1 each][scattered Gram 1 each]
 //! ```
+//! A class of a joint loss has a matrix for each class behind it, one after the other in both Gram parts.
 //!
 //! What dense columns add is summed over a grain in `f64` and then folded into two limbs (see `sum`); what a level or a
 //! sparse entry adds goes straight into one limb at its block's scale, chosen so that all rows together stay below 2^62.
@@ -109,6 +110,7 @@ pub struct Cells {
     /// Scales of its gradient.
     pub slopes: Arc<Slopes>,
     gram: Option<Arc<Gram>>,
+    matrices: usize,
     loss: Scale,
     residual: Scale,
     weight: Scale,
@@ -122,35 +124,47 @@ const BEYOND: usize = 6;
 const HEAD: usize = 7;
 
 impl Cells {
-    /// For a point between `bounds`, with a Gram matrix where there is one.
+    /// For a point between `bounds`, with so many matrices of one Gram plan where there is one.
     ///
     /// # Errors
     /// [`crate::error::Error::Sum`] when a bound is not a finite number.
-    pub fn new(setup: &Setup<'_>, bounds: Bounds, slopes: Arc<Slopes>, gram: Option<Arc<Gram>>) -> Result<Cells> {
+    pub fn new(
+        setup: &Setup<'_>,
+        bounds: Bounds,
+        slopes: Arc<Slopes>,
+        gram: Option<(Arc<Gram>, usize)>,
+    ) -> Result<Cells> {
         let rows = setup.grain_rows as f64;
+        let matrices = gram.as_ref().map_or(0, |(_, matrices)| *matrices);
         Ok(Cells {
             loss: Scale::new(2.0 * rows * bounds.loss)?,
             residual: Scale::new(2.0 * rows * bounds.residual)?,
             weight: Scale::new(2.0 * rows * setup.weight_max)?,
             slopes,
-            gram,
+            gram: gram.map(|(gram, _)| gram),
+            matrices,
         })
     }
 
     /// Cells of the section.
     pub fn count(&self) -> usize {
         let gram = self.gram.as_ref().map_or(0, |gram| 2 * gram.layout.dense_len() + gram.layout.scattered_len());
-        HEAD + 2 * self.slopes.dense + (self.slopes.parameters - self.slopes.dense) + gram
+        HEAD + 2 * self.slopes.dense + (self.slopes.parameters - self.slopes.dense) + self.matrices * gram
     }
 
-    /// The Gram matrix's part.
+    /// The plan of its matrices.
     pub fn gram(&self) -> Option<&Gram> {
         self.gram.as_deref()
     }
 
-    /// Dense sums of the Gram matrix.
+    /// How many matrices there are.
+    pub fn matrices(&self) -> usize {
+        self.matrices
+    }
+
+    /// Dense sums of all matrices.
     pub fn dense_gram_len(&self) -> usize {
-        self.gram.as_ref().map_or(0, |gram| gram.layout.dense_len())
+        self.gram.as_ref().map_or(0, |gram| self.matrices * gram.layout.dense_len())
     }
 
     /// Where the scattered cells begin.
@@ -158,7 +172,7 @@ impl Cells {
         HEAD + 2 * self.slopes.dense + 2 * self.dense_gram_len()
     }
 
-    /// The scattered cells: of the gradient, and of the Gram matrix.
+    /// The scattered cells: of the gradient, and of the matrices.
     pub fn scattered<'c>(&self, section: &'c mut [i64]) -> (&'c mut [i64], &'c mut [i64]) {
         section[self.scattered_start()..].split_at_mut(self.slopes.parameters - self.slopes.dense)
     }
@@ -182,7 +196,11 @@ impl Cells {
             scale.add(*sum, cells)?;
         }
         match &self.gram {
-            Some(plan) => plan.fold(gram, &mut section[HEAD + 2 * self.slopes.dense..]),
+            Some(plan) => {
+                let dense = plan.layout.dense_len().max(1);
+                let cells = section[HEAD + 2 * self.slopes.dense..].chunks_exact_mut(2 * dense);
+                gram.chunks_exact(dense).zip(cells).try_for_each(|(sums, cells)| plan.fold(sums, cells))
+            }
             None => Ok(()),
         }
     }
@@ -221,11 +239,17 @@ impl Cells {
         gradient
     }
 
-    /// The Gram matrix, symmetric, over the variables of its layout.
-    pub fn matrix(&self, section: &[i64]) -> Option<Vec<f64>> {
+    /// The matrices, symmetric, over the variables of their layout.
+    pub fn matrices_of(&self, section: &[i64]) -> Vec<Vec<f64>> {
+        let Some(gram) = &self.gram else { return Vec::new() };
         let Range { start, end } = self.gram_range();
         let scattered = &section[end + self.slopes.parameters - self.slopes.dense..];
-        self.gram.as_ref().map(|gram| gram.matrix(&section[start..end], scattered))
+        let (of_dense, of_scattered) = (2 * gram.layout.dense_len(), gram.layout.scattered_len());
+        let matrix = |number: usize| {
+            let dense = &section[start + number * of_dense..start + (number + 1) * of_dense];
+            gram.matrix(dense, &scattered[number * of_scattered..(number + 1) * of_scattered])
+        };
+        (0..self.matrices).map(matrix).collect()
     }
 
     fn gram_range(&self) -> Range<usize> {

@@ -21,6 +21,7 @@ use crate::optim::machine::Machine;
 use crate::optim::schedule::Schedule;
 use crate::optim::second_order::Problem;
 use crate::optim::{Collect, Evaluation, Limits, Outcome, Penalty, Solver, Status};
+use crate::plan::SolverName;
 use crate::train::PointReport;
 
 /// Multiply-adds of the solvers beyond which they go on several threads.
@@ -95,6 +96,7 @@ impl<R: Real + Default> Training<'_, R> {
     /// The solver of a model, to begin at a point.
     pub(super) fn machine_at(&self, task: &Task, start: Vec<f64>, schedule: Schedule) -> Result<Machine> {
         let solver = self.solver_by_passes(task.strengths);
+        let start = if solver == SolverName::Newton { self.centred(start) } else { start };
         let problem = Problem {
             penalty: self.penalty(task.strengths),
             intercept: self.plan.intercept,
@@ -106,6 +108,19 @@ impl<R: Real + Default> Training<'_, R> {
         };
         Machine::new(solver, problem, start, schedule)
             .ok_or_else(|| Error::usage(format!("solver '{}' makes no steps", solver.name())))
+    }
+
+    /// A point of the same loss and no greater penalty: what all classes of a joint loss have in common is taken away, which the
+    /// Hessian takes for granted (see [`derive`]).
+    fn centred(&self, mut point: Vec<f64>) -> Vec<f64> {
+        let (joint, n) = (self.setup.joint, self.setup.space.coordinates());
+        if joint > 1 {
+            for j in 0..n {
+                let mean = (0..joint).map(|class| point[class * n + j]).sum::<f64>() / joint as f64;
+                (0..joint).for_each(|class| point[class * n + j] -= mean);
+            }
+        }
+        point
     }
 
     /// Where a model starts: as it was told, or at the best intercepts and no slopes.
@@ -154,7 +169,7 @@ impl<R: Real + Default> Training<'_, R> {
     fn absorb(&mut self, asked: &[usize], found: &[Found]) -> Result<Vec<PointReport>> {
         let (setup, known, n) = (self.setup, &self.known, self.setup.coordinates());
         let penalties: Vec<Penalty> = asked.iter().map(|&number| self.penalty(self.tasks[number].strengths)).collect();
-        let matrices = found.iter().filter(|found| found.matrix.is_some()).count();
+        let matrices = found.iter().filter(|found| !found.matrices.is_empty()).count();
         let threads = if matrices * n * n * n + found.len() * n < SERIAL_MAX { 1 } else { setup.threads };
         let (mut joint, mut rest): (Vec<&[Found]>, &[Found]) = (Vec::new(), found);
         for &number in asked {

@@ -47,12 +47,13 @@ pub enum Want {
 }
 
 impl Want {
-    /// Multiply-adds of a row, about: every stored number once for margins and once for the gradient, every pair of them
-    /// once for a matrix.
+    /// Multiply-adds of a row and margin, about: every stored number once for margins and once for the gradient, every pair of
+    /// them once for a matrix; each pair of classes of a joint loss has one.
     pub fn multiply_adds(self, setup: &Setup<'_>) -> f64 {
         let (once, pairs) = setup.multiply_adds();
         match self {
             Want::Gradient => 2.0 * once,
+            Want::Hessian if setup.joint > 1 => 2.0 * once + pairs * (setup.joint - 1) as f64 / 2.0,
             Want::Hessian => 2.0 * once + pairs,
             Want::Gram => pairs,
         }
@@ -81,8 +82,9 @@ pub struct Found {
     pub loss: LossSums,
     /// Residual times stored column.
     pub gradient: Vec<f64>,
-    /// The matrix over (columns, constant, target where it was wanted).
-    pub matrix: Option<Vec<f64>>,
+    /// Matrices over (columns, constant, target where it was wanted): none, one, or of a class of a joint loss one for each class
+    /// behind it.
+    pub matrices: Vec<Vec<f64>>,
     /// True when rows are so far off that there are no sums: the loss counts as infinite.
     pub beyond: bool,
 }

@@ -17,6 +17,8 @@ use crate::plan::{SolverName, TrainPlan};
 
 /// Parameters up to which a matrix is reckoned with in the memory limit: the most for which a solver takes one by itself.
 const GRAM_PARAMETERS_MAX: u64 = 2_048;
+/// The same where a row has several margins: parameters of all of them.
+const JOINT_PARAMETERS_MAX: u64 = 256;
 /// What the process takes without any data, about.
 const PROCESS_BYTES: u64 = 24 << 20;
 /// Statistics and spaces of a parameter, whatever its models.
@@ -89,11 +91,11 @@ impl Shares {
                 together: together as usize,
             };
         }
-        let named = plan.solver.takes_a_matrix() && matrix_bytes(parameters, needs.threads) <= limit / 2;
-        let matrix = if named || parameters <= GRAM_PARAMETERS_MAX { parameters * parameters } else { 0 };
+        let named = plan.solver.takes_a_matrix() && matrix_bytes(own, needs.threads) <= limit / 2;
+        let most = if needs.joint == 1 { GRAM_PARAMETERS_MAX } else { JOINT_PARAMETERS_MAX };
+        let matrix = if named || own <= most { own * own } else { 0 };
         // A worker: its cells, and as much for half a matrix as for a gradient. A solver and its copy in the next
         // checkpoint: two dozen vectors and one matrix each, and two matrices on their way from the sum to the solver.
-        let matrix = if needs.joint == 1 { matrix } else { 0 };
         let one = threads * (cell * own + 12 * matrix) + 400 * own + 32 * matrix;
         let together = fits(one);
         let bytes = limit.saturating_sub(together * one);

@@ -63,7 +63,8 @@ impl Sheet {
                     Some(made)
                 }
             };
-            let own = Cells::new(setup, bounds, slopes, gram)?;
+            let matrices = matrices(setup.joint, number % setup.joint);
+            let own = Cells::new(setup, bounds, slopes, gram.filter(|_| matrices > 0).map(|gram| (gram, matrices)))?;
             starts.push(starts[starts.len() - 1] + own.count());
             cells.push(own);
         }
@@ -95,11 +96,16 @@ impl Sheet {
                         .into(),
                 ));
             }
-            let (loss, gradient, matrix) = (cells.loss(section), cells.gradient(section), cells.matrix(section));
-            Ok(Found { loss, gradient, matrix, beyond })
+            let (loss, gradient, matrices) = (cells.loss(section), cells.gradient(section), cells.matrices_of(section));
+            Ok(Found { loss, gradient, matrices, beyond })
         };
         self.cells.iter().enumerate().map(of).collect()
     }
+}
+
+/// Matrices of a Hessian that stand with a margin: its own; of `joint` margins one for each margin behind it.
+pub fn matrices(joint: usize, margin: usize) -> usize {
+    if joint == 1 { 1 } else { joint - 1 - margin }
 }
 
 /// The bounds of the sums of points that make one loss, and whether they are proven.

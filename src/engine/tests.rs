@@ -76,7 +76,7 @@ pub(crate) fn bits(trained: &Trained) -> Vec<u64> {
     numbers.map(|x| x.to_bits()).collect()
 }
 
-pub(crate) const PLANS: [(&str, &str); 25] = [
+pub(crate) const PLANS: [(&str, &str); 27] = [
     ("real", r#"{"model": "linear", "l2": 0.1, "threads": 1}"#),
     ("real", r#"{"model": "linear", "l1": [0.1, 0.01], "l2": 0.01, "threads": 1}"#),
     ("real", r#"{"model": "linear", "l2": 0.1, "solver": "lbfgs", "standardize": false, "threads": 1}"#),
@@ -94,6 +94,8 @@ pub(crate) const PLANS: [(&str, &str); 25] = [
     ("real", r#"{"model": "quantile", "quantile": 0.9, "l1": 0.01, "tolerance": 1e-6, "threads": 1}"#),
     ("several", r#"{"model": "hinge", "multiclass": "ovr", "l2": 0.01, "tolerance": 1e-6, "threads": 1}"#),
     ("several", r#"{"model": "softmax", "l2": [0.01, 0.1], "threads": 1}"#),
+    ("several", r#"{"model": "softmax", "l2": 0.01, "solver": "lbfgs", "threads": 1}"#),
+    ("several", r#"{"model": "softmax", "l2": 0.01, "class-weight": "balanced", "intercept": false, "threads": 1}"#),
     ("several", r#"{"model": "softmax", "l1": 0.01, "class-weight": "balanced", "intercept": false, "threads": 1}"#),
     ("several", r#"{"model": "logistic", "multiclass": "ovr", "l2": [0.01, 0.1], "threads": 1}"#),
     ("several", r#"{"model": "squared-hinge", "multiclass": "ovr", "l1": 0.01, "solver": "owlqn", "threads": 1}"#),
@@ -141,6 +143,7 @@ fn solvers_agree_on_every_kind_of_column() {
         ("real", "huber", ["newton", "lbfgs", "owlqn"]),
         ("binary", "logistic", ["newton", "lbfgs", "owlqn"]),
         ("binary", "squared-hinge", ["newton", "lbfgs", "owlqn"]),
+        ("several", "softmax", ["newton", "lbfgs", "owlqn"]),
         ("positive", "poisson", ["newton", "lbfgs", "owlqn"]),
         ("positive", "gamma", ["newton", "lbfgs", "owlqn"]),
         ("positive", "tweedie", ["newton", "lbfgs", "owlqn"]),
@@ -188,30 +191,39 @@ impl TrainWatch for StopAfter {
     fn rows(&self, _rows: u64) {}
 }
 
+/// Trains whole, then stopped after each number of passes and resumed from the checkpoint as text: the same bits. How often it could
+/// be stopped.
+pub(crate) fn resumes_to_the_same_bits(dataset: &Dataset, plan: &TrainPlan) -> usize {
+    let whole = fit_with(dataset, plan, &Solo).expect("trains");
+    for stop in 1..6 {
+        let cancel = Cancel::new();
+        let watch = StopAfter::new(stop, &cancel);
+        let company = Company { comm: &Solo, watch: &watch, cancel: &cancel };
+        let checkpoint = match train(dataset, plan, Start::Cold, &company).expect("stops") {
+            Ended::Interrupted(checkpoint) => checkpoint,
+            Ended::Trained(_) => return stop as usize - 1,
+        };
+        let text = serde_json::to_string(&checkpoint).expect("serialises");
+        let checkpoint = serde_json::from_str(&text).expect("parses");
+        let cancel = Cancel::new();
+        let company = Company { comm: &Solo, watch: &Unwatched, cancel: &cancel };
+        let resumed = match train(dataset, plan, Start::Resume(checkpoint), &company).expect("resumes") {
+            Ended::Trained(trained) => trained,
+            Ended::Interrupted(_) => panic!("nobody asked to stop"),
+        };
+        assert_eq!(bits(&whole), bits(&resumed), "{plan:?} stopped after {stop}");
+    }
+    5
+}
+
 #[test]
 fn an_interrupted_training_resumes_to_the_same_bits() {
     let folder = tempfile::tempdir().expect("a folder");
-    let dataset = mixed(folder.path(), "binary");
-    for solver in ["newton", "lbfgs"] {
-        let plan = plan(&format!(r#"{{"model": "logistic", "l2": [0.1, 0.001], "solver": "{solver}", "threads": 2}}"#));
-        let whole = fit_with(&dataset, &plan, &Solo).expect("trains");
-        for stop in 1..6 {
-            let cancel = Cancel::new();
-            let watch = StopAfter::new(stop, &cancel);
-            let company = Company { comm: &Solo, watch: &watch, cancel: &cancel };
-            let checkpoint = match train(&dataset, &plan, Start::Cold, &company).expect("stops") {
-                Ended::Interrupted(checkpoint) => checkpoint,
-                Ended::Trained(_) => break,
-            };
-            let text = serde_json::to_string(&checkpoint).expect("serialises");
-            let checkpoint = serde_json::from_str(&text).expect("parses");
-            let cancel = Cancel::new();
-            let company = Company { comm: &Solo, watch: &Unwatched, cancel: &cancel };
-            let resumed = match train(&dataset, &plan, Start::Resume(checkpoint), &company).expect("resumes") {
-                Ended::Trained(trained) => trained,
-                Ended::Interrupted(_) => panic!("nobody asked to stop"),
-            };
-            assert_eq!(bits(&whole), bits(&resumed), "{solver} stopped after {stop}");
+    for (label, model) in [("binary", "logistic"), ("several", "softmax")] {
+        let dataset = mixed(&folder.path().join(label), label);
+        for solver in ["newton", "lbfgs"] {
+            let text = format!(r#"{{"model": "{model}", "l2": [0.1, 0.001], "solver": "{solver}", "threads": 2}}"#);
+            assert!(resumes_to_the_same_bits(&dataset, &plan(&text)) >= 2, "{text}");
         }
     }
 }

@@ -53,6 +53,8 @@ pub struct Worker<R> {
     gradient: Vec<f64>,
     /// Sums of residuals of the margins of one loss.
     residuals: Vec<f64>,
+    /// Probabilities of the classes of a joint loss, class after class, where a matrix is wanted.
+    shares: Vec<f64>,
     /// Of each point that wants a matrix.
     gram: Vec<f64>,
     scratch: GramScratch<R>,
@@ -125,6 +127,8 @@ impl<'a, R: Real + Default> Job<'a, R> {
         worker.loss.resize(points, LossSums::default());
         worker.gradient.resize(points * self.dense, 0.0);
         worker.residuals.resize(self.setup.joint, 0.0);
+        let shares = if self.setup.joint > 1 && self.gram_starts[points] > 0 { tile * self.setup.joint } else { 0 };
+        worker.shares.resize(shares, 0.0);
         worker.gram.resize(self.gram_starts[points], 0.0);
         worker.cells.clear();
         worker.cells.resize(self.sheet.count(), 0);
@@ -230,6 +234,9 @@ impl<'a, R: Real + Default> Job<'a, R> {
             for (place, point) in group.points.clone().enumerate().step_by(self.setup.joint) {
                 if self.setup.model.is_joint() {
                     self.joint_loss(worker, rows.len(), (place, point));
+                    if self.order.points[point].want == Want::Hessian {
+                        self.joint_matrices(worker, grain.1, rows, (place, point))?;
+                    }
                 } else {
                     self.loss(worker, grain.1, rows, (place, point))?;
                 }
@@ -321,7 +328,7 @@ impl<'a, R: Real + Default> Job<'a, R> {
         let bend = hessian.then_some(&mut worker.bend[..n]);
         let z = &mut worker.z[place * n..(place + 1) * n];
         worker.loss[point] += self.kernels.loss(self.setup.model.smoothed(smoothing), z, y, weight, bend);
-        if hessian { self.matrix(worker, grain, rows, point, true) } else { Ok(()) }
+        if hessian { self.matrix(worker, grain, rows, (point, 0), true) } else { Ok(()) }
     }
 
     /// Turns the margins of all classes, at as many points from `point` on, into residuals. The loss counts at the first.
@@ -336,6 +343,41 @@ impl<'a, R: Real + Default> Job<'a, R> {
             let loss = if class == 0 { found.loss } else { 0.0 };
             worker.loss[point + class] += LossSums { loss, residual, curvature: 0.0, weight: found.weight };
         }
+    }
+
+    /// Gathers the matrix of every pair of classes, at as many points from `point` on: the product of their probabilities
+    /// bends a row. Margins have become residuals w (p_k - [k = y]).
+    fn joint_matrices(
+        &self,
+        worker: &mut Worker<R>,
+        grain: &Grain<'_>,
+        rows: &Range<usize>,
+        (place, point): (usize, usize),
+    ) -> Result<()> {
+        let (n, joint) = (rows.len(), self.setup.joint);
+        let weight = worker.rows.weight(self.setup, &self.left_out, point);
+        let weight_of = |row: usize| weight.map_or(1.0, |weight| weight[row].to_f64());
+        for (class, shares) in worker.shares.chunks_exact_mut(n).take(joint).enumerate() {
+            let residuals = &worker.z[(place + class) * n..(place + class + 1) * n];
+            for (row, (share, residual)) in shares.iter_mut().zip(residuals).enumerate() {
+                let own = if worker.rows.y()[row].to_f64() == class as f64 { 1.0 } else { 0.0 };
+                // A row without weight has no residual, and bends nothing.
+                let bare = residual.to_f64() / weight_of(row).max(f64::MIN_POSITIVE);
+                *share = (own + bare).max(0.0);
+            }
+        }
+        for class in 0..joint {
+            for (matrix, other) in (class + 1..joint).enumerate() {
+                let weight = worker.rows.weight(self.setup, &self.left_out, point);
+                let shares = |class: usize| &worker.shares[class * n..(class + 1) * n];
+                let pairs = shares(class).iter().zip(shares(other));
+                for (row, (bend, (one, two))) in worker.bend[..n].iter_mut().zip(pairs).enumerate() {
+                    *bend = R::from_f64(weight.map_or(1.0, |weight| weight[row].to_f64()) * (one * two));
+                }
+                self.matrix(worker, grain, rows, (point + class, matrix), true)?;
+            }
+        }
+        Ok(())
     }
 
     fn gradient(&self, worker: &mut Worker<R>, grain: &Grain<'_>, rows: &Range<usize>, group: &Group<R>) {
@@ -392,24 +434,27 @@ impl<'a, R: Real + Default> Job<'a, R> {
                 None => *total += n as f64,
             }
             let weighs = weight.is_some();
-            self.matrix(worker, grain.1, rows, point, weighs)?;
+            self.matrix(worker, grain.1, rows, (point, 0), weighs)?;
         }
         Ok(())
     }
 
-    /// Adds a tile's products to a point's matrix, each row with its `bend` where it has one.
+    /// Adds a tile's products to one of a point's matrices, each row with its `bend` where it has one.
     fn matrix(
         &self,
         worker: &mut Worker<R>,
         grain: &Grain<'_>,
         rows: &Range<usize>,
-        point: usize,
+        (point, number): (usize, usize),
         bent: bool,
     ) -> Result<()> {
         let cells = &self.sheet.cells[point];
         let Some(gram) = cells.gram() else { return Ok(()) };
+        let (of_dense, of_scattered) = (gram.layout.dense_len(), gram.layout.scattered_len());
         let (_, scattered) = cells.scattered(&mut worker.cells[self.sheet.section(point)]);
-        let dense = &mut worker.gram[self.gram_starts[point]..self.gram_starts[point + 1]];
+        let scattered = &mut scattered[number * of_scattered..(number + 1) * of_scattered];
+        let first = self.gram_starts[point] + number * of_dense;
+        let dense = &mut worker.gram[first..first + of_dense];
         let sums = GramSums { dense, scattered };
         let (n, rows) = (rows.len(), rows.clone());
         let added = if self.order.exact {

@@ -5,12 +5,17 @@
 //! added to all intercepts changes nothing, and without a penalty neither does the same vector added to all coefficients; starting
 //! from intercepts that sum to 0 and no slopes, every step sums to 0 over the classes and so does the answer.
 //!
-//! K p + K coordinates, class after class; a pass costs 2 K p multiply-adds a row, all classes from one reading of the data. The
-//! Hessian would be (K p)^2, so the solvers are quasi-Newton methods.
+//! K p + K coordinates, class after class; a pass costs 2 K p multiply-adds a row, all classes from one reading of the data. A
+//! Hessian has (K p)^2 numbers and costs K (K - 1) / 2 weighted Gram matrices (`engine/derive`): Newton's method where that is
+//! affordable, else quasi-Newton methods.
 
 use super::{Bounds, Loss, Model, Moments, Reach, Settings, Shape};
 use crate::metrics::{Multiclass, Odds, Task};
 use crate::plan::SolverName;
+
+/// The most parameters of all classes for which Newton's method is the default. A Hessian pass costs about (K - 1) p / 8
+/// gradient passes, and its rows go through a kernel once for each pair of classes.
+const HESSIAN_PARAMETERS_MAX: usize = 256;
 
 /// The model `softmax`.
 pub struct Softmax {
@@ -77,7 +82,11 @@ impl Model for Softmax {
     }
 
     fn solver(&self, shape: &Shape) -> SolverName {
-        if shape.any_l1 { SolverName::Owlqn } else { SolverName::Lbfgs }
+        match (shape.any_l1, self.classes * shape.parameters <= HESSIAN_PARAMETERS_MAX) {
+            (true, _) => SolverName::Owlqn,
+            (false, true) => SolverName::Newton,
+            (false, false) => SolverName::Lbfgs,
+        }
     }
 }
 

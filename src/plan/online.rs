@@ -301,8 +301,8 @@ fn then(name: &str, request: &TrainRequest, model: ModelName) -> Result<SolverNa
         Newton | Lbfgs if any_l1 => {
             Err(Error::usage(format!("then is '{name}', which cannot have an l1 penalty. Use --then owlqn, or auto")))
         }
-        Newton | ProximalNewton if model.model().is_joint() => Err(Error::usage(format!(
-            "then is '{name}', which needs a Hessian of all classes at once. Use --then lbfgs (owlqn for l1), or auto"
+        ProximalNewton if model.model().is_joint() => Err(Error::usage(format!(
+            "then is '{name}', which learns one margin, and '{model}' has several. Use --then newton (owlqn for l1), or auto"
         ))),
         _ => Ok(solver),
     }
@@ -395,8 +395,8 @@ mod tests {
         assert!(with("sgd", r#""averaging": 1"#).contains("averaging is 1"));
         assert!(with("sgd", r#""then": "cholesky""#).contains("proximal-newton"));
         assert!(with("sgd", r#""then": "lbfgs", "l1": 1"#).contains("--then owlqn"));
-        let joint = message(r#"{"model": "softmax", "solver": "sgd", "then": "newton"}"#);
-        assert!(joint.contains("--then lbfgs"), "{joint}");
+        let joint = message(r#"{"model": "softmax", "solver": "sgd", "then": "proximal-newton"}"#);
+        assert!(joint.contains("--then newton"), "{joint}");
         assert!(with("svrg", r#""clip-norm": 1"#).contains("--solver sgd"));
         assert!(with("svrg", r#""allreduce-dtype": "bf16""#).contains("--solver sgd"));
         assert!(with("newton", r#""allreduce-dtype": "bf16""#).contains("allreduce-dtype is set, but solver 'newton'"));
