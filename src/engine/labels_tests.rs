@@ -13,7 +13,7 @@ use gristmill_kernels::reference;
 use mpi_launch::{Solo, threads};
 use serde::Deserialize;
 
-use super::tests::{bits, complaint, fit, fit_with, plan};
+use super::tests::{bits, complaint, fit, fit_with, plan, resumes_to_the_same_bits};
 use crate::optim::dense::dot;
 use crate::optim::problems::numbers;
 use crate::plan::TrainPlan;
@@ -204,6 +204,20 @@ fn the_bits_of_labels_do_not_depend_on_threads_or_ranks() {
                 assert_eq!(base.validation, trained.validation, "{text}: {ranks} ranks");
             }
         }
+    }
+}
+
+#[test]
+fn an_interrupted_training_of_labels_resumes_to_the_same_bits() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let dataset = sample(DType::F32).labels(3, &labels(3)).write(folder.path()).expect("data");
+    for text in [
+        r#"{"model": "logistic", "l2": [0.1, 0.001], "threads": 2}"#,
+        r#"{"model": "squared-hinge", "l1": 0.01, "solver": "owlqn", "folds": 2, "threads": 2}"#,
+        r#"{"model": "logistic", "solver": "adam", "batch-rows": 33, "epochs": 4, "averaging": 1, "threads": 2}"#,
+        r#"{"model": "logistic", "solver": "adagrad", "batch-rows": 50, "epochs": 2, "then": "newton", "threads": 2}"#,
+    ] {
+        assert!(resumes_to_the_same_bits(&dataset, &plan(text)) >= 3, "{text}");
     }
 }
 
