@@ -120,7 +120,7 @@ fn classes_by_number_are_told_from_all_others() {
     // What makes no sense is refused.
     assert!(fails(at, "train data --model softmax --multiclass ovr -o x", 2).contains("by itself"));
     assert!(fails(at, "train data --model linear --multiclass ovr -o x", 2).contains("no classes"));
-    assert!(fails(at, "train data --model softmax --solver newton -o x", 2).contains("--solver lbfgs"));
+    assert!(fails(at, "train data --model softmax --solver proximal-newton -o x", 2).contains("--solver newton"));
     assert!(fails(at, "train data --model softmax --warm-start svm --l2 1 -o x --class-weight 5=1", 2).contains("'5'"));
     write(at, "new.csv", "x,z,code\n1,2,5\n");
     let said = fails(at, "evaluate run new.csv", 1);
