@@ -1,7 +1,7 @@
 //! A dataset folder in the making: shards, dictionaries and statistics go into a staging folder; the manifest with all
 //! checksums comes last, and then the folder gets its name ([`crate::durable`]).
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::dataset::MANIFEST;
 use crate::dictionary::Dictionary;
@@ -14,7 +14,9 @@ use crate::statistics::Statistics;
 /// A dataset folder in the making. Shards may be written by many threads at once.
 #[derive(Debug)]
 pub struct DatasetWriter {
-    staging: Staging,
+    folder: PathBuf,
+    /// None: another rank's, who will finish it.
+    staging: Option<Staging>,
 }
 
 /// What a manifest says beside its files.
@@ -42,12 +44,18 @@ impl DatasetWriter {
     /// # Errors
     /// As [`Staging::create`].
     pub fn create(output: &Path, force: bool) -> Result<DatasetWriter> {
-        Ok(DatasetWriter { staging: Staging::create(output, force)? })
+        let staging = Staging::create(output, force)?;
+        Ok(DatasetWriter { folder: staging.folder().to_path_buf(), staging: Some(staging) })
+    }
+
+    /// For shards of a dataset that another rank has begun, and will finish, in the staging folder `folder`.
+    pub fn join(folder: &Path) -> DatasetWriter {
+        DatasetWriter { folder: folder.to_path_buf(), staging: None }
     }
 
     /// The staging folder; scratch files may be put there, and must be gone before [`DatasetWriter::finish`].
     pub fn folder(&self) -> &Path {
-        self.staging.folder()
+        &self.folder
     }
 
     /// Start shard number `number` of a split.
@@ -104,13 +112,13 @@ impl DatasetWriter {
         };
         manifest.fingerprint = manifest.fingerprint_of_content();
         let path = self.folder().join(MANIFEST);
-        let unfit =
-            |message: String| Error::data(self.staging.output(), format!("the dataset cannot be finished: {message}"));
+        let output = self.staging.as_ref().map_or(&*self.folder, Staging::output).to_path_buf();
+        let unfit = |message: String| Error::data(&output, format!("the dataset cannot be finished: {message}"));
         manifest.check().map_err(unfit)?;
         let mut json = serde_json::to_vec_pretty(&manifest).map_err(|e| unfit(e.to_string()))?;
         json.push(b'\n');
         durable::write_staged(&path, &json)?;
-        self.staging.commit()?;
+        self.staging.ok_or_else(|| unfit("the rank that began it does that".into()))?.commit()?;
         Ok(manifest)
     }
 }

@@ -310,6 +310,14 @@ fn sync_tree(folder: &Path) -> Result<()> {
     sync_each(&folders, Step::SyncFolder)
 }
 
+/// Have the disk hold these files, wherever they will be.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn sync_files(files: &[PathBuf]) -> Result<()> {
+    sync_each(files, Step::SyncFile)
+}
+
 /// Sync files or folders, several at a time.
 fn sync_each(paths: &[PathBuf], step: Step) -> Result<()> {
     for path in paths {

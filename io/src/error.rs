@@ -28,6 +28,15 @@ pub enum Error {
     /// Stopped because it was asked to (Ctrl-C, SIGTERM).
     #[error("interrupted")]
     Interrupted,
+    /// Ranks that work together could not exchange what they had to.
+    #[error("{0}")]
+    Ranks(String),
+    /// Another rank failed, and says why.
+    #[error("stopped because rank {rank} failed")]
+    Elsewhere {
+        /// That rank.
+        rank: usize,
+    },
 }
 
 /// A fault of a file's content. Rows and lines count from 1, as an editor shows them.

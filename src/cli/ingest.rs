@@ -1,14 +1,17 @@
 //! `gristmill ingest SOURCE... -o DATASET`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
-use gristmill_io::ingest::{self, IngestReport};
+use gristmill_io::ingest::company::{self, Company};
+use gristmill_io::ingest::{self, IngestOptions, IngestReport};
 use gristmill_io::manifest::Role;
+use mpi_launch::{CommError, Communicator};
 
-use super::Session;
-use super::options::{IngestingOptions, MachineOptions, OutputOptions, ReadingOptions};
-use crate::error::{Error, Result};
+use super::options::{IngestingOptions, MachineOptions, OutputOptions, ReadingOptions, size};
+use super::session::{Ranks, Session};
+use crate::error::{EXIT_FAILURE, Error, Result};
+use crate::ranks;
 use crate::report::{Table, number};
 
 /// Arguments of `ingest`.
@@ -28,6 +31,9 @@ pub struct Arguments {
     /// Seed of everything random [default: 42]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+    /// Size of a shard, about; every rank of several makes whole shards [default: 256MiB]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    shard_size: Option<u64>,
     #[command(flatten)]
     ingesting: IngestingOptions,
     #[command(flatten)]
@@ -42,29 +48,86 @@ pub struct Arguments {
 ///
 /// # Errors
 /// When sources cannot be read or the dataset cannot be written; the output is then as it was.
-pub fn run(arguments: &Arguments) -> Result<()> {
-    let session = Session::new(&arguments.output_options)?;
+pub fn run(arguments: &Arguments, ranks: &Ranks) -> Result<()> {
+    let Some(session) = Session::sharing(&arguments.output_options, ranks, &arguments.source)? else { return Ok(()) };
+    ingest(arguments, &session).map_err(|error| session.explain(error))
+}
+
+/// What is asked for, and where it goes.
+fn asked(arguments: &Arguments) -> Result<(IngestOptions, &Path)> {
     let output = arguments.output.as_deref().ok_or_else(|| Error::usage("no output given. Add -o DATASET"))?;
     if arguments.source.is_empty() {
         return Err(Error::usage("no source given. Name files, folders, patterns, or - for standard input"));
     }
     let options =
         arguments.ingesting.options(&arguments.reading, &arguments.machine, arguments.seed, arguments.force)?;
+    Ok((IngestOptions { shard_bytes: arguments.shard_size, ..options }, output))
+}
+
+fn ingest(arguments: &Arguments, session: &Session) -> Result<()> {
+    let comm = &*session.ranks;
+    let (options, output) = ranks::agree(comm, asked(arguments))?;
+    let share = session.share(&arguments.machine)?;
+    let company = Linked(comm);
+    let together = company::Ranks::new(&company, share.threads, share.memory);
     let watcher = session.report.watcher();
-    let done = ingest::ingest(&arguments.source, &options, output, &watcher, &session.cancel)
-        .map_err(|error| session.explain(error.into()))?;
+    let done =
+        ingest::ingest_among(&together, &arguments.source, &options, output, &watcher, &session.cancel).map_err(own);
     drop(watcher);
+    // What rank 0 finds concerns the whole; only another's fault needs its name.
+    let done = if comm.rank() == 0 { done } else { done.map_err(|error| error.on(ranks::name(comm))) };
+    let Some(done) = ranks::agree_with_first(comm, done)? else { return Ok(()) };
+    if done.ranks < comm.size() {
+        session.report.note(
+            "rank 0 ingested alone: what ranks share are Parquet files of plain numbers that make two shards or more, where all \
+             ranks see the files and the output",
+        );
+    }
     session.report.json(&facts(&done, output))?;
     session.report.text(&format!("{}\n{}", session.report.bold(&output.display().to_string()), text(&done, 2)))
 }
 
+/// The ranks of a command, as ingest sees them.
+struct Linked<'a>(&'a dyn Communicator);
+
+impl Company for Linked<'_> {
+    fn rank(&self) -> usize {
+        self.0.rank()
+    }
+
+    fn size(&self) -> usize {
+        self.0.size()
+    }
+
+    fn all_gather(&self, own: &[u8]) -> gristmill_io::Result<Vec<Vec<u8>>> {
+        self.0.all_gather(own).map_err(|error| lost(&error))
+    }
+
+    fn gather(&self, own: &[u8]) -> gristmill_io::Result<Vec<Vec<u8>>> {
+        self.0.gather(own, 0).map(Option::unwrap_or_default).map_err(|error| lost(&error))
+    }
+}
+
+fn lost(error: &CommError) -> gristmill_io::Error {
+    gristmill_io::Error::Ranks(error.to_string())
+}
+
+/// A failure of another rank is for that to report.
+fn own(error: gristmill_io::Error) -> Error {
+    match error {
+        gristmill_io::Error::Elsewhere { rank } => Error::Elsewhere { rank, code: EXIT_FAILURE },
+        error => error.into(),
+    }
+}
+
 /// What was done, for programs.
-pub fn facts(done: &IngestReport, output: &std::path::Path) -> serde_json::Value {
+pub fn facts(done: &IngestReport, output: &Path) -> serde_json::Value {
     let s = (done.survey_seconds + done.encode_seconds).max(1e-9);
     serde_json::json!({
         "dataset": output,
         "rows": { "train": done.train_rows, "test": done.test_rows, "dropped": done.dropped_rows },
         "columns": done.manifest.columns.len(),
+        "ranks": done.ranks,
         "source_bytes": done.source_bytes,
         "dataset_bytes": done.dataset_bytes,
         "spilled_bytes": done.spilled_bytes,
@@ -95,6 +158,9 @@ pub fn text(done: &IngestReport, indent: usize) -> String {
     let time = number::time(std::time::Duration::from_secs_f64(s));
     let rates = (number::rows_per_s(rows as f64 / s), number::gb_per_s(done.source_bytes as f64 / s));
     table.pair("speed", format!("{time}, {}, {} of sources", rates.0, rates.1));
+    if done.ranks > 1 {
+        table.pair("ranks", done.ranks.to_string());
+    }
     if done.spilled_bytes > 0 {
         table.pair(
             "spilled",

@@ -204,6 +204,7 @@ fn run(arguments: Vec<OsString>, ranks: &Ranks) -> Result<()> {
         Command::Resume(arguments) => resume::run(arguments, ranks),
         Command::Evaluate(arguments) => evaluate::run(arguments, ranks),
         Command::Predict(arguments) => predict::run(arguments, ranks),
+        Command::Ingest(arguments) => ingest::run(arguments, ranks),
         Command::Launch(arguments) => launch::run(arguments, ranks),
         Command::Doctor(arguments) => doctor::run(arguments, ranks),
         _ if ranks.rank() > 0 => Ok(()),
@@ -219,7 +220,6 @@ fn run_alone(command: &Command, matches: &ArgMatches, ranks: usize) -> Result<()
     }
     match command {
         Command::Quickstart(arguments) => quickstart::run(arguments),
-        Command::Ingest(arguments) => ingest::run(arguments),
         Command::Inspect(arguments) => inspect::run(arguments),
         Command::Verify(arguments) => verify::run(arguments),
         Command::Generate(arguments) => generate::run(arguments),
@@ -231,6 +231,7 @@ fn run_alone(command: &Command, matches: &ArgMatches, ranks: usize) -> Result<()
         | Command::Resume(_)
         | Command::Evaluate(_)
         | Command::Predict(_)
+        | Command::Ingest(_)
         | Command::Launch(_)
         | Command::Doctor(_) => Ok(()),
     }

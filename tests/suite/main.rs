@@ -25,6 +25,7 @@ mod ranks;
 mod runs;
 mod samples;
 mod several;
+mod shared_ingest;
 mod streaming;
 mod supervised;
 mod table;

@@ -14,6 +14,7 @@
 //! name its place. So a dataset has the same bytes on either way.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -25,6 +26,7 @@ use super::decide::{self, Decided, Decision};
 use super::options::IngestOptions;
 use super::sequence::{Fold, Sequence, lock};
 use super::shards::{Encoded, Grain, Shape, Shards};
+use super::share::{self, Share};
 use super::split::check_weights;
 use super::summary::ChunkSummary;
 use super::survey::Found;
@@ -37,7 +39,7 @@ use crate::error::{Error, Result};
 use crate::manifest::{Role, Split};
 use crate::roles::{Resolved, Shape as Of};
 use crate::source::Source;
-use crate::source::columnar::{Columnar, Part, Range, Spare};
+use crate::source::columnar::{self, Columnar, Part, Spare};
 use crate::watch::{Cancel, Progress, Silent};
 
 /// Rows that are looked at for fractions before columns are taken for integers.
@@ -100,13 +102,51 @@ struct Gap {
     worst: Vec<f64>,
 }
 
-struct Shared<'a> {
-    direct: &'a Direct<'a>,
-    columns: &'a dyn Columnar,
-    decisions: &'a [Decision],
+/// What the files promise of their rows, and how these become shards by it.
+pub struct Promise<'a> {
+    columns: Box<dyn Columnar + 'a>,
     parts: Vec<Part>,
     /// Rows before each part, and all of them.
     starts: Vec<usize>,
+    decided: Decided,
+    shape: Shape,
+}
+
+impl Promise<'_> {
+    /// How many shards all rows make.
+    pub fn shards(&self) -> usize {
+        self.rows().div_ceil(self.shape.shard_rows())
+    }
+
+    /// A number that is another one where parts, columns or shapes are others.
+    pub fn fingerprint(&self) -> u64 {
+        let columns: Vec<_> = self.decided.stored.iter().map(|decision| &decision.column).collect();
+        let about = serde_json::json!([self.starts, columns, self.shape.grain_rows, self.shape.shard_grains]);
+        xxhash_rust::xxh3::xxh3_64(about.to_string().as_bytes())
+    }
+
+    fn rows(&self) -> usize {
+        self.starts[self.parts.len()]
+    }
+
+    /// The parts that have some of these rows.
+    fn parts_of(&self, rows: &Range<usize>) -> Range<usize> {
+        if rows.is_empty() {
+            return 0..0;
+        }
+        let first = self.starts.partition_point(|&start| start <= rows.start) - 1;
+        first..self.starts.partition_point(|&start| start < rows.end)
+    }
+}
+
+/// Work that threads share.
+struct Shared<'a> {
+    direct: &'a Direct<'a>,
+    promise: &'a Promise<'a>,
+    decisions: &'a [Decision],
+    /// The rows of the shards that are to be made, and the parts that they are in.
+    rows: Range<usize>,
+    parts: Range<usize>,
     shape: Shape,
     shards: Shards<'a>,
     next: AtomicUsize,
@@ -127,61 +167,111 @@ struct Piece {
     tally: Option<GrainTally>,
 }
 
-impl Direct<'_> {
-    /// Make all shards; none: nothing was made, it takes two passes.
-    ///
-    /// # Errors
-    /// When a file cannot be written, or on [`Cancel`].
-    pub fn run(&self) -> Result<Option<Made>> {
+impl<'a> Direct<'a> {
+    /// What is promised of the rows; none: too little for one pass.
+    pub fn promise(&self) -> Option<Promise<'a>> {
         let options = self.options;
         let one_split = self.plan.split.is_none() && options.test_share == 0.0;
         let numeric = self.plan.columns.iter().all(|column| column.shape == Of::Numeric);
         if options.shuffle || !one_split || !numeric || !options.bucketize.is_empty() {
-            return Ok(None);
+            return None;
         }
-        let Some(columns) = self.source.columnar() else { return Ok(None) };
+        let columns = self.source.columnar()?;
         let parts = columns.parts();
-        let rows = parts.iter().map(|part| part.rows).sum();
-        let promised = self.promised(columns.as_ref(), rows).and_then(|summary| self.decide(summary).ok());
-        let Some((promised, _)) = promised.filter(|(decided, _)| decided.stored.iter().all(is_certain)) else {
-            return Ok(None);
-        };
-        let shape = (self.shape)(&promised.stored);
-        let all = &[(Split::Train, rows)];
-        let shards = Shards::new(&promised.stored, all, shape, options.workers(), self.writer, &Silent);
         let mut starts = vec![0];
         parts.iter().for_each(|part| starts.push(starts[starts.len() - 1] + part.rows));
+        let summary = self.promised(columns.as_ref(), starts[parts.len()])?;
+        let (decided, _) = self.decide(summary).ok()?;
+        let shape = (self.shape)(&decided.stored);
+        decided.stored.iter().all(is_certain).then_some(Promise { columns, parts, starts, decided, shape })
+    }
+
+    /// Make all shards; none: nothing was made, it takes two passes.
+    ///
+    /// # Errors
+    /// When a file cannot be written, or on [`Cancel`].
+    pub fn run(&self, promise: &Promise<'_>) -> Result<Option<Made>> {
+        let fold = Fold::new(ChunkSummary::new(self.plan.columns.len()));
+        let shards = self.shards(promise);
+        let worked = self.work(promise, 0..promise.shards(), fold, shards)?;
+        let made = worked.and_then(|(fold, shards)| self.made(promise, fold.into_inner(), shards.finish()));
+        if made.is_none() {
+            self.progress.end();
+            self.writer.discard_shards()?;
+        }
+        Ok(made)
+    }
+
+    /// Make some of the shards; none: the rows are not as promised.
+    ///
+    /// # Errors
+    /// As for [`Direct::run`].
+    pub fn share(&self, promise: &Promise<'_>, own: Range<usize>) -> Result<Option<Share>> {
+        let worked = self.work(promise, own, Fold::keeping(ChunkSummary::default()), self.shards(promise).apart())?;
+        Ok(worked.map(|(fold, shards)| Share::new(fold.into_kept(), shards)))
+    }
+
+    /// What shares that have all shards make together; none: the rows are not as promised.
+    ///
+    /// # Errors
+    /// Never for shares of one promise.
+    pub fn join(&self, promise: &Promise<'_>, shares: Vec<Share>) -> Result<Option<Made>> {
+        let place = |chunk, row| self.source.place(chunk, row);
+        let merge = |sum: &mut ChunkSummary, next: ChunkSummary| sum.merge(&next, &self.plan.columns, &place);
+        let fold = Fold::new(ChunkSummary::new(self.plan.columns.len()));
+        let (summaries, encoded) = share::joined(shares, &promise.decided.stored);
+        summaries.into_iter().try_for_each(|(number, summary)| fold.push(number, summary, merge))?;
+        Ok(self.made(promise, fold.into_inner(), encoded))
+    }
+
+    /// All that was made, where it is as it was promised.
+    fn made(&self, promise: &Promise<'_>, summary: ChunkSummary, encoded: Encoded) -> Option<Made> {
+        let (decided, summary) = self.decide(summary).ok()?;
+        let shape = promise.shape;
+        same(&promise.decided.stored, &decided.stored).then_some(Made { decided, encoded, summary, shape })
+    }
+
+    fn shards<'b>(&'b self, promise: &'b Promise<'_>) -> Shards<'b> {
+        let all = &[(Split::Train, promise.rows())];
+        let threads = self.options.workers();
+        Shards::new(&promise.decided.stored, all, promise.shape, threads, self.writer, &Silent)
+    }
+
+    /// Make the shards `own`; what their parts add up to, and they; none: the rows are not as promised.
+    fn work<'b>(
+        &'b self,
+        promise: &'b Promise<'_>,
+        own: Range<usize>,
+        fold: Fold<ChunkSummary, ChunkSummary>,
+        shards: Shards<'b>,
+    ) -> Result<Option<(Fold<ChunkSummary, ChunkSummary>, Shards<'b>)>> {
+        let shape = promise.shape;
+        let rows = own.start * shape.shard_rows()..promise.rows().min(own.end * shape.shard_rows());
+        let parts = promise.parts_of(&rows);
+        let bytes = promise.parts[parts.clone()].iter().map(|part| part.bytes).sum();
         let shared = Shared {
             direct: self,
-            columns: columns.as_ref(),
-            decisions: &promised.stored,
+            promise,
+            decisions: &promise.decided.stored,
+            rows,
+            next: AtomicUsize::new(parts.start),
             parts,
-            starts,
             shape,
             shards,
-            next: AtomicUsize::new(0),
             sequence: Sequence::new(self.parts),
-            fold: Fold::new(ChunkSummary::new(self.plan.columns.len())),
+            fold,
             gaps: Mutex::new(HashMap::new()),
             stop: Mutex::new(None),
         };
-        self.progress.begin("reading", self.source.bytes());
+        self.progress.begin("reading", Some(bytes));
         std::thread::scope(|scope| {
-            (1..options.workers()).for_each(|_| drop(scope.spawn(|| shared.work())));
+            (1..self.options.workers()).for_each(|_| drop(scope.spawn(|| shared.work())));
             shared.work();
         });
-        let made = match shared.stop.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            Some(Stop::Failed(error)) => return Err(error),
-            Some(Stop::Unsuited) => None,
-            None => self.decide(shared.fold.into_inner()).ok().map(|found| (found, shared.shards.finish())),
-        };
-        match made.filter(|((found, _), _)| same(&promised.stored, &found.stored)) {
-            Some(((decided, summary), encoded)) => Ok(Some(Made { decided, encoded, summary, shape })),
-            None => {
-                self.progress.end();
-                self.writer.discard_shards()?;
-                Ok(None)
-            }
+        match shared.stop.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some(Stop::Failed(error)) => Err(error),
+            Some(Stop::Unsuited) => Ok(None),
+            None => Ok(Some((shared.fold, shared.shards))),
         }
     }
 
@@ -191,7 +281,7 @@ impl Direct<'_> {
         let mut spare = Spare::default();
         summary.train_rows = rows as u64;
         for (sum, column) in summary.columns.iter_mut().zip(&self.plan.columns) {
-            let Range { min, max } = columns.range(column.index)?;
+            let columnar::Range { min, max } = columns.range(column.index)?;
             let mut known = Summary::of(&Float64Array::from(vec![min, max]))?;
             known.count = rows as u64;
             known.single |= column.source_type == DataType::Float32;
@@ -243,7 +333,8 @@ impl Shared<'_> {
         let mut spare = Spare::default();
         loop {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
-            if number >= self.parts.len() || !self.sequence.enter(number as u64) {
+            let turn = (number - self.parts.start) as u64;
+            if number >= self.parts.end || !self.sequence.enter(turn) {
                 return;
             }
             let done = self.direct.cancel.check().map_err(Stop::Failed).and_then(|()| self.part(number, &mut spare));
@@ -255,36 +346,39 @@ impl Shared<'_> {
                 drop(first);
                 return self.sequence.stop();
             }
-            self.sequence.hand_in(number as u64, (), 0);
+            self.sequence.hand_in(turn, (), 0);
         }
     }
 
     fn part(&self, number: usize, spare: &mut Spare) -> std::result::Result<(), Stop> {
-        let part = self.parts[number];
+        let (part, first_row) = (self.promise.parts[number], self.promise.starts[number]);
         let mut pieces = self.pieces(number);
+        // Where shards end inside a part, whoever makes the first of them counts it.
+        let counts = first_row >= self.rows.start;
         let mut summary = ChunkSummary::new(self.decisions.len());
         summary.train_rows = part.rows as u64;
         let mut worst = vec![0.0; self.decisions.len()];
         for (column, decision) in self.decisions.iter().enumerate() {
             let index = self.direct.plan.columns[column].index;
-            let read = self.columns.read(number, index, part.rows, spare).map_err(|_| Stop::Unsuited)?;
+            let read = self.promise.columns.read(number, index, part.rows, spare).map_err(|_| Stop::Unsuited)?;
             let values = read.and_then(|read| raw::numbers(&read).ok()).filter(|values| values.null_count() == 0);
             let values = values.filter(|values| decision.column.role != Role::Weight || check_weights(values).is_ok());
             let values = values.ok_or(Stop::Unsuited)?;
             // In the batches of the two passes, so that means have their bits.
-            for start in (0..part.rows).step_by(part.batch_rows) {
+            for start in (0..part.rows).step_by(part.batch_rows).filter(|_| counts) {
                 let batch = values.slice(start, part.batch_rows.min(part.rows - start));
                 summary.columns[column].train.merge(&Summary::of(&batch).ok_or(Stop::Unsuited)?);
             }
-            let mut start = 0;
             for piece in &mut pieces {
-                worst[column] = piece.take(values.slice(start, piece.rows), decision)?.max(worst[column]);
-                start += piece.rows;
+                let own = values.slice(piece.first_row - first_row, piece.rows);
+                worst[column] = piece.take(own, decision)?.max(worst[column]);
             }
             spare.give_back(values);
         }
-        let place = |chunk, row| self.direct.source.place(chunk, row);
-        self.fold.push(number as u64, summary, |sum, next| sum.merge(&next, &self.direct.plan.columns, &place))?;
+        if counts {
+            let place = |chunk, row| self.direct.source.place(chunk, row);
+            self.fold.push(number as u64, summary, |sum, next| sum.merge(&next, &self.direct.plan.columns, &place))?;
+        }
         for piece in pieces {
             self.hand_in(piece, &worst)?;
         }
@@ -292,9 +386,10 @@ impl Shared<'_> {
         Ok(())
     }
 
-    /// The grains that a part has rows of.
+    /// The grains to be made that a part has rows of.
     fn pieces(&self, number: usize) -> Vec<Piece> {
-        let (mut at, end) = (self.starts[number], self.starts[number + 1]);
+        let starts = &self.promise.starts;
+        let (mut at, end) = (starts[number].max(self.rows.start), starts[number + 1].min(self.rows.end));
         let mut pieces = Vec::new();
         while at < end {
             let grain = at / self.shape.grain_rows;
@@ -313,7 +408,7 @@ impl Shared<'_> {
     }
 
     fn rows_of(&self, grain: usize) -> usize {
-        self.shape.grain_rows.min(self.starts[self.parts.len()] - grain * self.shape.grain_rows)
+        self.shape.grain_rows.min(self.promise.rows() - grain * self.shape.grain_rows)
     }
 
     /// A piece goes to its shard, or to the others of its grain.

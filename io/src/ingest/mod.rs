@@ -23,7 +23,9 @@
 //! | [`write`](mod@write), [`tally`], [`moments`] | pass B: grains and statistics |
 //! | [`shards`] | how do grains made by any thread get into shards, in their order? |
 //! | [`direct`] | when is one pass enough, and what is done then? |
+//! | [`company`], [`share`] | how do several ranks make one dataset, and what do they tell each other? |
 
+pub mod company;
 pub mod decide;
 pub mod direct;
 pub mod keep;
@@ -34,6 +36,7 @@ pub mod quantiles;
 pub mod refine;
 pub mod sequence;
 pub mod shards;
+pub mod share;
 pub mod shuffle;
 pub mod split;
 pub mod summary;
@@ -47,7 +50,9 @@ use std::time::Instant;
 
 use arrow::datatypes::Schema;
 
+use company::{Led, Ranks};
 use decide::{Decided, Decision};
+use direct::Direct;
 use keep::{Keeper, Piece};
 use shards::Encoded;
 use shuffle::Lot;
@@ -63,7 +68,7 @@ use crate::rng::{Purpose, Stream};
 use crate::roles::{Resolved, Shape, inferred};
 use crate::shard;
 use crate::source::libsvm::INDEX_BASE;
-use crate::source::{self, Source};
+use crate::source::{self, Source, SourceFile};
 use crate::watch::{Cancel, Progress};
 
 pub use options::{Impute, IngestOptions};
@@ -97,6 +102,8 @@ pub struct IngestReport {
     pub survey_seconds: f64,
     /// Seconds of encoding and writing (and of the shuffle).
     pub encode_seconds: f64,
+    /// Ranks that made it.
+    pub ranks: usize,
 }
 
 /// Make the dataset folder `output` from `sources` (files, folders, patterns, `-` for the standard input).
@@ -110,24 +117,75 @@ pub fn ingest(
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<IngestReport> {
+    begin(sources, options, output, Around { ranks: None, progress, cancel })
+}
+
+/// [`ingest`] by several ranks that see the same files, each of which calls this; what was done, on rank 0. Where there is nothing to
+/// share, rank 0 does it alone, and the others return when it has come to its end.
+///
+/// # Errors
+/// As [`ingest`], and [`Error::Elsewhere`] where another rank failed.
+pub fn ingest_among(
+    ranks: &Ranks<'_>,
+    sources: &[String],
+    options: &IngestOptions,
+    output: &Path,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<Option<IngestReport>> {
+    if ranks.size() == 1 {
+        return ingest(sources, options, output, progress, cancel).map(Some);
+    }
+    if ranks.leads() {
+        let made = begin(sources, options, output, Around { ranks: Some(ranks), progress, cancel });
+        let dismissed = ranks.dismiss();
+        return made.and_then(|made| dismissed.map(|()| Some(made)));
+    }
+    let options = ranks.options(options);
+    let follow = |folder: &Path, then: &dyn Fn(&Direct<'_>) -> Result<()>| {
+        let writer = DatasetWriter::join(folder);
+        let Opened { source, plan, .. } = Opened::new(sources, &options, folder)?;
+        let around = Around { ranks: None, progress, cancel };
+        let budget = Budget::of(&options);
+        mmap::keep_freed(KEPT_BYTES_MAX.min(budget.memory / 16));
+        Job { source: source.as_ref(), plan: &plan, options: &options, budget, writer: &writer, around }
+            .with_direct(&options, then)
+    };
+    ranks.follow(follow).map(|()| None)
+}
+
+fn begin(sources: &[String], options: &IngestOptions, output: &Path, around: Around<'_>) -> Result<IngestReport> {
     options.check()?;
     let writer = DatasetWriter::create(output, options.force)?;
-    let mut reading = options.source_options(writer.folder())?;
-    let files = source::list(sources, &reading)?;
-    // Columns of types that mean nothing are errors only when they are not ignored, and that is known a line further down.
-    reading.any_type = true;
-    let mut opened = source::open_files(&files, &reading)?;
-    let mut plan = planned(options, &opened.schema())?;
-    let numeric = options.roles.numeric.iter().filter(|name| opened.schema().field_with_name(name).is_ok());
-    reading.types.extend(numeric.map(|name| (name.clone(), source::TextType::Float)));
-    if narrow(&mut reading, &plan, &opened.schema()) {
-        let before = opened.schema();
-        opened = source::open_files(&files, &reading)?;
-        plan.follow(&before, &opened.schema())?;
+    let Opened { source, plan, entries } = Opened::new(sources, options, writer.folder())?;
+    run(source.as_ref(), &plan, entries, options, writer, around)
+}
+
+/// Sources, and what is to be made of them.
+struct Opened {
+    source: Box<dyn Source>,
+    plan: Resolved,
+    entries: Vec<SourceEntry>,
+}
+
+impl Opened {
+    fn new(sources: &[String], options: &IngestOptions, scratch: &Path) -> Result<Opened> {
+        let mut reading = options.source_options(scratch)?;
+        let files = source::list(sources, &reading)?;
+        // Columns of types that mean nothing are errors only when they are not ignored, and that is known a line further down.
+        reading.any_type = true;
+        let mut source = source::open_files(&files, &reading)?;
+        let mut plan = planned(options, &source.schema())?;
+        let numeric = options.roles.numeric.iter().filter(|name| source.schema().field_with_name(name).is_ok());
+        reading.types.extend(numeric.map(|name| (name.clone(), source::TextType::Float)));
+        if narrow(&mut reading, &plan, &source.schema()) {
+            let before = source.schema();
+            source = source::open_files(&files, &reading)?;
+            plan.follow(&before, &source.schema())?;
+        }
+        let entry = |file: &SourceFile| SourceEntry { path: file.path.display().to_string(), bytes: file.bytes };
+        Ok(Opened { source, plan, entries: files.iter().map(entry).collect() })
     }
-    let entries =
-        files.iter().map(|file| SourceEntry { path: file.path.display().to_string(), bytes: file.bytes }).collect();
-    run(opened.as_ref(), &plan, entries, options, writer, progress, cancel)
 }
 
 /// What is to be made of each column.
@@ -173,7 +231,7 @@ pub fn ingest_source(
     options.check()?;
     let plan = planned(options, &source.schema())?;
     let writer = DatasetWriter::create(output, options.force)?;
-    run(source, &plan, entries, options, writer, progress, cancel)
+    run(source, &plan, entries, options, writer, Around { ranks: None, progress, cancel })
 }
 
 /// Bytes for each purpose.
@@ -202,21 +260,29 @@ impl Budget {
     }
 }
 
+/// Who works along, watches and stops.
+#[derive(Clone, Copy)]
+struct Around<'a> {
+    /// None: one process.
+    ranks: Option<&'a Ranks<'a>>,
+    progress: &'a dyn Progress,
+    cancel: &'a Cancel,
+}
+
 fn run(
     source: &dyn Source,
     plan: &Resolved,
     entries: Vec<SourceEntry>,
     options: &IngestOptions,
     writer: DatasetWriter,
-    progress: &dyn Progress,
-    cancel: &Cancel,
+    around: Around<'_>,
 ) -> Result<IngestReport> {
     let began = Instant::now();
     let budget = Budget::of(options);
     mmap::keep_freed(KEPT_BYTES_MAX.min(budget.memory / 16));
     check_hashed(plan, options, budget.memory)?;
-    let job = Job { source, plan, options, budget, writer: &writer, progress, cancel };
-    let Made { mut decided, encoded, summary, shape, spilled, survey_seconds } = match job.direct()? {
+    let job = Job { source, plan, options, budget, writer: &writer, around };
+    let Made { mut decided, encoded, summary, shape, spilled, survey_seconds, ranks } = match job.one_pass()? {
         Some(made) => made,
         None => job.two_passes()?,
     };
@@ -237,9 +303,9 @@ fn run(
         columns: decided.stored.into_iter().map(|decision| decision.column).collect(),
         ignored,
     };
-    cancel.check()?;
+    around.cancel.check()?;
     let manifest = writer.finish(about, encoded.shards, &statistics)?;
-    progress.end();
+    around.progress.end();
     Ok(IngestReport {
         train_rows: summary.train_rows,
         test_rows: summary.test_rows,
@@ -250,6 +316,7 @@ fn run(
         spilled_bytes: spilled,
         survey_seconds,
         encode_seconds: began.elapsed().as_secs_f64() - survey_seconds,
+        ranks,
         manifest,
     })
 }
@@ -261,8 +328,7 @@ struct Job<'a> {
     options: &'a IngestOptions,
     budget: Budget,
     writer: &'a DatasetWriter,
-    progress: &'a dyn Progress,
-    cancel: &'a Cancel,
+    around: Around<'a>,
 }
 
 /// All but the manifest.
@@ -273,39 +339,55 @@ struct Made {
     shape: shards::Shape,
     spilled: u64,
     survey_seconds: f64,
+    ranks: usize,
 }
 
 impl Job<'_> {
-    /// In one pass, where that can be done.
-    fn direct(&self) -> Result<Option<Made>> {
+    /// In one pass, where that can be done, by all ranks, where they can.
+    fn one_pass(&self) -> Result<Option<Made>> {
         let began = Instant::now();
-        let Job { source, plan, options, ref budget, writer, progress, cancel } = *self;
-        let direct = direct::Direct {
-            source,
-            plan,
+        let made = |direct: Option<direct::Made>, ranks| {
+            direct.map(|direct::Made { decided, encoded, summary, shape }| {
+                let survey_seconds = began.elapsed().as_secs_f64();
+                Made { decided, encoded, summary, shape, spilled: 0, survey_seconds, ranks }
+            })
+        };
+        if let Some(ranks) = self.around.ranks {
+            let led = self.with_direct(&ranks.options(self.options), |direct| {
+                direct.promise().map_or(Ok(Led::Alone), |promise| ranks.lead(direct, &promise))
+            });
+            match led? {
+                Led::Made(direct) => return Ok(made(Some(*direct), ranks.size())),
+                Led::Unsuited => return Ok(None),
+                Led::Alone => {}
+            }
+        }
+        let direct =
+            self.with_direct(self.options, |direct| direct.promise().map_or(Ok(None), |promise| direct.run(&promise)));
+        Ok(made(direct?, 1))
+    }
+
+    /// What the one pass is told, with the threads and memory of these options.
+    fn with_direct<T>(&self, options: &IngestOptions, then: impl FnOnce(&Direct<'_>) -> T) -> T {
+        let budget = Budget::of(options);
+        let direct = Direct {
+            source: self.source,
+            plan: self.plan,
             options,
             shape: &|stored| self.shape(stored),
             parts: budget.chunks.min(options.workers() as u64 * (1 + survey::AHEAD)),
             memory: budget.memory,
-            writer,
-            progress,
-            cancel,
+            writer: self.writer,
+            progress: self.around.progress,
+            cancel: self.around.cancel,
         };
-        let made = direct.run()?;
-        Ok(made.map(|direct::Made { decided, encoded, summary, shape }| Made {
-            decided,
-            encoded,
-            summary,
-            shape,
-            spilled: 0,
-            survey_seconds: began.elapsed().as_secs_f64(),
-        }))
+        then(&direct)
     }
 
     /// First to see what is there, then to encode it.
     fn two_passes(&self) -> Result<Made> {
         let began = Instant::now();
-        let Job { source, plan, options, ref budget, writer, progress, cancel } = *self;
+        let Job { source, plan, options, ref budget, writer, around: Around { progress, cancel, .. } } = *self;
         let keeper = Keeper::new(budget.keep, writer.folder())?;
         progress.begin("reading", source.bytes());
         let mut found = survey(source, plan, options, budget, &keeper, progress, cancel)?;
@@ -331,14 +413,26 @@ impl Job<'_> {
         let encoding = write::Encoding { rows, decisions: &decided.stored, shape, writer, threads, progress, cancel };
         let encoded = encoding.run()?;
         drop(encoding);
-        Ok(Made { decided, encoded, summary: found.summary, shape, spilled: keeper.spilled(), survey_seconds })
+        Ok(Made {
+            decided,
+            encoded,
+            summary: found.summary,
+            shape,
+            spilled: keeper.spilled(),
+            survey_seconds,
+            ranks: 1,
+        })
     }
 
     /// How rows of these columns become grains and shards.
     fn shape(&self, stored: &[Decision]) -> shards::Shape {
         let row_bytes = stored.iter().map(|decision| decision.row_bytes).sum();
         let grain_rows = self.options.grain_rows.unwrap_or_else(|| shard::grain_rows(row_bytes));
-        let shard_grains = self.options.shard_grains.unwrap_or_else(|| shard::grains_per_shard(row_bytes, grain_rows));
+        let of_bytes = || match self.options.shard_bytes {
+            Some(bytes) => shard::grains_within(bytes as f64, row_bytes, grain_rows),
+            None => shard::grains_per_shard(row_bytes, grain_rows),
+        };
+        let shard_grains = self.options.shard_grains.unwrap_or_else(of_bytes);
         shards::Shape { grain_rows, shard_grains }
     }
 }

@@ -90,8 +90,10 @@ pub struct IngestOptions {
     pub drop_missing_label: bool,
     /// Rows of a grain; none: about 4 MiB.
     pub grain_rows: Option<usize>,
-    /// Grains of a shard; none: about 256 MiB.
+    /// Grains of a shard; none: by its bytes.
     pub shard_grains: Option<usize>,
+    /// Bytes of a shard, about; none: 256 MiB.
+    pub shard_bytes: Option<u64>,
     /// Format of the sources; none: by extension or content.
     pub format: Option<String>,
     /// CSV: what separates fields; none: found out.
@@ -130,6 +132,7 @@ impl Default for IngestOptions {
             drop_missing_label: false,
             grain_rows: None,
             shard_grains: None,
+            shard_bytes: None,
             format: None,
             delimiter: None,
             header: None,

@@ -91,6 +91,11 @@ impl<S, T> Fold<S, T> {
         Fold { state: Mutex::new((0, start, BTreeMap::new())) }
     }
 
+    /// A fold that merges nothing and keeps all values apart, for somebody else to merge.
+    pub fn keeping(start: S) -> Fold<S, T> {
+        Fold { state: Mutex::new((u64::MAX, start, BTreeMap::new())) }
+    }
+
     /// Hand value `number` in; it and those that waited for it are merged.
     ///
     /// # Errors
@@ -109,6 +114,11 @@ impl<S, T> Fold<S, T> {
     /// The sum.
     pub fn into_inner(self) -> S {
         self.state.into_inner().unwrap_or_else(PoisonError::into_inner).1
+    }
+
+    /// The values that were not merged, by number.
+    pub fn into_kept(self) -> BTreeMap<u64, T> {
+        self.state.into_inner().unwrap_or_else(PoisonError::into_inner).2
     }
 }
 
@@ -150,5 +160,10 @@ mod tests {
             .unwrap();
         }
         assert_eq!(fold.into_inner(), "abc");
+        let fold = Fold::keeping(());
+        for (number, text) in [(1, "b"), (0, "a")] {
+            fold.push::<()>(number, text, |(), _| Err(())).unwrap();
+        }
+        assert_eq!(fold.into_kept().into_iter().collect::<Vec<_>>(), [(0, "a"), (1, "b")]);
     }
 }

@@ -124,6 +124,12 @@ impl<'a> Shards<'a> {
         Shards { decisions, columns, jobs, writer, progress, waiting_max: 2 * threads + 2, tally }
     }
 
+    /// The same, with tallies that somebody else will merge.
+    #[must_use]
+    pub fn apart(self) -> Shards<'a> {
+        Shards { tally: Fold::keeping(Tally::new(&[])), ..self }
+    }
+
     /// Hand grain `grain` of shard `number` in; returns how many of that shard are written.
     ///
     /// # Errors
@@ -198,13 +204,25 @@ impl<'a> Shards<'a> {
 
     /// What was made, once all grains are in.
     pub fn finish(self) -> Encoded {
-        let mut all =
-            Encoded { shards: Vec::new(), tally: self.tally.into_inner(), worst: vec![0.0; self.decisions.len()] };
-        for job in self.jobs {
-            let state = job.state.into_inner().unwrap_or_else(PoisonError::into_inner);
-            all.shards.extend(state.entry);
-            all.worst.iter_mut().zip(&state.worst).for_each(|(all, worst)| *all = all.max(*worst));
-        }
-        all
+        let (shards, worst) = entries(self.jobs, self.decisions.len());
+        Encoded { shards, tally: self.tally.into_inner(), worst }
     }
+
+    /// The shards of [`Shards::apart`], the largest error of every column, and tallies by number of the shard.
+    pub fn finish_apart(self) -> (Vec<ShardEntry>, Vec<f64>, BTreeMap<u64, Tally>) {
+        let (shards, worst) = entries(self.jobs, self.decisions.len());
+        let kept = self.tally.into_kept().into_iter();
+        (shards, worst, kept.filter_map(|(number, tally)| Some((number, tally?))).collect())
+    }
+}
+
+/// The shards that were made, and the largest error of every column.
+fn entries(jobs: Vec<Job>, columns: usize) -> (Vec<ShardEntry>, Vec<f64>) {
+    let (mut shards, mut worst) = (Vec::new(), vec![0.0f64; columns]);
+    for job in jobs {
+        let state = job.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        shards.extend(state.entry);
+        worst.iter_mut().zip(&state.worst).for_each(|(all, worst)| *all = all.max(*worst));
+    }
+    (shards, worst)
 }

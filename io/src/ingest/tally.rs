@@ -23,9 +23,12 @@ pub struct GrainTally {
 /// Of a shard, or of all of them.
 #[derive(Debug)]
 pub struct Tally {
-    moments: Vec<Vec<Moments>>,
-    labels: Option<HashMap<u64, u64>>,
-    rows: u64,
+    /// By stored column, as of a grain; sparse rows have theirs here.
+    pub moments: Vec<Vec<Moments>>,
+    /// Rows by value of the label (its bits); none: too many values.
+    pub labels: Option<HashMap<u64, u64>>,
+    /// Rows in all.
+    pub rows: u64,
 }
 
 impl GrainTally {

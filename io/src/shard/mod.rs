@@ -52,7 +52,12 @@ pub fn grain_rows(row_bytes: f64) -> usize {
 
 /// Grains of every shard but the last of a split: about 256 MiB.
 pub fn grains_per_shard(row_bytes: f64, grain_rows: usize) -> usize {
-    ((SHARD_BYTES / (row_bytes.max(1.0) * grain_rows as f64)) as usize).max(1)
+    grains_within(SHARD_BYTES, row_bytes, grain_rows)
+}
+
+/// Grains of a shard of so many bytes, one at least.
+pub fn grains_within(bytes: f64, row_bytes: f64, grain_rows: usize) -> usize {
+    ((bytes / (row_bytes.max(1.0) * grain_rows as f64)) as usize).max(1)
 }
 
 /// The Arrow schema of stored columns.

@@ -44,6 +44,9 @@ impl MachineOptions {
 }
 
 /// A number of bytes with or without a unit.
-fn size(text: &str) -> std::result::Result<u64, String> {
+///
+/// # Errors
+/// When it is no such number.
+pub fn size(text: &str) -> std::result::Result<u64, String> {
     memory::parse_size(text).map_err(|error| error.to_string())
 }

@@ -7,6 +7,7 @@ mod faults;
 mod hashed;
 mod laws;
 mod memory;
+mod ranks;
 mod sources;
 mod text;
 mod values;
@@ -76,7 +77,7 @@ impl Source for Memory {
 pub(super) fn ingested(source: &Memory, options: &IngestOptions, output: &Path) -> Result<IngestReport> {
     let plan = planned(options, &source.schema())?;
     let writer = DatasetWriter::create(output, options.force)?;
-    run(source, &plan, Vec::new(), options, writer, &Silent, &Cancel::new())
+    run(source, &plan, Vec::new(), options, writer, Around { ranks: None, progress: &Silent, cancel: &Cancel::new() })
 }
 
 /// The stored rows of a split, as any Arrow reader sees them; none: no such rows.
