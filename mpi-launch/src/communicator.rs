@@ -184,7 +184,15 @@ pub trait Pending {
     ///
     /// # Errors
     /// [`CommError`] when a rank is lost or failed.
-    fn wait(self: Box<Self>) -> Result<()>;
+    fn wait(self: Box<Self>) -> Result<()> {
+        self.wait_while(&mut || Ok(()))
+    }
+
+    /// [`Pending::wait`] that calls `meanwhile` again and again, which moves what else is under way.
+    ///
+    /// # Errors
+    /// [`CommError`] when a rank is lost or failed, and what `meanwhile` fails with.
+    fn wait_while(self: Box<Self>, meanwhile: &mut dyn FnMut() -> Result<()>) -> Result<()>;
 }
 
 /// One process, one rank: every exchange is already done.
@@ -199,7 +207,7 @@ impl Pending for Done {
         Ok(true)
     }
 
-    fn wait(self: Box<Self>) -> Result<()> {
+    fn wait_while(self: Box<Self>, _meanwhile: &mut dyn FnMut() -> Result<()>) -> Result<()> {
         Ok(())
     }
 }

@@ -179,6 +179,14 @@ impl<T: Transport, E: Element, A: Fn(E, E) -> E> AllReduce<'_, T, E, A> {
     fn finish(mut self) -> Result<()> {
         drive(self.transport, &mut self, Self::doing, Self::advance)
     }
+
+    fn finish_while(mut self, meanwhile: &mut dyn FnMut() -> Result<()>) -> Result<()> {
+        let attempt = |own: &mut Self| {
+            meanwhile()?;
+            own.advance()
+        };
+        drive(self.transport, &mut self, Self::doing, attempt)
+    }
 }
 
 impl<T: Transport, E: Element, A: Fn(E, E) -> E> Pending for AllReduce<'_, T, E, A> {
@@ -187,8 +195,8 @@ impl<T: Transport, E: Element, A: Fn(E, E) -> E> Pending for AllReduce<'_, T, E,
         Ok(step.map_err(|error| error.while_doing(|| self.doing()))? == Step::Done)
     }
 
-    fn wait(self: Box<Self>) -> Result<()> {
-        self.finish()
+    fn wait_while(self: Box<Self>, meanwhile: &mut dyn FnMut() -> Result<()>) -> Result<()> {
+        self.finish_while(meanwhile)
     }
 }
 

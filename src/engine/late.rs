@@ -4,10 +4,12 @@
 //! columns can be completed one after the other. So the last grains of a pass, its tail, are taken in two steps:
 //!
 //! ```text
-//!   first grains   tail: margins, losses, dense sums   tail: blocks A    blocks B      blocks C     the rest
-//!   whole          (residuals are kept)                scatter           scatter       scatter      (dense, head)
-//!                                                                        A over ranks  B            C, rest
+//!   first grains   tail: margins, losses, dense sums   tail: blocks A    blocks B      blocks C
+//!   whole          (residuals are kept)                scatter           scatter       scatter
+//!                                                      rest over ranks   A             B            C
 //! ```
+//! The rest is the dense sums and the head, complete when the margins are.
+//!
 //! Blocks are those of categories and sparse vectors: their sums are the wide ones, one integer a parameter, and their
 //! scatter is bound by latency, so that a second look at the codes costs next to nothing. For dense columns the same would
 //! read the tail twice from memory: S + C seconds (scan and communication) become S + f S + max(0, C - f S) with a tail of a
@@ -16,7 +18,7 @@
 //! How large a tail is each rank decides for itself ([`Pace`]): so that its scatter lasts as long as the communication. Which
 //! segments there are follows from the layout, so all ranks reduce the same ones in the same order. Sums are
 //! integers: nothing of this shows in a result. The thread that began the pass moves the messages meanwhile, every
-//! [`POLL_INTERVAL`]; a ring has a megabyte under way, enough for ten gigabytes a second.
+//! [`POLL_INTERVAL`], and those of all sums that are under way; a ring has a megabyte under way, enough for ten gigabytes a second.
 //!
 //! Cost: residuals of the tail in memory, at most as many bytes as the workers' wide sums; brought to fixed point once a
 //! segment instead of once.
@@ -49,16 +51,17 @@ const SEGMENT_CELLS_MIN: usize = 1 << 16;
 const LAST_CELLS_MIN: usize = 1 << 13;
 /// Segments below which there is nothing to overlap.
 const SEGMENTS_MIN: usize = 2;
-/// The largest tail, as a share of the rows.
-const SHARE_MAX: f64 = 0.5;
+/// The largest tail, as a share of the rows: there is always something to scan whole.
+const SHARE_MAX: f64 = 0.9;
 /// No tail takes longer: a training that is asked to stop does so after the tail, and keeps no part of it.
 const TAIL_SECONDS_MAX: f64 = 5.0;
-/// Seconds of scan that hide a second of communication: about half of a scan is scatter, and the first segment hides nothing.
-const AHEAD: f64 = 2.5;
+/// Seconds of scan that hide a second of communication: a third of a scan or less is scatter, for the margins wait for memory; and
+/// the scatter of the first segment hides nothing.
+const AHEAD: f64 = 4.0;
 /// Communication beyond the tail, as a share of it, above which the tail grows.
 const SLACK: f64 = 0.1;
 
-/// The parts of a flat sum that are reduced on their own, in this order, and what is reduced last.
+/// The parts of a flat sum that are reduced on their own, in this order, and what is reduced first.
 pub struct Late {
     segments: Vec<Segment>,
     /// The other cells; the head is among the first.
@@ -126,48 +129,54 @@ impl Late {
         let tail = Tail::new(job, if left { &[] } else { tail });
         tail.margins(workers, &mut report)?;
         let scan_seconds = began.elapsed().as_secs_f64();
+        let mut rest = self.rest_of(workers);
+        reduce::sign(job.setup(), &mut rest, left, report.bytes);
         let mut buffers: Vec<Vec<i64>> = self.segments.iter().map(|segment| vec![0; segment.cells.len()]).collect();
         let mut flying = Flying::default();
+        flying.queue.push_back(comm.start_all_reduce(&mut rest)?);
         for (segment, buffer) in self.segments.iter().zip(&mut buffers) {
             tail.scatter(workers, segment, &mut flying, &mut report)?;
             for worker in workers.iter() {
                 add(buffer, &worker.cells[segment.cells.clone()]);
             }
             flying.queue.push_back(comm.start_all_reduce(buffer)?);
+            flying.is_wide = true;
         }
         let tail_seconds = began.elapsed().as_secs_f64() - scan_seconds;
         reduce::lane_of_scan(job.setup(), began);
         let (reducing, overlapped_seconds) = (Instant::now(), flying.hidden_seconds);
         flying.land()?;
         pace.learn(scan_seconds, tail_seconds, overlapped_seconds, reducing.elapsed().as_secs_f64());
-        let sum = self.rest_over_ranks(job.setup(), workers, &buffers, (left, report.bytes))?;
+        let sum = self.together(workers, &rest, &buffers)?;
         let reduced = reduce::ended(job.setup(), sum, (began, reducing), report)?;
         Ok((Reduced { overlapped_seconds, ..reduced }, sum))
     }
 
-    /// Reduces what is in no segment, and puts the whole sum together.
-    fn rest_over_ranks<'w, R>(
+    /// What is in no segment, of all workers.
+    fn rest_of<R>(&self, workers: &[Worker<R>]) -> Vec<i64> {
+        let mut rest = vec![0; self.rest.iter().map(ExactSizeIterator::len).sum()];
+        for worker in workers {
+            let mut left = rest.as_mut_slice();
+            for range in &self.rest {
+                let (own, others) = left.split_at_mut(range.len());
+                add(own, &worker.cells[range.clone()]);
+                left = others;
+            }
+        }
+        rest
+    }
+
+    /// Puts the sum together from what went over the ranks.
+    fn together<'w, R>(
         &self,
-        setup: &Setup<'_>,
         workers: &'w mut [Worker<R>],
+        mut rest: &[i64],
         buffers: &[Vec<i64>],
-        (left, bytes): (bool, u64),
     ) -> Result<&'w [i64]> {
-        let Some((first, others)) = workers.split_first_mut() else { return Err(reduce::no_worker()) };
-        let sum = &mut first.cells;
+        let sum = &mut workers.first_mut().ok_or_else(reduce::no_worker)?.cells;
         for (segment, buffer) in self.segments.iter().zip(buffers) {
             sum[segment.cells.clone()].copy_from_slice(buffer);
         }
-        let mut rest = Vec::new();
-        for range in &self.rest {
-            for other in &*others {
-                add(&mut sum[range.clone()], &other.cells[range.clone()]);
-            }
-            rest.extend_from_slice(&sum[range.clone()]);
-        }
-        reduce::sign(setup, &mut rest, left, bytes);
-        setup.company.comm.all_reduce_vec(&mut rest)?;
-        let mut rest = rest.as_slice();
         for range in &self.rest {
             let (own, others) = rest.split_at(range.len());
             sum[range.clone()].copy_from_slice(own);
@@ -221,25 +230,32 @@ fn between<'r>(ranges: impl Iterator<Item = &'r Range<usize>>, end: usize) -> Ve
 #[derive(Default)]
 struct Flying<'a> {
     queue: VecDeque<Box<dyn Pending + 'a>>,
-    /// Seconds in which some were under way and rows were scanned.
+    /// Whether a segment was begun: what comes before it is short.
+    is_wide: bool,
+    /// Seconds in which some were under way, segments among them, and rows were scanned.
     hidden_seconds: f64,
 }
 
 impl Flying<'_> {
-    /// Moves what can be moved.
-    fn poll(&mut self) -> Result<()> {
-        while let Some(first) = self.queue.front_mut() {
-            if !first.progress()? {
-                break;
+    /// Moves what can be moved of every sum: while one waits for its last message, the link has room for another's first.
+    fn poll(&mut self) -> mpi_launch::Result<()> {
+        let mut place = 0;
+        while let Some(pending) = self.queue.get_mut(place) {
+            if pending.progress()? {
+                self.queue.remove(place);
+            } else {
+                place += 1;
             }
-            self.queue.pop_front();
         }
         Ok(())
     }
 
     /// Waits for all.
-    fn land(self) -> Result<()> {
-        self.queue.into_iter().try_for_each(|pending| Ok(pending.wait()?))
+    fn land(mut self) -> mpi_launch::Result<()> {
+        while let Some(first) = self.queue.pop_front() {
+            first.wait_while(&mut || self.poll())?;
+        }
+        Ok(())
     }
 }
 
@@ -291,7 +307,7 @@ impl<'t, 's, R: Real + Default> Tail<'t, 's, R> {
         report: &mut ScanReport,
     ) -> Result<()> {
         if self.grains.is_empty() {
-            return flying.poll();
+            return Ok(flying.poll()?);
         }
         let (setup, job) = (self.job.setup(), self.job);
         let visit = |worker: &mut Worker<R>, number: usize, grain: &gristmill_kernels::tile::Grain<'_>| {
@@ -303,7 +319,7 @@ impl<'t, 's, R: Real + Default> Tail<'t, 's, R> {
             let scanning = scope.spawn(scan);
             let mut since = Instant::now();
             while !scanning.is_finished() {
-                let busy = !flying.queue.is_empty();
+                let busy = flying.is_wide && !flying.queue.is_empty();
                 flying.poll()?;
                 std::thread::sleep(POLL_INTERVAL);
                 let now = Instant::now();
@@ -391,11 +407,12 @@ mod tests {
         let mut pace = Pace::default();
         // A tenth of a second to hide behind a second.
         pace.learn(1.0, 0.0, 0.0, 0.1);
-        assert!((pace.share - 0.25).abs() < 1e-12);
+        assert!((pace.share - 0.4).abs() < 1e-12);
+        // Too much of it was left: longer. What was hidden filled less than half of the tail: shorter.
         pace.learn(0.9, 0.1, 0.1, 0.05);
-        assert!(pace.share > 0.3);
+        assert!((pace.share - 0.5).abs() < 1e-12);
         pace.learn(0.9, 0.2, 0.05, 0.0);
-        assert!(pace.share < 0.3);
+        assert!((pace.share - 0.4).abs() < 1e-12);
         // Never longer than a stop may take.
         pace.learn(1_000.0, 10.0, 10.0, 500.0);
         assert!(pace.share * 1_010.0 <= TAIL_SECONDS_MAX + 1e-9);

@@ -189,6 +189,35 @@ fn sums_under_way_do_not_disturb_each_other() {
     }
 }
 
+/// While one sum is waited for the others move: all stand when the last one begun, which is waited for alone, does.
+#[test]
+fn what_is_done_meanwhile_moves_other_sums() {
+    let (ranks, length) = (4, 700);
+    let results = run_with(ranks, settings(Algorithm::Ring, 64), |group| {
+        let door: &dyn Communicator = group;
+        let (mut first, mut last) = (values(group.rank(), length), values(group.rank() + ranks, length));
+        let mut other = door.start_all_reduce(&mut first)?;
+        let mut stands = false;
+        door.start_all_reduce(&mut last)?.wait_while(&mut || {
+            stands = stands || other.progress()?;
+            Ok(())
+        })?;
+        while !stands {
+            stands = other.progress()?;
+            std::thread::yield_now();
+        }
+        drop(other);
+        let failing = door.start_all_reduce(&mut [1; 3])?.wait_while(&mut || Err(CommError::Launch("asked to".into())));
+        assert_eq!(failing, Err(CommError::Launch("asked to".into())));
+        Ok::<_, CommError>((first, last))
+    });
+    let sum_from = |first: usize| -> Vec<i64> {
+        let of = |index| (first..first + ranks).fold(0_i64, |sum, rank| sum.wrapping_add(value(rank, index)));
+        (0..length).map(of).collect()
+    };
+    assert_eq!(results, vec![Ok((sum_from(0), sum_from(ranks))); ranks]);
+}
+
 #[test]
 fn polling_alone_completes_a_sum() {
     for algorithm in [Algorithm::Ring, Algorithm::Hierarchical] {
