@@ -53,12 +53,13 @@ plan-check:
 	$(CARGO) build --release --locked --features mpi
 	tests/plan-check
 
-# Two ranks of one thread against two threads, and a checkpoint a second against none, as ratios.
+# Two ranks of one thread against two threads, and a checkpoint a second against none, as ratios; and what one checkpoint takes.
 ranks-check:
 	$(CARGO) build --release --locked --features mpi
 	tests/ranks-check
 
-# Four ranks in four network namespaces, links of 1 Gbit/s and 0.1 ms: needs root, iproute2 and Open MPI.
+# Four ranks in four network namespaces, links of 1 Gbit/s and 0.1 ms: needs root, iproute2 and Open MPI. With PER_NODE=2 two ranks share
+# a namespace and its memory, and the bytes of rings of nodes are counted.
 net-test:
 	$(CARGO) build --release --locked --features mpi
 	$(CARGO) build --release --locked --features mpi -p mpi-launch --example allreduce

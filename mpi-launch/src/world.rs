@@ -2,7 +2,7 @@
 //!
 //! Messages are `MPI_Isend` and `MPI_Irecv` on a duplicate of the world communicator, so that they cannot meet anyone
 //! else's. This file talks to the C interface, because the safe one ties a request to a scope on the stack, and an
-//! exchange here lives on while the scan goes on; in return the memory of a request is kept alive in [`State`] until MPI
+//! exchange here lives on while the scan goes on; in return the memory of a request is kept alive in `State` until MPI
 //! says that the request is complete. One lock serialises all calls (thread level MPI_THREAD_SERIALIZED).
 
 mod lease;
