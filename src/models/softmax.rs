@@ -14,8 +14,10 @@ use crate::metrics::{Multiclass, Odds, Task};
 use crate::plan::SolverName;
 
 /// The most parameters of all classes for which Newton's method is the default. A Hessian pass costs about (K - 1) p / 8
-/// gradient passes, and its rows go through a kernel once for each pair of classes.
+/// gradient passes.
 const HESSIAN_PARAMETERS_MAX: usize = 256;
+/// The most classes for which it is: rows go through a kernel once for each pair of them, however few their columns are.
+const HESSIAN_CLASSES_MAX: usize = 16;
 
 /// The model `softmax`.
 pub struct Softmax {
@@ -82,7 +84,8 @@ impl Model for Softmax {
     }
 
     fn solver(&self, shape: &Shape) -> SolverName {
-        match (shape.any_l1, self.classes * shape.parameters <= HESSIAN_PARAMETERS_MAX) {
+        let few = self.classes <= HESSIAN_CLASSES_MAX && self.classes * shape.parameters <= HESSIAN_PARAMETERS_MAX;
+        match (shape.any_l1, few) {
             (true, _) => SolverName::Owlqn,
             (false, true) => SolverName::Newton,
             (false, false) => SolverName::Lbfgs,
@@ -109,6 +112,19 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_hessian_is_for_few_classes_and_columns() {
+        let solver = |classes, parameters, any_l1| {
+            Softmax { classes }.solver(&Shape { rows: 1_000, entries_per_row: 1.0, parameters, any_l1 })
+        };
+        for (classes, parameters) in [(2, 128), (3, 85), (16, 16)] {
+            assert_eq!(solver(classes, parameters, false), SolverName::Newton, "{classes} {parameters}");
+            assert_eq!(solver(classes, parameters, true), SolverName::Owlqn);
+            assert_eq!(solver(classes, parameters + 1, false), SolverName::Lbfgs);
+        }
+        assert_eq!(solver(17, 2, false), SolverName::Lbfgs);
     }
 
     /// At the start the mean loss is the entropy, and every class's residuals cancel.
