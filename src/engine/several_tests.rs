@@ -104,8 +104,13 @@ fn softmax_reaches_the_objectives_of_scikit_learn() {
         for dtype in [DType::F32, DType::F64] {
             let dataset = set.dataset(dtype, &folder.path().join(format!("{}-{}", set.name, dtype.name())));
             for case in &set.cases {
-                let by_derivatives = if case.l1 > 0.0 { &[][..] } else { &["newton", "lbfgs"] };
-                for solver in ["auto", "owlqn"].iter().chain(by_derivatives) {
+                // What auto does not take. Ten classes of 64 columns make a Hessian of 650 x 650: once is enough.
+                let others: &[&str] = match (case.l1 > 0.0, set.name.as_str(), dtype) {
+                    (false, "digits", DType::F32) => &["newton"],
+                    (true, ..) | (_, "digits", _) => &[],
+                    _ => &["lbfgs"],
+                };
+                for solver in ["auto", "owlqn"].iter().chain(others) {
                     let text = format!(
                         r#"{{"model": "softmax", "l1": {}, "l2": {}, "standardize": {}, "intercept": {}, "solver": "{solver}",
                             "class-weight": "{}", "tolerance": 1e-8, "max-passes": 3000, "threads": 1}}"#,

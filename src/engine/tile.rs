@@ -346,7 +346,7 @@ impl<'a, R: Real + Default> Job<'a, R> {
     }
 
     /// Gathers the matrix of every pair of classes, at as many points from `point` on: the product of their probabilities
-    /// bends a row. Margins have become residuals w (p_k - [k = y]).
+    /// bends a row. Margins have become residuals: w p_k, less w for the own class.
     fn joint_matrices(
         &self,
         worker: &mut Worker<R>,
