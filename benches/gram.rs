@@ -69,7 +69,7 @@ impl Data {
 }
 
 /// A Gram matrix of all rows of a grain, ready to be formed again and again.
-struct Case<'a, R> {
+struct Case<'a, R: Real> {
     grain: &'a Grain<'a>,
     layout: GramLayout,
     scales: GramScales,

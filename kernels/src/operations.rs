@@ -17,7 +17,7 @@ use std::ops::Range;
 
 /// The operations of [`crate::Kernels`]; what they do is said there.
 #[allow(missing_docs, missing_debug_implementations)]
-pub struct Operations<R: 'static> {
+pub struct Operations<R: Real> {
     pub margins: fn(Token, &Block<'_>, Range<usize>, &[R], &mut [R]),
     pub gradient: fn(Token, &Block<'_>, Range<usize>, &[R], &mut [f64]),
     pub margins_k: fn(Token, &Block<'_>, Range<usize>, &[R], &mut [R]),

@@ -153,7 +153,7 @@ impl Late {
     }
 
     /// What is in no segment, of all workers.
-    fn rest_of<R>(&self, workers: &[Worker<R>]) -> Vec<i64> {
+    fn rest_of<R: Real>(&self, workers: &[Worker<R>]) -> Vec<i64> {
         let mut rest = vec![0; self.rest.iter().map(ExactSizeIterator::len).sum()];
         for worker in workers {
             let mut left = rest.as_mut_slice();
@@ -167,7 +167,7 @@ impl Late {
     }
 
     /// Puts the sum together from what went over the ranks.
-    fn together<'w, R>(
+    fn together<'w, R: Real>(
         &self,
         workers: &'w mut [Worker<R>],
         mut rest: &[i64],

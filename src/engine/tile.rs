@@ -34,7 +34,7 @@ const LEVELS: usize = 1_024;
 
 /// A worker's buffers.
 #[derive(Default)]
-pub struct Worker<R> {
+pub struct Worker<R: Real> {
     /// Its flat sum, but for what is in `lines` yet.
     pub cells: Vec<i64>,
     /// Sums of levels of the groups that are lined: group after group, level after level, point after point.

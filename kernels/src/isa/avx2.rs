@@ -322,6 +322,15 @@ impl std::ops::Add for R32 {
     }
 }
 
+impl std::ops::Mul for R32 {
+    type Output = R32;
+    #[inline(always)]
+    fn mul(self, other: R32) -> R32 {
+        // SAFETY: `self` proves the instructions.
+        R32(unsafe { _mm256_mul_ps(self.0, other.0) })
+    }
+}
+
 impl Register<Avx2, f32> for R32 {
     const WIDTH: usize = 8;
 
@@ -335,6 +344,10 @@ impl Register<Avx2, f32> for R32 {
         let values = &values[part * Self::WIDTH..][..Self::WIDTH];
         // SAFETY: the token proves the instructions; the slice holds the 32 bytes read, at any alignment.
         R32(unsafe { _mm256_loadu_ps(values.as_ptr()) })
+    }
+    #[inline(always)]
+    fn load_f32(tier: Avx2, values: &[f32; LANES], part: usize) -> R32 {
+        Self::load(tier, values, part)
     }
     #[inline(always)]
     fn store(self, values: &mut [f32; LANES], part: usize) {
@@ -383,6 +396,15 @@ impl std::ops::Add for R64 {
     }
 }
 
+impl std::ops::Mul for R64 {
+    type Output = R64;
+    #[inline(always)]
+    fn mul(self, other: R64) -> R64 {
+        // SAFETY: `self` proves the instructions.
+        R64(unsafe { _mm256_mul_pd(self.0, other.0) })
+    }
+}
+
 impl Register<Avx2, f64> for R64 {
     const WIDTH: usize = 4;
 
@@ -396,6 +418,12 @@ impl Register<Avx2, f64> for R64 {
         let values = &values[part * Self::WIDTH..][..Self::WIDTH];
         // SAFETY: the token proves the instructions; the slice holds the 32 bytes read, at any alignment.
         R64(unsafe { _mm256_loadu_pd(values.as_ptr()) })
+    }
+    #[inline(always)]
+    fn load_f32(_: Avx2, values: &[f32; LANES], part: usize) -> R64 {
+        let values = &values[part * Self::WIDTH..][..Self::WIDTH];
+        // SAFETY: the token proves the instructions; the slice holds the 16 bytes read, at any alignment.
+        R64(unsafe { _mm256_cvtps_pd(_mm_loadu_ps(values.as_ptr())) })
     }
     #[inline(always)]
     fn store(self, values: &mut [f64; LANES], part: usize) {

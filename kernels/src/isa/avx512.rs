@@ -317,12 +317,30 @@ impl std::ops::Add for R32 {
     }
 }
 
+impl std::ops::Mul for R32 {
+    type Output = R32;
+    #[inline(always)]
+    fn mul(self, other: R32) -> R32 {
+        // SAFETY: `self` proves the instructions.
+        R32(unsafe { _mm512_mul_ps(self.0, other.0) })
+    }
+}
+
 impl std::ops::Add for R64 {
     type Output = R64;
     #[inline(always)]
     fn add(self, other: R64) -> R64 {
         // SAFETY: `self` proves the instructions.
         R64(unsafe { _mm512_add_pd(self.0, other.0) })
+    }
+}
+
+impl std::ops::Mul for R64 {
+    type Output = R64;
+    #[inline(always)]
+    fn mul(self, other: R64) -> R64 {
+        // SAFETY: `self` proves the instructions.
+        R64(unsafe { _mm512_mul_pd(self.0, other.0) })
     }
 }
 
@@ -339,6 +357,10 @@ impl Register<Avx512, f32> for R32 {
         let values = &values[part * Self::WIDTH..][..Self::WIDTH];
         // SAFETY: the token proves the instructions; the slice holds the 64 bytes read, at any alignment.
         R32(unsafe { _mm512_loadu_ps(values.as_ptr()) })
+    }
+    #[inline(always)]
+    fn load_f32(tier: Avx512, values: &[f32; LANES], part: usize) -> R32 {
+        Self::load(tier, values, part)
     }
     #[inline(always)]
     fn store(self, values: &mut [f32; LANES], part: usize) {
@@ -386,6 +408,12 @@ impl Register<Avx512, f64> for R64 {
         let values = &values[part * Self::WIDTH..][..Self::WIDTH];
         // SAFETY: the token proves the instructions; the slice holds the 64 bytes read, at any alignment.
         R64(unsafe { _mm512_loadu_pd(values.as_ptr()) })
+    }
+    #[inline(always)]
+    fn load_f32(_: Avx512, values: &[f32; LANES], part: usize) -> R64 {
+        let values = &values[part * Self::WIDTH..][..Self::WIDTH];
+        // SAFETY: the token proves the instructions; the slice holds the 32 bytes read, at any alignment.
+        R64(unsafe { _mm512_cvtps_pd(_mm256_loadu_ps(values.as_ptr())) })
     }
     #[inline(always)]
     fn store(self, values: &mut [f64; LANES], part: usize) {

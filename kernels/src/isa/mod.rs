@@ -27,7 +27,7 @@ pub mod avx512;
 pub mod neon;
 pub mod portable;
 
-pub use element::Load;
+pub use element::{Load, Operand};
 pub use group::Group;
 pub use token::{Token, Work, vectorised, vectorised_work};
 
@@ -44,7 +44,9 @@ mod sealed {
     /// Keeps [`super::Real`] to the types that have a table of kernels.
     pub trait Sealed: Sized + 'static {
         /// The table.
-        fn operations() -> &'static Operations<Self>;
+        fn operations() -> &'static Operations<Self>
+        where
+            Self: super::Real;
     }
     impl Sealed for f32 {
         fn operations() -> &'static Operations<f32> {
@@ -66,6 +68,10 @@ pub trait Real:
     type Lanes<T: Isa>: Lanes<T, Self>;
     /// One machine register of it under tier `T`.
     type Register<T: Isa>: Register<T, Self>;
+    /// The narrower type of column that dense products read: `f32`.
+    type Narrow: Operand<Self>;
+    /// The type itself.
+    type Own: Operand<Self>;
     /// Lanes over which a dot product of [`crate::ops::gram`] is spread: the widest register of any tier.
     const REGISTER_LANES: usize;
     /// The nearest value to `value`.
@@ -77,6 +83,8 @@ pub trait Real:
 impl Real for f32 {
     type Lanes<T: Isa> = T::F32;
     type Register<T: Isa> = T::Register32;
+    type Narrow = f32;
+    type Own = f32;
     const REGISTER_LANES: usize = 16;
     #[inline(always)]
     fn from_f64(value: f64) -> f32 {
@@ -91,6 +99,8 @@ impl Real for f32 {
 impl Real for f64 {
     type Lanes<T: Isa> = T::F64;
     type Register<T: Isa> = T::Register64;
+    type Narrow = f32;
+    type Own = f64;
     const REGISTER_LANES: usize = 8;
     #[inline(always)]
     fn from_f64(value: f64) -> f64 {
@@ -138,7 +148,7 @@ pub trait Kernel {
 }
 
 /// One machine register of `R` under tier `T`: what a register-blocked product counts in.
-pub trait Register<T: Isa, R: Real>: Copy + Add<Output = Self> {
+pub trait Register<T: Isa, R: Real>: Copy + Add<Output = Self> + Mul<Output = Self> {
     /// Its lanes: [`Real::REGISTER_LANES`] or half of them.
     const WIDTH: usize;
 
@@ -146,6 +156,8 @@ pub trait Register<T: Isa, R: Real>: Copy + Add<Output = Self> {
     fn splat(tier: T, value: R) -> Self;
     /// Lanes `part * WIDTH ..` of `values`.
     fn load(tier: T, values: &[R; LANES], part: usize) -> Self;
+    /// Lanes `part * WIDTH ..` of `values`, exactly.
+    fn load_f32(tier: T, values: &[f32; LANES], part: usize) -> Self;
     /// Stores to lanes `part * WIDTH ..` of `values`.
     fn store(self, values: &mut [R; LANES], part: usize);
     /// `self * factor + addend` with one rounding (two on a portable tier without FMA).

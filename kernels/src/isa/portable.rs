@@ -290,6 +290,14 @@ impl Add for R32 {
     }
 }
 
+impl Mul for R32 {
+    type Output = R32;
+    #[inline(always)]
+    fn mul(self, other: R32) -> R32 {
+        R32(self.0 * other.0)
+    }
+}
+
 impl<T: Isa> Register<T, f32> for R32 {
     const WIDTH: usize = 8;
 
@@ -300,6 +308,10 @@ impl<T: Isa> Register<T, f32> for R32 {
     #[inline(always)]
     fn load(_: T, values: &[f32; LANES], part: usize) -> R32 {
         R32(f32x8::new(from_fn(|i| values[part * 8 + i])))
+    }
+    #[inline(always)]
+    fn load_f32(tier: T, values: &[f32; LANES], part: usize) -> R32 {
+        Self::load(tier, values, part)
     }
     #[inline(always)]
     fn store(self, values: &mut [f32; LANES], part: usize) {
@@ -329,6 +341,14 @@ impl Add for R64 {
     }
 }
 
+impl Mul for R64 {
+    type Output = R64;
+    #[inline(always)]
+    fn mul(self, other: R64) -> R64 {
+        R64(self.0 * other.0)
+    }
+}
+
 impl<T: Isa> Register<T, f64> for R64 {
     const WIDTH: usize = 4;
 
@@ -339,6 +359,10 @@ impl<T: Isa> Register<T, f64> for R64 {
     #[inline(always)]
     fn load(_: T, values: &[f64; LANES], part: usize) -> R64 {
         R64(f64x4::new(from_fn(|i| values[part * 4 + i])))
+    }
+    #[inline(always)]
+    fn load_f32(_: T, values: &[f32; LANES], part: usize) -> R64 {
+        R64(f64x4::new(from_fn(|i| f64::from(values[part * 4 + i]))))
     }
     #[inline(always)]
     fn store(self, values: &mut [f64; LANES], part: usize) {

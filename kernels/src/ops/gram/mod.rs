@@ -7,7 +7,8 @@
 //! integers, whose sums do not depend on their order.
 //!
 //! Contents: [`layout`] where each pair of variables lies in the two slices of sums, [`scales`] the fixed-point scales
-//! and the proof that their sums fit, [`dense`] the product of dense variables, [`scatter`] all other pairs.
+//! and the proof that their sums fit, [`dense`] the product of dense variables, `staged` the columns it reads, [`scatter`]
+//! all other pairs.
 //!
 //! Cost, for D dense variables and s scattered entries a row: `D (D + 1) + 2 s D + s (s + 1)` flops a row.
 
@@ -15,6 +16,7 @@ pub mod dense;
 pub mod layout;
 pub mod scales;
 pub mod scatter;
+mod staged;
 
 pub use layout::{GramLayout, Place, Shape};
 pub use scales::{GramScales, OutOfRange};
@@ -44,8 +46,8 @@ pub struct GramSums<'a> {
 }
 
 /// Memory that calls reuse: nothing is allocated after the first of a layout.
-#[derive(Clone, Debug, Default)]
-pub struct GramScratch<R> {
+#[derive(Debug, Default)]
+pub struct GramScratch<R: Real> {
     dense: dense::DenseScratch<R>,
     scatter: scatter::ScatterScratch,
 }
