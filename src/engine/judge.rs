@@ -69,7 +69,7 @@ impl<R: Real + Default> Training<'_, R> {
             held_out: None,
         };
         let reports = verdicts.iter().zip(models).map(report).collect();
-        let multiply_adds = (judged.len() * self.setup.margins_of_row()) as f64 * self.setup.multiply_adds().0;
+        let multiply_adds = (judged.len() * self.setup.margins_of_row()) as f64 * self.setup.numbers_of_row();
         self.tell(reports, multiply_adds, Sample::ALL, &reduced);
         Ok(verdicts)
     }

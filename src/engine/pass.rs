@@ -48,14 +48,15 @@ pub enum Want {
 
 impl Want {
     /// Multiply-adds of a row and margin, about: every stored number once for margins and once for the gradient, every pair of
-    /// them once for a matrix; each pair of classes of a joint loss has one.
+    /// them and the constant, and the target where it is there, once for a matrix; each pair of classes of a joint loss has one.
     pub fn multiply_adds(self, setup: &Setup<'_>) -> f64 {
-        let (once, pairs) = setup.multiply_adds();
+        let numbers = setup.numbers_of_row();
+        let pairs = |numbers: f64| numbers * (numbers + 1.0) / 2.0;
         match self {
-            Want::Gradient => 2.0 * once,
-            Want::Hessian if setup.joint > 1 => 2.0 * once + pairs * (setup.joint - 1) as f64 / 2.0,
-            Want::Hessian => 2.0 * once + pairs,
-            Want::Gram => pairs,
+            Want::Gradient => 2.0 * numbers,
+            Want::Hessian if setup.joint > 1 => 2.0 * numbers + pairs(numbers + 1.0) * (setup.joint - 1) as f64 / 2.0,
+            Want::Hessian => 2.0 * numbers + pairs(numbers + 1.0),
+            Want::Gram => pairs(numbers + 2.0),
         }
     }
 }

@@ -238,10 +238,10 @@ impl<'a> Setup<'a> {
             .collect()
     }
 
-    /// Multiply-adds that a row costs where each stored number is multiplied once, and where each pair of them is.
-    pub fn multiply_adds(&self) -> (f64, f64) {
+    /// Stored numbers of a row, on average.
+    pub fn numbers_of_row(&self) -> f64 {
         let blocks = self.stream.layout().blocks.iter().zip(self.gram_shapes());
-        let numbers: f64 = blocks
+        blocks
             .map(|(block, shape)| match shape {
                 GramShape::Dense(parameters) => parameters as f64,
                 GramShape::Codes(_) => 1.0,
@@ -251,8 +251,7 @@ impl<'a> Setup<'a> {
                     nonzero.iter().sum::<u64>() as f64 / (self.statistics.rows as f64).max(1.0)
                 }
             })
-            .sum();
-        (numbers, numbers * (numbers + 1.0) / 2.0)
+            .sum()
     }
 
     /// True when all arithmetic is `f64`.

@@ -276,7 +276,7 @@ impl<'a, R: Real> Training<'a, R> {
         let share = course.place.rows as f64 / setup.statistics.rows as f64;
         let grains = setup.dataset.grains(Split::Train);
         let clock = std::mem::take(&mut course.clock);
-        let multiply_adds = 2.0 * setup.multiply_adds().0 * (course.online.lines * reports.len()) as f64;
+        let multiply_adds = 2.0 * setup.numbers_of_row() * (course.online.lines * reports.len()) as f64;
         let Some(first) = reports.first().cloned() else { return Ok(()) };
         let report = PassReport {
             pass: self.answer.passes() + 1,
