@@ -105,7 +105,7 @@ fn add_as<R: Real, S: Operand<R>>(
 ) {
     let chunk = chunk_rows(size_of::<R>());
     let span = if variables <= NARROW { SPAN_CHUNKS * chunk } else { chunk };
-    let kept = if variables <= NARROW { units_kept::<R>(variables) } else { 0 };
+    let kept = if variables <= NARROW { units_kept::<R>(variables) } else { units_of::<R>(GROUP * STREAMS) };
     memory.kept.resize(kept, Unit([R::default(); LANES]));
     let mut planned: Option<(bool, Plan<'_, S>)> = None;
     let mut start = tile.rows.start;
@@ -225,8 +225,8 @@ struct Dots<'a, R, S> {
     part: Part,
     /// Side of the triangle of sums.
     variables: usize,
-    /// The lanes of every dot product of the span so far; empty when a chunk is a span.
-    /// The rest of it is that of the products that follow.
+    /// The lanes of the next dot products and of those that follow, over all rows of the span so far; when a chunk is a span, of the
+    /// next ones only.
     kept: &'a mut [Unit<R>],
     sums: &'a mut [f64],
 }
@@ -235,8 +235,8 @@ struct Dots<'a, R, S> {
 type Registers<T, R, const M: usize, const N: usize> = [[<R as Real>::Register<T>; N]; M];
 
 impl<'a, R: Real, S: Operand<R>> Dots<'a, R, S> {
-    /// Packs the variables `group` and adds the products among them: of the first four at once, then of each further one with
-    /// those before it.
+    /// Packs the variables `group` and adds the products among them: of the first four at once, then of the others with these,
+    /// where registers are few each by itself.
     #[inline(always)]
     fn diagonal<T: Isa, const WEIGHTED: bool>(
         &mut self,
@@ -249,14 +249,17 @@ impl<'a, R: Real, S: Operand<R>> Dots<'a, R, S> {
         while done < group.len() {
             let (dots, first) = (&mut *self, group.start + done);
             done += match (done, group.len() - done) {
-                (0, 1) => tier.enter(Pack::<_, _, WEIGHTED, 1, 1> { dots, first, weight, packed }),
-                (0, 2) => tier.enter(Pack::<_, _, WEIGHTED, 2, 2> { dots, first, weight, packed }),
-                (0, 3) => tier.enter(Pack::<_, _, WEIGHTED, 3, 3> { dots, first, weight, packed }),
-                (0, _) => tier.enter(Pack::<_, _, WEIGHTED, 4, 4> { dots, first, weight, packed }),
-                (4, _) => tier.enter(Pack::<_, _, WEIGHTED, 5, 1> { dots, first, weight, packed }),
-                (5, _) => tier.enter(Pack::<_, _, WEIGHTED, 6, 1> { dots, first, weight, packed }),
-                (6, _) => tier.enter(Pack::<_, _, WEIGHTED, 7, 1> { dots, first, weight, packed }),
-                _ => tier.enter(Pack::<_, _, WEIGHTED, 8, 1> { dots, first, weight, packed }),
+                (0, 1) => pack::<T, R, S, WEIGHTED, 1, 1>(tier, dots, first, weight, packed),
+                (0, 2) => pack::<T, R, S, WEIGHTED, 2, 2>(tier, dots, first, weight, packed),
+                (0, 3) => pack::<T, R, S, WEIGHTED, 3, 3>(tier, dots, first, weight, packed),
+                (0, _) => pack::<T, R, S, WEIGHTED, 4, 4>(tier, dots, first, weight, packed),
+                (4, 4) if T::REGISTERS >= 32 => pack::<T, R, S, WEIGHTED, 8, 4>(tier, dots, first, weight, packed),
+                (4, 3) if T::REGISTERS >= 32 => pack::<T, R, S, WEIGHTED, 7, 3>(tier, dots, first, weight, packed),
+                (4, 2) if T::REGISTERS >= 32 => pack::<T, R, S, WEIGHTED, 6, 2>(tier, dots, first, weight, packed),
+                (4, _) => pack::<T, R, S, WEIGHTED, 5, 1>(tier, dots, first, weight, packed),
+                (5, _) => pack::<T, R, S, WEIGHTED, 6, 1>(tier, dots, first, weight, packed),
+                (6, _) => pack::<T, R, S, WEIGHTED, 7, 1>(tier, dots, first, weight, packed),
+                _ => pack::<T, R, S, WEIGHTED, 8, 1>(tier, dots, first, weight, packed),
             };
         }
     }
@@ -271,10 +274,10 @@ impl<'a, R: Real, S: Operand<R>> Dots<'a, R, S> {
         behind: [&[S]; 2],
     ) {
         if T::REGISTERS >= 32 {
-            tier.enter(Meet::<_, _, 0, GROUP, N> { dots: self, corner, packed, behind });
+            meet::<T, R, S, 0, GROUP, N>(tier, self, corner, packed, behind);
         } else {
-            tier.enter(Meet::<_, _, 0, 4, N> { dots: self, corner, packed, behind });
-            tier.enter(Meet::<_, _, 4, 4, N> { dots: self, corner, packed, behind });
+            meet::<T, R, S, 0, 4, N>(tier, self, corner, packed, behind);
+            meet::<T, R, S, 4, 4, N>(tier, self, corner, packed, behind);
         }
     }
 
@@ -288,14 +291,48 @@ impl<'a, R: Real, S: Operand<R>> Dots<'a, R, S> {
         columns
     }
 
-    /// Where the lanes of the next `M x N` dot products are kept.
+    /// Leaves the place of the lanes of `products` behind, where a span is several chunks.
     #[inline(always)]
-    fn next_kept<const M: usize, const N: usize>(&mut self) -> &'a mut [Unit<R>] {
-        let units = if self.part.first && self.part.last { 0 } else { units_of::<R>(M * N) };
-        self.kept.split_off_mut(..units).unwrap_or_default()
+    fn leave(&mut self, products: usize) {
+        if self.variables <= NARROW {
+            let kept = std::mem::take(&mut self.kept);
+            self.kept = &mut kept[units_of::<R>(products)..];
+        }
     }
 
-    /// Where the span ends, adds each dot product, its lanes folded, to its sum.
+    /// Puts the lanes number `HALF` away: to the sums, folded, where the span ends and these are the last of them, else to
+    /// where they are kept.
+    #[inline(always)]
+    fn put<T: Isa, const M: usize, const N: usize, const SAME: bool, const HALF: usize>(
+        &mut self,
+        tier: T,
+        corner: (usize, usize),
+        mut lanes: Registers<T, R, M, N>,
+    ) {
+        let halves = R::REGISTER_LANES / R::Register::<T>::WIDTH;
+        if !self.part.last || HALF + 1 < halves {
+            return keep::<T, R, M, N>(self.kept, HALF, &lanes);
+        }
+        if HALF > 0 {
+            let others = load::<T, R, M, N>(tier, self.kept, 0);
+            for (lane, other) in lanes.as_flattened_mut().iter_mut().zip(others.as_flattened()) {
+                *lane = *other + *lane;
+            }
+        }
+        self.fold::<T, M, N, SAME>(tier, corner, lanes);
+    }
+
+    /// The lanes so far, unless a span begins.
+    #[inline(always)]
+    fn begin<T: Isa, const M: usize, const N: usize>(&self, tier: T, half: usize) -> Registers<T, R, M, N> {
+        if self.part.first {
+            [[R::Register::<T>::splat(tier, R::default()); N]; M]
+        } else {
+            load::<T, R, M, N>(tier, self.kept, half)
+        }
+    }
+
+    /// Adds each dot product, its lanes folded, to its sum.
     #[inline(always)]
     fn fold<T: Isa, const M: usize, const N: usize, const SAME: bool>(
         &mut self,
@@ -303,9 +340,6 @@ impl<'a, R: Real, S: Operand<R>> Dots<'a, R, S> {
         corner: (usize, usize),
         lanes: Registers<T, R, M, N>,
     ) {
-        if !self.part.last {
-            return;
-        }
         let mut folded = [[0.0; N]; M];
         for first in (0..M * N).step_by(4) {
             let mut four = [R::Register::<T>::splat(tier, R::default()); 4];
@@ -328,39 +362,41 @@ impl<'a, R: Real, S: Operand<R>> Dots<'a, R, S> {
 
 /// Packs the `N` variables from `first` behind the `M - N` that are packed, and adds their products with these and among
 /// themselves. Returns `N`.
-struct Pack<'d, 'a, R, S, const WEIGHTED: bool, const M: usize, const N: usize> {
+#[inline(always)]
+fn pack<T: Isa, R: Real, S: Operand<R>, const WEIGHTED: bool, const M: usize, const N: usize>(
+    tier: T,
+    dots: &mut Dots<'_, R, S>,
+    first: usize,
+    weight: &[Unit<R>],
+    packed: &mut [Packed<R>],
+) -> usize {
+    tier.enter(Pack::<R, S, WEIGHTED, M, N, 0> { dots, first, weight, packed });
+    if R::Register::<T>::WIDTH < R::REGISTER_LANES {
+        tier.enter(Pack::<R, S, WEIGHTED, M, N, 1> { dots, first, weight, packed });
+    }
+    dots.leave(M * N);
+    N
+}
+
+/// The registers number `HALF` of [`pack`].
+struct Pack<'d, 'a, R, S, const WEIGHTED: bool, const M: usize, const N: usize, const HALF: usize> {
     dots: &'d mut Dots<'a, R, S>,
     first: usize,
     weight: &'d [Unit<R>],
     packed: &'d mut [Packed<R>],
 }
 
-impl<R: Real, S: Operand<R>, const WEIGHTED: bool, const M: usize, const N: usize> Kernel
-    for Pack<'_, '_, R, S, WEIGHTED, M, N>
+impl<R: Real, S: Operand<R>, const WEIGHTED: bool, const M: usize, const N: usize, const HALF: usize> Kernel
+    for Pack<'_, '_, R, S, WEIGHTED, M, N, HALF>
 {
-    type Output = usize;
+    type Output = ();
 
     #[inline(always)]
-    fn run<T: Isa>(mut self, tier: T) -> usize {
-        let corner = (self.first + N - M, self.first);
-        let kept = self.dots.next_kept::<M, N>();
-        let mut lanes = self.half(tier, 0, kept);
-        if R::Register::<T>::WIDTH < R::REGISTER_LANES {
-            add_lanes::<T, R, M, N>(&mut lanes, self.half(tier, 1, kept));
-        }
-        self.dots.fold::<T, M, N, true>(tier, corner, lanes);
-        N
-    }
-}
-
-impl<R: Real, S: Operand<R>, const WEIGHTED: bool, const M: usize, const N: usize> Pack<'_, '_, R, S, WEIGHTED, M, N> {
-    /// The registers number `half` of every dot product, over all rows of the span so far.
-    #[inline(always)]
-    fn half<T: Isa>(&mut self, tier: T, half: usize, kept: &mut [Unit<R>]) -> Registers<T, R, M, N> {
-        let mut sums = load::<T, R, M, N>(tier, self.dots.part, kept, half);
+    fn run<T: Isa>(self, tier: T) {
+        let mut sums = self.dots.begin::<T, M, N>(tier, HALF);
         let new: [&[[S; LANES]]; N] = self.dots.columns(self.first, self.packed.len());
         for (unit, packed) in self.packed.iter_mut().enumerate() {
-            for part in parts::<T, R>(half) {
+            for part in parts::<T, R>(HALF) {
                 let mut x = [R::Register::<T>::splat(tier, R::default()); N];
                 for j in 0..N {
                     x[j] = S::register::<T>(tier, &new[j][unit], part);
@@ -383,50 +419,52 @@ impl<R: Real, S: Operand<R>, const WEIGHTED: bool, const M: usize, const N: usiz
                 }
             }
         }
-        keep::<T, R, M, N>(self.dots.part, kept, half, &sums);
-        sums
+        self.dots.put::<T, M, N, true, HALF>(tier, (self.first + N - M, self.first), sums);
     }
 }
 
 /// Adds the products of `M` variables of the packed group, from number `FROM` of it, with the `N` variables from `corner.1`.
-struct Meet<'d, 'a, R, S, const FROM: usize, const M: usize, const N: usize> {
+#[inline(always)]
+fn meet<T: Isa, R: Real, S: Operand<R>, const FROM: usize, const M: usize, const N: usize>(
+    tier: T,
+    dots: &mut Dots<'_, R, S>,
+    corner: (usize, usize),
+    packed: &[Packed<R>],
+    behind: [&[S]; 2],
+) {
+    let corner = (corner.0 + FROM, corner.1);
+    tier.enter(Meet::<R, S, FROM, M, N, 0> { dots, corner, packed, behind });
+    if R::Register::<T>::WIDTH < R::REGISTER_LANES {
+        tier.enter(Meet::<R, S, FROM, M, N, 1> { dots, corner, packed, behind });
+    }
+    dots.leave(M * N);
+}
+
+/// The registers number `HALF` of [`meet`].
+struct Meet<'d, 'a, R, S, const FROM: usize, const M: usize, const N: usize, const HALF: usize> {
     dots: &'d mut Dots<'a, R, S>,
     corner: (usize, usize),
     packed: &'d [Packed<R>],
     behind: [&'d [S]; 2],
 }
 
-impl<R: Real, S: Operand<R>, const FROM: usize, const M: usize, const N: usize> Kernel
-    for Meet<'_, '_, R, S, FROM, M, N>
+impl<R: Real, S: Operand<R>, const FROM: usize, const M: usize, const N: usize, const HALF: usize> Kernel
+    for Meet<'_, '_, R, S, FROM, M, N, HALF>
 {
     type Output = ();
 
     #[inline(always)]
-    fn run<T: Isa>(mut self, tier: T) {
-        let corner = (self.corner.0 + FROM, self.corner.1);
-        let kept = self.dots.next_kept::<M, N>();
-        let mut lanes = self.half(tier, 0, kept);
-        if R::Register::<T>::WIDTH < R::REGISTER_LANES {
-            add_lanes::<T, R, M, N>(&mut lanes, self.half(tier, 1, kept));
-        }
-        self.dots.fold::<T, M, N, false>(tier, corner, lanes);
-    }
-}
-
-impl<R: Real, S: Operand<R>, const FROM: usize, const M: usize, const N: usize> Meet<'_, '_, R, S, FROM, M, N> {
-    /// The registers number `half` of every dot product, over all rows of the span so far.
-    #[inline(always)]
-    fn half<T: Isa>(&mut self, tier: T, half: usize, kept: &mut [Unit<R>]) -> Registers<T, R, M, N> {
-        let mut sums = load::<T, R, M, N>(tier, self.dots.part, kept, half);
+    fn run<T: Isa>(self, tier: T) {
+        let mut sums = self.dots.begin::<T, M, N>(tier, HALF);
         let streams: [&[[S; LANES]]; N] = self.dots.columns(self.corner.1, self.packed.len());
         for (unit, packed) in self.packed.iter().enumerate() {
-            if FROM == 0 && half == 0 {
+            if FROM == 0 && HALF == 0 {
                 for row in (unit * LANES..(unit + 1) * LANES).step_by(CACHE_LINE / size_of::<S>()) {
                     tier.prefetch_far(self.behind[0], row);
                     tier.prefetch_far(self.behind[1], row);
                 }
             }
-            for part in parts::<T, R>(half) {
+            for part in parts::<T, R>(HALF) {
                 let mut x = [R::Register::<T>::splat(tier, R::default()); N];
                 for j in 0..N {
                     x[j] = S::register::<T>(tier, &streams[j][unit], part);
@@ -439,8 +477,7 @@ impl<R: Real, S: Operand<R>, const FROM: usize, const M: usize, const N: usize> 
                 }
             }
         }
-        keep::<T, R, M, N>(self.dots.part, kept, half, &sums);
-        sums
+        self.dots.put::<T, M, N, false, HALF>(tier, self.corner, sums);
     }
 }
 
@@ -449,48 +486,42 @@ const fn units_of<R: Real>(products: usize) -> usize {
     (products * R::REGISTER_LANES).div_ceil(LANES)
 }
 
-/// Units that keep the lanes of all of them: of each group, 4 x 4 and four more lines among themselves, and all behind it.
+/// Units that keep the lanes of all of them: of each group, 4 x 4 and 8 x 4, or at most as many, among themselves, and all behind it.
 fn units_kept<R: Real>(variables: usize) -> usize {
     let group = |first: usize| {
-        let among = units_of::<R>(16) + (4..GROUP).map(|done| units_of::<R>(done + 1)).sum::<usize>();
+        let among = units_of::<R>(4 * 4) + units_of::<R>(GROUP * 4);
         among + units_of::<R>(GROUP * variables.saturating_sub(first + GROUP))
     };
     (0..variables).step_by(GROUP).map(group).sum()
 }
 
-/// The lanes so far, unless a span begins.
+/// The lanes that are kept.
 #[inline(always)]
 fn load<T: Isa, R: Real, const M: usize, const N: usize>(
     tier: T,
-    part: Part,
     kept: &[Unit<R>],
     half: usize,
 ) -> Registers<T, R, M, N> {
+    let kept = &kept[..units_of::<R>(M * N)];
     let mut sums = [[R::Register::<T>::splat(tier, R::default()); N]; M];
-    if !part.first {
-        let kept = &kept[..units_of::<R>(M * N)];
-        for (product, sum) in sums.as_flattened_mut().iter_mut().enumerate() {
-            let (unit, part) = kept_at::<T, R>(product, half);
-            *sum = R::Register::<T>::load(tier, &kept[unit].0, part);
-        }
+    for (product, sum) in sums.as_flattened_mut().iter_mut().enumerate() {
+        let (unit, part) = kept_at::<T, R>(product, half);
+        *sum = R::Register::<T>::load(tier, &kept[unit].0, part);
     }
     sums
 }
 
-/// Keeps the lanes, unless the span ends here.
+/// Keeps the lanes.
 #[inline(always)]
 fn keep<T: Isa, R: Real, const M: usize, const N: usize>(
-    part: Part,
     kept: &mut [Unit<R>],
     half: usize,
     sums: &Registers<T, R, M, N>,
 ) {
-    if !part.last {
-        let kept = &mut kept[..units_of::<R>(M * N)];
-        for (product, sum) in sums.as_flattened().iter().enumerate() {
-            let (unit, part) = kept_at::<T, R>(product, half);
-            sum.store(&mut kept[unit].0, part);
-        }
+    let kept = &mut kept[..units_of::<R>(M * N)];
+    for (product, sum) in sums.as_flattened().iter().enumerate() {
+        let (unit, part) = kept_at::<T, R>(product, half);
+        sum.store(&mut kept[unit].0, part);
     }
 }
 
@@ -507,16 +538,4 @@ fn kept_at<T: Isa, R: Real>(product: usize, half: usize) -> (usize, usize) {
 fn parts<T: Isa, R: Real>(half: usize) -> impl Iterator<Item = usize> {
     let registers = R::REGISTER_LANES / R::Register::<T>::WIDTH;
     (half..LANES / R::Register::<T>::WIDTH).step_by(registers)
-}
-
-#[inline(always)]
-fn add_lanes<T: Isa, R: Real, const M: usize, const N: usize>(
-    lanes: &mut Registers<T, R, M, N>,
-    others: Registers<T, R, M, N>,
-) {
-    for (lanes, others) in lanes.iter_mut().zip(others) {
-        for (lane, other) in lanes.iter_mut().zip(others) {
-            *lane = *lane + other;
-        }
-    }
 }
