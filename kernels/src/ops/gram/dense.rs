@@ -1,7 +1,7 @@
 //! The product of the dense variables: `G[a][b] += sum_i h[i] x[i][a] x[i][b]`, `a <= b`.
 //!
 //! The rows go in chunks that fit the caches; whatever is neither a column of [`Operand`]s nor whole units of sixteen
-//! rows is first copied into such columns ([`super::staged`]). Eight variables are a group: its *diagonal* packs `h x`
+//! rows is first copied into such columns (`staged`). Eight variables are a group: its *diagonal* packs `h x`
 //! of them in the arithmetic type, sixteen rows of each in turn, while it makes the products among them; then three
 //! variables at a time of those behind the group stream by as they lie in memory, and meet the packed group, which the
 //! first-level cache holds, in 8 x 3 dot products held in registers. Meanwhile the rows of the next chunk are asked for.
