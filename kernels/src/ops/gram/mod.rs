@@ -45,7 +45,7 @@ pub struct GramSums<'a> {
     pub scattered: &'a mut [i64],
 }
 
-/// Memory that calls reuse: nothing is allocated after the first of a layout.
+/// Memory that calls reuse: after the first of a layout, a call allocates a list of its dense variables and no more.
 #[derive(Debug, Default)]
 pub struct GramScratch<R: Real> {
     dense: dense::DenseScratch<R>,
