@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use gristmill_io::dataset::Dataset;
 use gristmill_io::durable;
+use gristmill_io::ingest::company::Ranks;
 use gristmill_io::ingest::{self, IngestOptions};
 use gristmill_io::source;
 use serde_json::{Value, json};
@@ -17,11 +18,17 @@ use crate::error::{Error, Result};
 /// Name of the file that says what the cache was made of.
 const KEY_FILE: &str = "cache.json";
 
-/// The dataset of these sources, made or found.
+/// The dataset of these sources, made, with the other ranks where they see the sources as well, or found.
 ///
 /// # Errors
 /// When the sources cannot be read, or something else lies where the cache belongs.
-pub fn ingested(sources: &[String], options: &IngestOptions, run: &Path, session: &Session) -> Result<Dataset> {
+pub fn ingested(
+    sources: &[String],
+    options: &IngestOptions,
+    run: &Path,
+    session: &Session,
+    together: &Ranks<'_>,
+) -> Result<Dataset> {
     let folder = beside(run);
     let key = key(sources, options)?;
     let found = std::fs::read(folder.join(KEY_FILE)).ok().and_then(|text| serde_json::from_slice::<Value>(&text).ok());
@@ -36,9 +43,12 @@ pub fn ingested(sources: &[String], options: &IngestOptions, run: &Path, session
         return Ok(Dataset::open(&folder)?);
     }
     let options = IngestOptions { force: true, ..options.clone() };
-    let watcher = session.report.watcher();
-    ingest::ingest(sources, &options, &folder, &watcher, &session.cancel)?;
-    drop(watcher);
+    if is_stream(sources) {
+        // It reaches rank 0 alone.
+        ingest::ingest(sources, &options, &folder, &session.report.watcher(), &session.cancel)?;
+    } else {
+        super::ingest::among(together, sources, &options, &folder, session)?;
+    }
     let key = serde_json::to_vec_pretty(&key.unwrap_or(Value::Null)).unwrap_or_default();
     durable::write_bytes(&folder.join(KEY_FILE), &key)?;
     Ok(Dataset::open(&folder)?)
@@ -51,9 +61,27 @@ fn beside(run: &Path) -> PathBuf {
     run.with_file_name(name)
 }
 
+fn is_stream(sources: &[String]) -> bool {
+    sources.iter().any(|source| source == "-")
+}
+
+/// What the other ranks do while rank 0 makes or finds it.
+///
+/// # Errors
+/// As [`super::ingest::among`].
+pub fn help(
+    sources: &[String],
+    options: &IngestOptions,
+    run: &Path,
+    session: &Session,
+    together: &Ranks<'_>,
+) -> Result<()> {
+    super::ingest::among(together, sources, options, &beside(run), session).map(drop)
+}
+
 /// What decides the dataset; none for standard input, which cannot be looked at twice.
 fn key(sources: &[String], options: &IngestOptions) -> Result<Option<Value>> {
-    if sources.iter().any(|source| source == "-") {
+    if is_stream(sources) {
         return Ok(None);
     }
     let reading = options.source_options(Path::new("."))?;

@@ -67,24 +67,60 @@ fn asked(arguments: &Arguments) -> Result<(IngestOptions, &Path)> {
 fn ingest(arguments: &Arguments, session: &Session) -> Result<()> {
     let comm = &*session.ranks;
     let (options, output) = ranks::agree(comm, asked(arguments))?;
-    let share = session.share(&arguments.machine)?;
-    let company = Linked(comm);
-    let together = company::Ranks::new(&company, share.threads, share.memory);
-    let watcher = session.report.watcher();
-    let done =
-        ingest::ingest_among(&together, &arguments.source, &options, output, &watcher, &session.cancel).map_err(own);
-    drop(watcher);
-    // What rank 0 finds concerns the whole; only another's fault needs its name.
-    let done = if comm.rank() == 0 { done } else { done.map_err(|error| error.on(ranks::name(comm))) };
-    let Some(done) = ranks::agree_with_first(comm, done)? else { return Ok(()) };
+    let done = with_ranks(session, &arguments.machine, |together| {
+        settled(comm, among(together, &arguments.source, &options, output, session))
+    })?;
+    let Some(done) = done else { return Ok(()) };
     if done.ranks < comm.size() {
-        session.report.note(
-            "rank 0 ingested alone: what ranks share are Parquet files of plain numbers that make two shards or more, where all \
-             ranks see the files and the output",
-        );
+        session.report.note(ALONE);
     }
     session.report.json(&facts(&done, output))?;
     session.report.text(&format!("{}\n{}", session.report.bold(&output.display().to_string()), text(&done, 2)))
+}
+
+const ALONE: &str = "rank 0 ingested alone: ranks share rows that keep their order (no --shuffle) in columns without --bucketize, where \
+                     all of them see the files and the output";
+
+/// What came of it on all ranks. Bad data and what rank 0 finds concern the whole; only another's trouble needs its name.
+///
+/// # Errors
+/// Its own, or that another rank failed.
+pub fn settled<T>(comm: &dyn Communicator, done: Result<T>) -> Result<T> {
+    use gristmill_io::Error::{Data, Usage};
+    let done = done.map_err(|error| match error {
+        Error::Data(Data(_) | Usage(_)) => error,
+        error if comm.rank() == 0 => error,
+        error => error.on(ranks::name(comm)),
+    });
+    ranks::agree_with_first(comm, done)
+}
+
+/// Does something with the ranks of a session, as ingest sees them.
+///
+/// # Errors
+/// Those of `work`, or when a rank is lost.
+pub fn with_ranks<T>(
+    session: &Session,
+    machine: &MachineOptions,
+    work: impl FnOnce(&company::Ranks<'_>) -> Result<T>,
+) -> Result<T> {
+    let share = session.share(machine)?;
+    work(&company::Ranks::new(&Linked(&*session.ranks), share.threads, share.memory))
+}
+
+/// Ingests on all ranks; what was done, on rank 0.
+///
+/// # Errors
+/// As [`ingest::ingest_among`].
+pub fn among(
+    together: &company::Ranks<'_>,
+    sources: &[String],
+    options: &IngestOptions,
+    output: &Path,
+    session: &Session,
+) -> Result<Option<IngestReport>> {
+    let watcher = session.report.watcher();
+    ingest::ingest_among(together, sources, options, output, &watcher, &session.cancel).map_err(own)
 }
 
 /// The ranks of a command, as ingest sees them.

@@ -11,6 +11,7 @@ use gristmill_io::trace::{self, Kept, Trace};
 use mpi_launch::{Algorithm, Calibration};
 
 use super::Session;
+use super::ingest::settled;
 use crate::engine::part::{Key, Part};
 use crate::error::{Error, Result};
 use crate::plan::payload::Payload;
@@ -280,14 +281,18 @@ pub fn local(session: &Session, check: impl FnOnce() -> Result<()>, folder: &Pat
     Ok(dataset)
 }
 
-/// The dataset that rank 0 finds or makes, opened on every rank, and the same one everywhere.
+/// The dataset that rank 0 finds or makes, with whatever help the others give, opened on every rank, and the same one everywhere.
 ///
 /// # Errors
 /// When rank 0 cannot make it, or a rank cannot open it or finds another.
-pub fn shared(session: &Session, make: impl FnOnce() -> Result<Dataset>) -> Result<Dataset> {
+pub fn shared(
+    session: &Session,
+    make: impl FnOnce() -> Result<Dataset>,
+    help: impl FnOnce() -> Result<()>,
+) -> Result<Dataset> {
     let comm = &*session.ranks;
-    let first = if comm.rank() == 0 { make().map(Some) } else { Ok(None) };
-    let first = ranks::agree_with_first(comm, first)?;
+    let first = if comm.rank() == 0 { make().map(Some) } else { help().map(|()| None) };
+    let first = settled(comm, first)?;
     if comm.size() == 1
         && let Some(dataset) = first
     {

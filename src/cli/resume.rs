@@ -56,7 +56,7 @@ fn resume(arguments: &Arguments, session: &Session) -> Result<()> {
     let dataset = if arguments.ranks.local.local_shards {
         local(session, || Ok(()), folder)?
     } else {
-        shared(session, || {
+        let open = || {
             Dataset::open(folder).map_err(|error| {
                 Error::usage(format!(
                     "the dataset of {} cannot be opened any more: {error}. Put it back where it was, or say with --dataset where \
@@ -64,7 +64,8 @@ fn resume(arguments: &Arguments, session: &Session) -> Result<()> {
                     arguments.run.display()
                 ))
             })
-        })?
+        };
+        shared(session, open, || Ok(()))?
     };
     let mut plan = interruption.checkpoint.plan.clone();
     let dataset = ranks::agree(&*session.ranks, plan.crossed(dataset))?;

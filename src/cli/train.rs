@@ -14,7 +14,7 @@ use super::options::{
 };
 use super::predict::{dataset_of, local_folder};
 use super::session::Ranks;
-use super::{Session, cache, config};
+use super::{Session, cache, config, ingest};
 use crate::error::{Error, Result};
 use crate::ranks;
 use crate::run::Model;
@@ -106,14 +106,29 @@ fn dataset(arguments: &Arguments, matches: &ArgMatches, output: &Path, session: 
         settled(&dataset)?;
         return Ok(dataset);
     }
-    shared(session, || {
-        durable::check_output(output, arguments.force)?;
-        if let Some(dataset) = dataset_of(&arguments.source)? {
-            settled(&dataset)?;
-            return Ok(dataset);
-        }
-        let options = arguments.ingesting.options(&arguments.reading, &arguments.machine, arguments.seed, false)?;
-        cache::ingested(&arguments.source, &options, output, session)
+    let sources = &arguments.source;
+    let options = || arguments.ingesting.options(&arguments.reading, &arguments.machine, arguments.seed, false);
+    ingest::with_ranks(session, &arguments.machine, |together| {
+        let find = || {
+            durable::check_output(output, arguments.force)?;
+            if let Some(dataset) = dataset_of(sources)? {
+                settled(&dataset)?;
+                return Ok(dataset);
+            }
+            cache::ingested(sources, &options()?, output, session, together)
+        };
+        let make = || {
+            let found = find();
+            // The others wait for what they may help with, also where there is nothing to make.
+            let dismissed = together.dismiss();
+            found.and_then(|dataset| Ok(dismissed.map(|()| dataset)?))
+        };
+        // Options that make no sense rank 0 finds as well, when it needs them.
+        let help = || match options() {
+            Ok(options) => cache::help(sources, &options, output, session, together),
+            Err(_) => Ok(together.hear().map(drop)?),
+        };
+        shared(session, make, help)
     })
 }
 

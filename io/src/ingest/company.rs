@@ -3,23 +3,27 @@
 //! ```text
 //! rank 0                                    the others
 //! opens the sources, begins the folder
-//! offer: folder, token in it, promise  ---> open the sources, look for the token: the same everywhere?
+//! offer: folder, token in it, fingerprint-> open the sources, look for the token: the same everywhere?
 //!                                      <--- yes; or one no, and rank 0 does all alone
-//! decodes the parts that have rows of       the same for theirs, then the disk has their files
-//! its shards, writes these
-//!                                      <--- share: sums of parts, tallies of shards, files; or what went wrong
+//! the shards of its rows                    the same of theirs, then the disk has their files
+//!                                      <--- share: sums of parts, tallies of shards, files; or that it failed
 //! merges in the order of the rows, writes
 //! statistics and manifest, commits
 //! ```
 //!
 //! So the dataset has the bytes of one process, and its folder gets its name when every rank's files are on the disk, or not at
-//! all. It is done for sources that take one pass ([`super::direct`]) and make two shards or more. A part that shards of two ranks
-//! have rows of is decoded by both. Rows that are not as promised send rank 0 into the two passes, alone.
+//! all. Here is how they come together and part, and the one pass ([`super::direct`]) of datasets of two shards or more: a part that
+//! shards of two ranks have rows of is decoded by both. The two passes are in [`super::together`]. Rows that are not as promised send
+//! all from the one to the two.
+//!
+//! A rank that fails leaves a file in the folder that the others look for while they work, so that they end soon; after each stage
+//! ranks say how it went, and one failure ends all.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -29,13 +33,21 @@ use super::share::Share;
 use crate::durable;
 use crate::error::{Error, Result};
 use crate::manifest::ShardEntry;
+use crate::watch::Cancel;
 
 /// Name of the file in the staging folder that ranks look for.
 const TOKEN: &str = "ranks.token";
-/// First bytes of what a rank says when it is done.
+/// Name of the file there that says that a rank failed.
+const FAILURE: &str = "ranks.failed";
+/// How often ranks look for it.
+const LOOK: Duration = Duration::from_millis(200);
+/// How a stage went on a rank: well, not, or not because of another rank.
 const DONE: u8 = b'd';
-const UNSUITED: u8 = b'u';
 const FAILED: u8 = b'f';
+const STOPPED: u8 = b's';
+/// First byte of a share, and of what is said instead where rows are not as promised.
+const SHARE: u8 = b's';
+const UNSUITED: u8 = b'u';
 
 /// How ranks talk to each other. All ranks call the same methods in the same order.
 pub trait Company: Sync {
@@ -63,20 +75,40 @@ pub struct Ranks<'a> {
     company: &'a dyn Company,
     threads: usize,
     memory: u64,
-    /// True once rank 0 has said whether there is something to share.
-    told: AtomicBool,
+    /// True once ranks have parted: nobody waits for an offer any more.
+    parted: AtomicBool,
+}
+
+/// How a dataset is made by several ranks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Way {
+    /// [`super::direct`]
+    OnePass,
+    /// [`super::together`]
+    TwoPasses,
 }
 
 /// What rank 0 tells of the work.
-#[derive(Serialize, Deserialize)]
-struct Offer {
-    folder: PathBuf,
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Offer {
+    /// The folder in the making.
+    pub folder: PathBuf,
     token: String,
-    promise: u64,
+    /// What is to be done.
+    pub way: Way,
+    fingerprint: u64,
     bytes: Option<u64>,
 }
 
-/// What became of an offer.
+impl Offer {
+    /// True when this rank sees the folder, and sources of so many bytes and this fingerprint.
+    pub fn fits(&self, fingerprint: u64, bytes: Option<u64>) -> bool {
+        let same = (fingerprint, bytes) == (self.fingerprint, self.bytes);
+        same && Token::is_in(&self.folder, &self.token)
+    }
+}
+
+/// What became of an offer of one pass.
 pub enum Led {
     /// All ranks have made it.
     Made(Box<Made>),
@@ -89,12 +121,17 @@ pub enum Led {
 impl<'a> Ranks<'a> {
     /// With so many threads and so much memory a rank.
     pub fn new(company: &'a dyn Company, threads: usize, memory: u64) -> Ranks<'a> {
-        Ranks { company, threads, memory, told: AtomicBool::new(false) }
+        Ranks { company, threads, memory, parted: AtomicBool::new(false) }
+    }
+
+    /// The number of this one.
+    pub fn rank(&self) -> usize {
+        self.company.rank()
     }
 
     /// True on rank 0.
     pub fn leads(&self) -> bool {
-        self.company.rank() == 0
+        self.rank() == 0
     }
 
     /// How many there are.
@@ -107,7 +144,127 @@ impl<'a> Ranks<'a> {
         IngestOptions { threads: Some(self.threads), memory: Some(self.memory), ..options.clone() }
     }
 
-    /// Rank 0's part of the work.
+    /// This rank's part of so many things; the last rank's has no end.
+    pub fn span(&self, things: u64) -> Range<u64> {
+        let cut = |rank: usize| (u128::from(things) * rank as u128 / self.size() as u128) as u64;
+        let end = if self.rank() + 1 == self.size() { u64::MAX } else { cut(self.rank() + 1) };
+        cut(self.rank())..end
+    }
+
+    /// What every rank says, on every rank.
+    ///
+    /// # Errors
+    /// [`Error::Ranks`] when one is lost.
+    pub fn all_gather(&self, own: &[u8]) -> Result<Vec<Vec<u8>>> {
+        self.company.all_gather(own)
+    }
+
+    /// What every rank says, on rank 0.
+    ///
+    /// # Errors
+    /// [`Error::Ranks`] when one is lost.
+    pub fn gather(&self, own: &[u8]) -> Result<Vec<Vec<u8>>> {
+        self.company.gather(own)
+    }
+
+    /// `own` when a stage went well on all ranks; else all end with an error, those that did not fail with [`Error::Elsewhere`].
+    ///
+    /// # Errors
+    /// See above, and [`Error::Ranks`] when one is lost.
+    pub fn settle<T>(&self, own: Result<T>) -> Result<T> {
+        let word = match &own {
+            Ok(_) => DONE,
+            Err(Error::Elsewhere { .. }) => STOPPED,
+            Err(_) => FAILED,
+        };
+        let words = self.all_gather(&[word])?;
+        let is = |wanted: u8| words.iter().position(|word| *word == [wanted]);
+        let Some(rank) = is(FAILED).or(is(STOPPED)) else { return own };
+        self.parted.store(true, Ordering::Relaxed);
+        match own {
+            Err(error) if word == FAILED => Err(error),
+            _ => Err(Error::Elsewhere { rank }),
+        }
+    }
+
+    /// Work in `folder` that is asked to stop when `cancel` is, or another rank has failed; when it fails, the others hear of it.
+    ///
+    /// # Errors
+    /// Those of the work, or [`Error::Elsewhere`].
+    pub fn watched<T>(&self, folder: &Path, cancel: &Cancel, work: impl FnOnce(&Cancel) -> Result<T>) -> Result<T> {
+        let (failure, stop) = (folder.join(FAILURE), Cancel::new());
+        let (still, over) = mpsc::channel::<()>();
+        let (done, elsewhere) = std::thread::scope(|scope| {
+            let (failure, stop) = (&failure, &stop);
+            let look = move || {
+                while over.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+                    let elsewhere = failure.exists();
+                    if elsewhere || cancel.requested() {
+                        stop.request();
+                        return elsewhere;
+                    }
+                }
+                false
+            };
+            let looking = scope.spawn(look);
+            let done = cancel.check().and_then(|()| work(&stop));
+            drop(still);
+            (done, looking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        });
+        match done {
+            // Whose failure it was, all hear when they settle.
+            Err(Error::Interrupted) if elsewhere => Err(Error::Elsewhere { rank: 0 }),
+            Err(error) => {
+                // Without it the others end their work before they hear of the failure.
+                let _ = durable::write_staged(&failure, &[]);
+                Err(error)
+            }
+            done => done,
+        }
+    }
+
+    /// Rank 0 offers work in `folder`; the others have [`Ranks::answer`]. Where all take part, whether the folder is clean again.
+    ///
+    /// # Errors
+    /// [`Error::Io`] before anybody has heard of it, or when one does not take part.
+    pub fn offer(&self, folder: &Path, way: Way, fingerprint: u64, bytes: Option<u64>) -> Result<Option<Result<()>>> {
+        let token = Token::write(folder)?;
+        let here = std::path::absolute(folder).unwrap_or_else(|_| folder.to_path_buf());
+        let offer = Offer { folder: here, token: token.text.clone(), way, fingerprint, bytes };
+        self.all_gather(&serde_json::to_vec(&offer).unwrap_or_default())?;
+        let all_agree = self.answer(true)?;
+        let taken_away = token.remove();
+        if all_agree { Ok(Some(taken_away)) } else { taken_away.map(|()| None) }
+    }
+
+    /// The next offer of rank 0; none: it has come to its end.
+    ///
+    /// # Errors
+    /// [`Error::Ranks`] when one is lost.
+    pub fn hear(&self) -> Result<Option<Offer>> {
+        Ok(self.all_gather(&[])?.first().and_then(|word| serde_json::from_slice(word).ok()))
+    }
+
+    /// True when all ranks take part.
+    ///
+    /// # Errors
+    /// [`Error::Ranks`] when one is lost.
+    pub fn answer(&self, takes_part: bool) -> Result<bool> {
+        Ok(self.all_gather(&[u8::from(takes_part)])?.iter().all(|answer| answer == &[1]))
+    }
+
+    /// Rank 0 has come to its end: the others need not wait for another offer.
+    ///
+    /// # Errors
+    /// [`Error::Ranks`] when one is lost.
+    pub fn dismiss(&self) -> Result<()> {
+        if !self.parted.swap(true, Ordering::Relaxed) {
+            self.all_gather(&[])?;
+        }
+        Ok(())
+    }
+
+    /// Rank 0's part of one pass.
     ///
     /// # Errors
     /// Its own, or [`Error::Elsewhere`] when another rank failed.
@@ -115,35 +272,21 @@ impl<'a> Ranks<'a> {
         if promise.shards() < 2 {
             return Ok(Led::Alone);
         }
-        let here = direct.writer.folder();
-        let token = Token::write(here)?;
-        let offer = Offer {
-            folder: std::path::absolute(here).unwrap_or_else(|_| here.to_path_buf()),
-            token: token.text.clone(),
-            promise: promise.fingerprint(),
-            bytes: direct.source.bytes(),
-        };
-        self.told.store(true, Ordering::Relaxed);
-        self.company.all_gather(&serde_json::to_vec(&offer).unwrap_or_default())?;
-        let answers = self.company.all_gather(&[])?;
-        let taken_away = token.remove();
-        if !all_agree(&answers) {
-            return taken_away.map(|()| Led::Alone);
-        }
-        // From here on the others work: nothing ends before they have said how it went.
-        let own = taken_away.and_then(|()| direct.share(promise, self.range(promise)));
-        let told = self.company.gather(&[])?;
-        let mut shares = vec![own?];
-        for (rank, word) in told.iter().enumerate().skip(1) {
+        let folder = direct.writer.folder();
+        let offered = self.offer(folder, Way::OnePass, promise.fingerprint(), direct.source.bytes())?;
+        let Some(begun) = offered else { return Ok(Led::Alone) };
+        let own = self.settle(begun.and_then(|()| self.part(direct, promise)))?;
+        let mut shares = vec![own];
+        for (rank, word) in self.gather(&[])?.iter().enumerate().skip(1) {
             shares.push(match word.split_first() {
-                Some((&DONE, share)) => Some(Share::of_bytes(share).ok_or_else(|| unreadable(rank))?),
+                Some((&SHARE, share)) => Some(Share::of_bytes(share).ok_or_else(|| unreadable(rank))?),
                 Some((&UNSUITED, _)) => None,
-                _ => return Err(Error::Elsewhere { rank }),
+                _ => return Err(unreadable(rank)),
             });
         }
         let made = match shares.into_iter().collect::<Option<Vec<Share>>>() {
             Some(shares) => {
-                shares.iter().flat_map(Share::shards).try_for_each(|shard| is_here(direct.writer.folder(), shard))?;
+                are_here(folder, &shares)?;
                 direct.join(promise, shares)?
             }
             None => None,
@@ -155,76 +298,47 @@ impl<'a> Ranks<'a> {
         Ok(made.map_or(Led::Unsuited, |made| Led::Made(Box::new(made))))
     }
 
-    /// Rank 0 has come to its end: the others need not wait for an offer.
+    /// What the other ranks do where they take part in it.
     ///
     /// # Errors
-    /// [`Error::Ranks`] when one is lost.
-    pub fn dismiss(&self) -> Result<()> {
-        if !self.told.swap(true, Ordering::Relaxed) {
-            self.company.all_gather(&[])?;
-        }
-        Ok(())
-    }
-
-    /// What the other ranks do: `make` is given the folder and what is to be done with the source that it opens.
-    ///
-    /// # Errors
-    /// Its own.
-    pub fn follow(&self, make: impl FnOnce(&Path, &dyn Fn(&Direct<'_>) -> Result<()>) -> Result<()>) -> Result<()> {
-        let heard = self.company.all_gather(&[])?;
-        let Some(offer) = heard.first().and_then(|word| serde_json::from_slice::<Offer>(word).ok()) else {
-            return Ok(());
-        };
-        let answered = AtomicBool::new(false);
-        let made = make(&offer.folder, &|direct: &Direct<'_>| {
-            let promise = direct.promise().filter(|promise| {
-                let same = promise.fingerprint() == offer.promise && direct.source.bytes() == offer.bytes;
-                same && Token::is_in(&offer.folder, &offer.token)
-            });
-            answered.store(true, Ordering::Relaxed);
-            let answers = self.company.all_gather(&[u8::from(promise.is_some())])?;
-            match promise.filter(|_| all_agree(&answers)) {
-                Some(promise) => self.work(direct, &promise),
-                None => Ok(()),
-            }
-        });
-        if !answered.into_inner() {
-            // What rank 0 can open and this rank cannot is for rank 0 to make.
-            self.company.all_gather(&[0])?;
-            return Ok(());
-        }
-        made
-    }
-
-    fn work(&self, direct: &Direct<'_>, promise: &Promise<'_>) -> Result<()> {
-        let own = direct.share(promise, self.range(promise)).and_then(|share| {
-            let files = share.iter().flat_map(Share::shards).map(|shard| direct.writer.folder().join(&shard.file.file));
-            durable::sync_files(&files.collect::<Vec<_>>())?;
+    /// Its own, or [`Error::Elsewhere`].
+    pub fn work(&self, direct: &Direct<'_>, promise: &Promise<'_>) -> Result<()> {
+        let own = self.settle(self.part(direct, promise).and_then(|share| {
+            share.iter().try_for_each(|share| synced(direct.writer.folder(), share))?;
             Ok(share)
-        });
-        let word = match &own {
-            Ok(Some(share)) => [&[DONE], share.to_bytes().as_slice()].concat(),
-            Ok(None) => vec![UNSUITED],
-            Err(_) => vec![FAILED],
-        };
-        self.company.gather(&word)?;
-        own.map(drop)
+        }))?;
+        let word = own.map_or_else(|| vec![UNSUITED], |share| [&[SHARE], share.to_bytes().as_slice()].concat());
+        self.gather(&word).map(drop)
     }
 
-    /// The shards that this rank makes.
-    fn range(&self, promise: &Promise<'_>) -> Range<usize> {
+    /// The shards of this rank.
+    fn part(&self, direct: &Direct<'_>, promise: &Promise<'_>) -> Result<Option<Share>> {
         let cut = |rank: usize| rank * promise.shards() / self.size();
-        cut(self.company.rank())..cut(self.company.rank() + 1)
+        let own = cut(self.rank())..cut(self.rank() + 1);
+        self.watched(direct.writer.folder(), direct.cancel, |cancel| Direct { cancel, ..*direct }.share(promise, own))
     }
 }
 
-/// True when every rank but the first has said yes.
-fn all_agree(answers: &[Vec<u8>]) -> bool {
-    answers.iter().skip(1).all(|answer| answer == &[1])
+/// A rank speaks another language.
+pub fn unreadable(rank: usize) -> Error {
+    Error::Ranks(format!("rank {rank} says in no known way what it made: start all ranks with the same version"))
 }
 
-fn unreadable(rank: usize) -> Error {
-    Error::Ranks(format!("rank {rank} says in no known way what it made: start all ranks with the same version"))
+/// Have the disk hold the shards of a rank.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn synced(folder: &Path, share: &Share) -> Result<()> {
+    let files = share.shards().iter().map(|shard| folder.join(&shard.file.file));
+    durable::sync_files(&files.collect::<Vec<_>>())
+}
+
+/// An error unless the shards that other ranks wrote are in the folder.
+///
+/// # Errors
+/// See above.
+pub fn are_here(folder: &Path, shares: &[Share]) -> Result<()> {
+    shares.iter().flat_map(Share::shards).try_for_each(|shard| is_here(folder, shard))
 }
 
 /// An error unless the shard that another rank wrote is in the folder.

@@ -304,6 +304,7 @@ impl<'a> Direct<'a> {
             summary,
             tables: (0..none).map(|_| None).collect(),
             counts: vec![Vec::new(); none],
+            means: Vec::new(),
         };
         let decided = decide::decide(self.options, self.plan, &found, &BTreeMap::new(), None, self.memory)?;
         Ok((decided, found.summary))

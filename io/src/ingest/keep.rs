@@ -57,11 +57,32 @@ impl SpillFile {
     /// # Errors
     /// [`Error::Io`].
     pub fn create(folder: &Path, name: &str) -> Result<SpillFile> {
-        let path = folder.join(name);
+        SpillFile::with_name(folder.join(name))?.without_name()
+    }
+
+    /// A temporary file that keeps its name, for somebody else to open.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn with_name(path: PathBuf) -> Result<SpillFile> {
         let file = File::options().read(true).write(true).create_new(true).open(&path);
         let file = file.map_err(|e| Error::io(&path, "cannot create the temporary file", e))?;
-        std::fs::remove_file(&path).map_err(|e| Error::io(&path, "cannot unlink the temporary file", e))?;
         Ok(SpillFile { file, end: AtomicU64::new(0), path })
+    }
+
+    /// What somebody else wrote; it has no name from now on.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn of_another(path: PathBuf) -> Result<SpillFile> {
+        let file = File::open(&path)
+            .map_err(|e| Error::io(&path, "another rank wrote this file, and it cannot be opened here", e))?;
+        SpillFile { file, end: AtomicU64::new(0), path }.without_name()
+    }
+
+    fn without_name(self) -> Result<SpillFile> {
+        std::fs::remove_file(&self.path).map_err(|e| Error::io(&self.path, "cannot unlink the temporary file", e))?;
+        Ok(self)
     }
 
     /// Append a batch.
@@ -148,12 +169,12 @@ fn held_bytes(batch: &RecordBatch) -> usize {
 }
 
 impl Keeper {
-    /// Keeps at most `limit` bytes in memory; the rest goes to a temporary file in `folder`.
+    /// Keeps at most `limit` bytes in memory; the rest goes to a temporary file in `folder`, that of this rank.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn new(limit: u64, folder: &Path) -> Result<Keeper> {
-        let spill = Arc::new(SpillFile::create(folder, "rows.spill")?);
+    pub fn new(limit: u64, folder: &Path, rank: usize) -> Result<Keeper> {
+        let spill = Arc::new(SpillFile::create(folder, &format!("rows-{rank}.spill"))?);
         Ok(Keeper { limit, held: AtomicU64::new(0), spill })
     }
 
@@ -211,7 +232,7 @@ mod tests {
         assert!(held_bytes(&batch) >= bytes && held_bytes(&batch) < bytes + bytes / 4, "{}", held_bytes(&batch));
         assert_eq!(own_bytes(&batch), bytes);
         let folder = tempfile::tempdir().unwrap();
-        let keeper = Keeper::new(2 * bytes as u64, folder.path()).unwrap();
+        let keeper = Keeper::new(2 * bytes as u64, folder.path(), 0).unwrap();
         assert!(matches!(keeper.keep(batch.clone(), 0).unwrap(), Piece::Memory(_)));
         let spilled = keeper.keep(batch.slice(10, 500), bytes as u64).unwrap();
         assert!(matches!(spilled, Piece::Spilled { rows: 500, .. }), "{spilled:?}");

@@ -23,15 +23,22 @@
 //! | [`write`](mod@write), [`tally`], [`moments`] | pass B: grains and statistics |
 //! | [`shards`] | how do grains made by any thread get into shards, in their order? |
 //! | [`direct`] | when is one pass enough, and what is done then? |
+//! | [`passes`] | how does one process make the two passes? |
 //! | [`company`], [`share`] | how do several ranks make one dataset, and what do they tell each other? |
+//! | [`together`], [`findings`], [`border`] | how do they make the two passes, and what of rows that lie between them? |
+//! | [`message`] | how is it written? |
 
+pub mod border;
 pub mod company;
 pub mod decide;
 pub mod direct;
+pub mod findings;
 pub mod keep;
+pub mod message;
 pub mod moments;
 pub mod options;
 pub mod parallel;
+pub mod passes;
 pub mod quantiles;
 pub mod refine;
 pub mod sequence;
@@ -42,32 +49,26 @@ pub mod split;
 pub mod summary;
 pub mod survey;
 pub mod tally;
+pub mod together;
 pub mod write;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
 use arrow::datatypes::Schema;
 
-use company::{Led, Ranks};
-use decide::{Decided, Decision};
-use direct::Direct;
-use keep::{Keeper, Piece};
+use company::{Led, Offer, Ranks, Way};
+use decide::Decided;
+use direct::{Direct, Promise};
 use shards::Encoded;
-use shuffle::Lot;
 use summary::ChunkSummary;
-use survey::{Found, Survey};
 
 use crate::dataset_writer::{DatasetWriter, Description};
 use crate::error::{Error, Result};
-use crate::manifest::{Kind, Manifest, SourceEntry, Split};
+use crate::manifest::{Kind, Manifest, SourceEntry};
 use crate::memory::Limits;
 use crate::mmap;
-use crate::rng::{Purpose, Stream};
 use crate::roles::{Resolved, Shape, inferred};
-use crate::shard;
-use crate::source::libsvm::INDEX_BASE;
 use crate::source::{self, Source, SourceFile};
 use crate::watch::{Cancel, Progress};
 
@@ -75,9 +76,6 @@ pub use options::{Impute, IngestOptions};
 
 /// Freed memory that is kept for the next buffers, at most.
 const KEPT_BYTES_MAX: u64 = 64 << 20;
-
-/// Bytes of a parameter's statistics while they are written: as numbers and as an Arrow array.
-const STATISTICS_BYTES: u64 = 80;
 
 /// What ingest did.
 #[derive(Clone, Debug)]
@@ -142,16 +140,23 @@ pub fn ingest_among(
         return made.and_then(|made| dismissed.map(|()| Some(made)));
     }
     let options = ranks.options(options);
-    let follow = |folder: &Path, then: &dyn Fn(&Direct<'_>) -> Result<()>| {
-        let writer = DatasetWriter::join(folder);
-        let Opened { source, plan, .. } = Opened::new(sources, &options, folder)?;
-        let around = Around { ranks: None, progress, cancel };
-        let budget = Budget::of(&options);
+    while let Some(offer) = ranks.hear()? {
+        let Ok(Opened { source, plan, entries }) = Opened::new(sources, &options, &offer.folder) else {
+            // What rank 0 can open and this rank cannot is for rank 0 to make.
+            ranks.answer(false)?;
+            continue;
+        };
+        let (writer, budget) = (DatasetWriter::join(&offer.folder), Budget::of(&options));
         mmap::keep_freed(KEPT_BYTES_MAX.min(budget.memory / 16));
-        Job { source: source.as_ref(), plan: &plan, options: &options, budget, writer: &writer, around }
-            .with_direct(&options, then)
-    };
-    ranks.follow(follow).map(|()| None)
+        let around = Around { ranks: None, progress, cancel };
+        let (source, file) = (source.as_ref(), first_file(&entries));
+        Job { source, file, plan: &plan, options: &options, budget, writer: &writer, around }.follow(ranks, &offer)?;
+    }
+    Ok(None)
+}
+
+fn first_file(entries: &[SourceEntry]) -> &Path {
+    Path::new(entries.first().map_or("", |entry| &entry.path))
 }
 
 fn begin(sources: &[String], options: &IngestOptions, output: &Path, around: Around<'_>) -> Result<IngestReport> {
@@ -235,6 +240,7 @@ pub fn ingest_source(
 }
 
 /// Bytes for each purpose.
+#[derive(Clone, Copy)]
 struct Budget {
     memory: u64,
     keep: u64,
@@ -280,8 +286,8 @@ fn run(
     let began = Instant::now();
     let budget = Budget::of(options);
     mmap::keep_freed(KEPT_BYTES_MAX.min(budget.memory / 16));
-    check_hashed(plan, options, budget.memory)?;
-    let job = Job { source, plan, options, budget, writer: &writer, around };
+    passes::check_hashed(plan, options, budget.memory)?;
+    let job = Job { source, file: first_file(&entries), plan, options, budget, writer: &writer, around };
     let Made { mut decided, encoded, summary, shape, spilled, survey_seconds, ranks } = match job.one_pass()? {
         Some(made) => made,
         None => job.two_passes()?,
@@ -324,6 +330,8 @@ fn run(
 /// What is to be made of a source, and with what.
 struct Job<'a> {
     source: &'a dyn Source,
+    /// The first of its files.
+    file: &'a Path,
     plan: &'a Resolved,
     options: &'a IngestOptions,
     budget: Budget,
@@ -343,6 +351,22 @@ struct Made {
 }
 
 impl Job<'_> {
+    /// What a rank that does not lead makes of an offer.
+    fn follow(&self, ranks: &Ranks<'_>, offer: &Offer) -> Result<()> {
+        match offer.way {
+            Way::TwoPasses => self.follow_together(ranks, offer),
+            Way::OnePass => self.with_direct(self.options, |direct| {
+                let promise = direct.promise();
+                let fits = |promise: &Promise<'_>| offer.fits(promise.fingerprint(), self.source.bytes());
+                let promise = promise.filter(fits);
+                match ranks.answer(promise.is_some())?.then_some(promise).flatten() {
+                    Some(promise) => ranks.work(direct, &promise),
+                    None => Ok(()),
+                }
+            }),
+        }
+    }
+
     /// In one pass, where that can be done, by all ranks, where they can.
     fn one_pass(&self) -> Result<Option<Made>> {
         let began = Instant::now();
@@ -383,162 +407,6 @@ impl Job<'_> {
         };
         then(&direct)
     }
-
-    /// First to see what is there, then to encode it.
-    fn two_passes(&self) -> Result<Made> {
-        let began = Instant::now();
-        let Job { source, plan, options, ref budget, writer, around: Around { progress, cancel, .. } } = *self;
-        let keeper = Keeper::new(budget.keep, writer.folder())?;
-        progress.begin("reading", source.bytes());
-        let mut found = survey(source, plan, options, budget, &keeper, progress, cancel)?;
-        progress.end();
-        let survey_seconds = began.elapsed().as_secs_f64();
-
-        let schema = source.schema();
-        let index_base = schema.metadata().get(INDEX_BASE).map(String::as_str);
-        let edges = edges(plan, options, &found, cancel)?;
-        let mut decided = decide::decide(options, plan, &found, &edges, index_base, budget.memory)?;
-        found.tables.clear();
-        for (number, decision) in decided.stored.iter_mut().enumerate() {
-            if let (Some(levels), Kind::Categorical { dictionary, .. }) = (&decision.levels, &mut decision.column.kind)
-            {
-                *dictionary = writer.dictionary(number, levels)?;
-            }
-            decision.levels = None;
-        }
-        let shape = self.shape(&decided.stored);
-        progress.begin("writing", None);
-        let rows = arrange(found.pieces, options, budget, &keeper, cancel)?;
-        let threads = options.workers();
-        let encoding = write::Encoding { rows, decisions: &decided.stored, shape, writer, threads, progress, cancel };
-        let encoded = encoding.run()?;
-        drop(encoding);
-        Ok(Made {
-            decided,
-            encoded,
-            summary: found.summary,
-            shape,
-            spilled: keeper.spilled(),
-            survey_seconds,
-            ranks: 1,
-        })
-    }
-
-    /// How rows of these columns become grains and shards.
-    fn shape(&self, stored: &[Decision]) -> shards::Shape {
-        let row_bytes = stored.iter().map(|decision| decision.row_bytes).sum();
-        let grain_rows = self.options.grain_rows.unwrap_or_else(|| shard::grain_rows(row_bytes));
-        let of_bytes = || match self.options.shard_bytes {
-            Some(bytes) => shard::grains_within(bytes as f64, row_bytes, grain_rows),
-            None => shard::grains_per_shard(row_bytes, grain_rows),
-        };
-        let shard_grains = self.options.shard_grains.unwrap_or_else(of_bytes);
-        shards::Shape { grain_rows, shard_grains }
-    }
-}
-
-/// Hashed levels and elements have statistics, whatever the rows: refuse before anything is read. Levels are counted by every
-/// worker; of elements every worker keeps moments.
-fn check_hashed(plan: &Resolved, options: &IngestOptions, memory: u64) -> Result<()> {
-    let tallies = 1 + options.workers() as u64;
-    let needs = plan.columns.iter().filter_map(|column| match column.shape {
-        Shape::Hashed { bits } => Some((1u64 << bits, 8)),
-        Shape::Text { bits, .. } => Some((1u64 << bits, size_of::<moments::Moments>() as u64)),
-        _ => None,
-    });
-    let (levels, needed) = needs.fold((0, 0), |(levels, needed), (own, bytes)| {
-        (levels + own, needed + own * (STATISTICS_BYTES + bytes * tallies))
-    });
-    if needed > memory / 2 {
-        return Err(Error::Usage(format!(
-            "hashed columns and texts have {levels} levels and elements in all, whose statistics take {} MB, more than half of \
-             --memory. Lower --hash-bits (of one column: --hash-bits COLUMN=N), or raise --memory",
-            needed / 1_000_000
-        )));
-    }
-    Ok(())
-}
-
-fn survey(
-    source: &dyn Source,
-    plan: &Resolved,
-    options: &IngestOptions,
-    budget: &Budget,
-    keeper: &Keeper,
-    progress: &dyn Progress,
-    cancel: &Cancel,
-) -> Result<Found> {
-    let splitter = match plan.split {
-        Some(_) => split::Splitter::Column,
-        None => split::Splitter::share(options.seed, options.test_share),
-    };
-    let survey = Survey {
-        source,
-        plan,
-        splitter,
-        shuffle: options.shuffle.then(|| Stream::new(options.seed, Purpose::Shuffle)),
-        drop_missing_label: options.drop_missing_label,
-        max_categories: options.max_categories,
-        dictionary_bytes: budget.keep,
-        keeper,
-        threads: options.workers(),
-        chunks: budget.chunks,
-        progress,
-        cancel,
-    };
-    let found = survey.run()?;
-    cancel.check()?;
-    let summary = &found.summary;
-    if summary.train_rows == 0 {
-        return Err(Error::Usage(match (summary.test_rows, summary.dropped) {
-            (0, 0) => "the source has no rows".into(),
-            (0, dropped) => format!("all {dropped} rows were left out: none has a label"),
-            (test, _) => format!("all {test} rows are held out, none is left to learn from"),
-        }));
-    }
-    Ok(found)
-}
-
-/// The inner edges of the columns that become buckets, by number of the column.
-fn edges(
-    plan: &Resolved,
-    options: &IngestOptions,
-    found: &Found,
-    cancel: &Cancel,
-) -> Result<BTreeMap<usize, Vec<f64>>> {
-    let pieces: Vec<&Piece> =
-        found.pieces.iter().filter(|(split, _)| *split == Split::Train).map(|(_, piece)| piece).collect();
-    let mut all = BTreeMap::new();
-    for (number, column) in plan.columns.iter().enumerate() {
-        let count = found.summary.columns[number].train.count;
-        if let Some(&buckets) = options.bucketize.get(&column.name).filter(|_| count > 0) {
-            let column = quantiles::Column { pieces: &pieces, number, threads: options.workers(), cancel };
-            let edges = column.edges(buckets, count)?;
-            all.insert(number, edges.get(1..edges.len() - 1).unwrap_or_default().to_vec());
-        }
-    }
-    Ok(all)
-}
-
-/// Rows of both splits in their final order.
-fn arrange(
-    pieces: Vec<(Split, Piece)>,
-    options: &IngestOptions,
-    budget: &Budget,
-    keeper: &Keeper,
-    cancel: &Cancel,
-) -> Result<[write::Rows; 2]> {
-    let (train, test): (Vec<_>, Vec<_>) = pieces.into_iter().partition(|(split, _)| *split == Split::Train);
-    let spill = (keeper.spilled() > 0).then(|| keeper.spill());
-    let plan = shuffle::Plan { threads: options.workers(), bucket_bytes: budget.bucket, group_bytes: budget.group };
-    let lots = |pieces: Vec<(Split, Piece)>| -> Result<Vec<Lot>> {
-        let pieces: Vec<Piece> = pieces.into_iter().map(|(_, piece)| piece).collect();
-        match options.shuffle {
-            true => shuffle::scatter(pieces, plan, spill, cancel),
-            false => Ok(pieces.into_iter().map(Lot::Piece).collect()),
-        }
-    };
-    Ok([write::Rows::new(Split::Train, lots(train)?), write::Rows::new(Split::Test, lots(test)?)])
 }
 
 /// An error of Arrow about batches that this module built itself.

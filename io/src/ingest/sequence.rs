@@ -42,7 +42,12 @@ pub struct Placed<T> {
 impl<T> Sequence<T> {
     /// At most `window` chunks are in flight.
     pub fn new(window: u64) -> Sequence<T> {
-        let state = State { next: 0, rows: 0, pending: BTreeMap::new(), stopped: false };
+        Sequence::from(window, 0, 0)
+    }
+
+    /// The same where chunk `next` is the first, and row `rows` its first.
+    pub fn from(window: u64, next: u64, rows: u64) -> Sequence<T> {
+        let state = State { next, rows, pending: BTreeMap::new(), stopped: false };
         Sequence { state: Mutex::new(state), moved: Condvar::new(), window: window.max(1) }
     }
 
@@ -88,7 +93,12 @@ pub struct Fold<S, T> {
 impl<S, T> Fold<S, T> {
     /// A fold that begins with `start` and number 0.
     pub fn new(start: S) -> Fold<S, T> {
-        Fold { state: Mutex::new((0, start, BTreeMap::new())) }
+        Fold::from(start, 0)
+    }
+
+    /// A fold that begins with `start` and another number.
+    pub fn from(start: S, first: u64) -> Fold<S, T> {
+        Fold { state: Mutex::new((first, start, BTreeMap::new())) }
     }
 
     /// A fold that merges nothing and keeps all values apart, for somebody else to merge.

@@ -4,14 +4,14 @@
 //! 0 merges them in the order of the rows, as one process does. Cost: 48 bytes a column and part, and as much a column and shard.
 //!
 //! ```text
-//! message: length of the entries (u64) | entries (JSON) | words (u64 each, floats by their bits, lowest byte first)
-//! words:   worst errors | parts: (number, rows, columns: 6 words each) | shards: (number, rows, labels, columns: moments of 6)
+//! message ([`super::message`]): entries (JSON) | worst errors | parts: (number, rows, columns: 6 words each)
+//!     | shards: (number, rows, labels, columns: moments of 6 words)
 //! ```
-//! Every list is preceded by its length.
 
 use std::collections::{BTreeMap, HashMap};
 
 use super::decide::Decision;
+use super::message::{Reader, Writer};
 use super::moments::Moments;
 use super::shards::{Encoded, Shards};
 use super::summary::{ChunkSummary, ColumnSummary};
@@ -59,61 +59,55 @@ impl Share {
 
     /// As a message.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let entries = serde_json::to_vec(&self.shards).unwrap_or_default();
-        let mut words = Vec::new();
-        list(&mut words, &self.worst, |words, worst| words.push(worst.to_bits()));
-        list(&mut words, &self.summaries, |words, (number, summary)| {
-            words.extend([*number, summary.train_rows]);
-            list(words, &summary.columns, |words, column| words.extend(of_summary(&column.train)));
+        let mut to = Writer::default();
+        to.text(&serde_json::to_vec(&self.shards).unwrap_or_default());
+        to.list(&self.worst, |to, worst| to.float(*worst));
+        to.list(&self.summaries, |to, (number, summary)| {
+            to.words([*number, summary.train_rows]);
+            to.list(&summary.columns, |to, column| to.words(of_summary(&column.train)));
         });
-        list(&mut words, &self.tallies, |words, (number, tally)| {
-            words.extend([*number, tally.rows, u64::from(tally.labels.is_some())]);
-            list(words, tally.labels.iter().flatten(), |words, (value, count)| words.extend([value, count]));
-            list(words, &tally.moments, |words, column| {
-                list(words, column, |words, own| words.extend(of_moments(own)));
-            });
+        to.list(&self.tallies, |to, (number, tally)| {
+            to.words([*number, tally.rows, u64::from(tally.labels.is_some())]);
+            to.list(tally.labels.iter().flatten(), |to, (value, count)| to.words([*value, *count]));
+            to.list(&tally.moments, |to, column| to.list(column, |to, own| to.words(of_moments(own))));
         });
-        let words = words.into_iter().flat_map(u64::to_le_bytes);
-        (entries.len() as u64).to_le_bytes().into_iter().chain(entries.iter().copied()).chain(words).collect()
+        to.finish()
     }
 
     /// The share of a message; none: it is no such message.
     pub fn of_bytes(bytes: &[u8]) -> Option<Share> {
-        let (length, rest) = bytes.split_first_chunk()?;
-        let (entries, words) = rest.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
-        let shards = serde_json::from_slice(entries).ok()?;
-        let (words, []) = words.as_chunks() else { return None };
-        let mut words = Words(words);
-        let worst = words.list(Words::float)?;
-        let summaries = words.list(|words| {
-            let (number, train_rows) = (words.next()?, words.next()?);
-            let mut summary = ChunkSummary { train_rows, ..ChunkSummary::default() };
-            summary.columns =
-                words.list(|words| Some(ColumnSummary { train: words.summary()?, ..ColumnSummary::default() }))?;
-            Some((number, summary))
-        })?;
-        let tallies = words.list(|words| {
-            let (number, rows, has_labels) = (words.next()?, words.next()?, words.next()? == 1);
-            let labels: HashMap<u64, u64> = words.list(|words| Some((words.next()?, words.next()?)))?;
-            let moments = words.list(|words| words.list(Words::moments))?;
-            Some((number, Tally { moments, labels: has_labels.then_some(labels), rows }))
-        })?;
-        words.0.is_empty().then_some(Share { summaries, shards, tallies, worst })
+        Reader::whole(bytes, |from| {
+            let shards = serde_json::from_slice(from.text()?).ok()?;
+            let worst = from.list(Reader::float)?;
+            let summaries = from.list(|from| {
+                let (number, train_rows) = (from.word()?, from.word()?);
+                let mut summary = ChunkSummary { train_rows, ..ChunkSummary::default() };
+                summary.columns =
+                    from.list(|from| Some(ColumnSummary { train: summary_of(from)?, ..ColumnSummary::default() }))?;
+                Some((number, summary))
+            })?;
+            let tallies = from.list(|from| {
+                let (number, rows, has_labels) = (from.word()?, from.word()?, from.flag()?);
+                let labels: HashMap<u64, u64> = from.list(|from| Some((from.word()?, from.word()?)))?;
+                let moments = from.list(|from| from.list(moments_of))?;
+                Some((number, Tally { moments, labels: has_labels.then_some(labels), rows }))
+            })?;
+            Some(Share { summaries, shards, tallies, worst })
+        })
     }
 }
 
-fn list<T>(words: &mut Vec<u64>, items: impl IntoIterator<Item = T>, each: impl Fn(&mut Vec<u64>, T)) {
-    let at = words.len();
-    words.push(0);
-    for item in items {
-        words[at] += 1;
-        each(words, item);
-    }
-}
-
-fn of_summary(summary: &Summary) -> [u64; 6] {
+/// The words of a summary.
+pub fn of_summary(summary: &Summary) -> [u64; 6] {
     let Summary { count, missing, mean, min, max, integral, single } = *summary;
     [count, missing, mean.to_bits(), min.to_bits(), max.to_bits(), u64::from(integral) | u64::from(single) << 1]
+}
+
+/// The summary of such words.
+pub fn summary_of(from: &mut Reader<'_>) -> Option<Summary> {
+    let (count, missing, mean) = (from.word()?, from.word()?, from.float()?);
+    let (min, max, flags) = (from.float()?, from.float()?, from.word()?);
+    Some(Summary { count, missing, mean, min, max, integral: flags & 1 != 0, single: flags & 2 != 0 })
 }
 
 fn of_moments(moments: &Moments) -> [u64; 6] {
@@ -121,35 +115,9 @@ fn of_moments(moments: &Moments) -> [u64; 6] {
     [count, mean.to_bits(), m2.to_bits(), min.to_bits(), max.to_bits(), nonzero]
 }
 
-/// The words of a message that are still to be read.
-struct Words<'a>(&'a [[u8; 8]]);
-
-impl Words<'_> {
-    fn next(&mut self) -> Option<u64> {
-        let (word, rest) = self.0.split_first()?;
-        self.0 = rest;
-        Some(u64::from_le_bytes(*word))
-    }
-
-    fn float(&mut self) -> Option<f64> {
-        self.next().map(f64::from_bits)
-    }
-
-    fn list<T, C: FromIterator<T>>(&mut self, mut each: impl FnMut(&mut Self) -> Option<T>) -> Option<C> {
-        let length = self.next()?;
-        (0..length).map(|_| each(self)).collect()
-    }
-
-    fn summary(&mut self) -> Option<Summary> {
-        let (count, missing, mean) = (self.next()?, self.next()?, self.float()?);
-        let (min, max, flags) = (self.float()?, self.float()?, self.next()?);
-        Some(Summary { count, missing, mean, min, max, integral: flags & 1 != 0, single: flags & 2 != 0 })
-    }
-
-    fn moments(&mut self) -> Option<Moments> {
-        let (count, mean, m2) = (self.next()?, self.float()?, self.float()?);
-        Some(Moments { count, mean, m2, min: self.float()?, max: self.float()?, nonzero: self.next()? })
-    }
+fn moments_of(from: &mut Reader<'_>) -> Option<Moments> {
+    let (count, mean, m2) = (from.word()?, from.float()?, from.float()?);
+    Some(Moments { count, mean, m2, min: from.float()?, max: from.float()?, nonzero: from.word()? })
 }
 
 #[cfg(test)]

@@ -38,10 +38,36 @@ pub struct ColumnSummary {
     pub entries: u64,
 }
 
+/// Counts and means of a chunk, by column: of training rows, and of rows held out. Of all that is summed up they alone depend on
+/// the order of the chunks.
+pub type Means = Box<[[(u64, f64); 2]]>;
+
 impl ChunkSummary {
     /// Of no rows.
     pub fn new(columns: usize) -> ChunkSummary {
         ChunkSummary { columns: vec![ColumnSummary::default(); columns], ..ChunkSummary::default() }
+    }
+
+    /// What depends on the order.
+    pub fn means(&self) -> Means {
+        let of = |summary: &Summary| (summary.count, summary.mean);
+        self.columns.iter().map(|column| [of(&column.train), of(&column.test)]).collect()
+    }
+
+    /// Take the means of the next chunk in, and nothing else of it.
+    pub fn add_means(&mut self, next: &Means) {
+        let one = |(count, mean): (u64, f64)| Summary { count, mean, ..Summary::default() };
+        for (sum, [train, test]) in self.columns.iter_mut().zip(next) {
+            sum.train.merge(&one(*train));
+            sum.test.merge(&one(*test));
+        }
+    }
+
+    /// Take the means of another that has the same rows.
+    pub fn set_means(&mut self, of: &ChunkSummary) {
+        for (own, of) in self.columns.iter_mut().zip(&of.columns) {
+            (own.train.mean, own.test.mean) = (of.train.mean, of.test.mean);
+        }
     }
 
     /// These rows and then those.

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use super::keep::{Keeper, Piece};
 use super::sequence::{Fold, Placed, Sequence, lock};
 use super::split::Splitter;
-use super::summary::{ChunkSummary, ColumnSummary};
+use super::summary::{ChunkSummary, ColumnSummary, Means};
 use crate::encode::column::Raw;
 use crate::encode::hashing::Hashing;
 use crate::encode::intern::Interner;
@@ -30,7 +30,7 @@ use crate::error::{Error, Result};
 use crate::manifest::{Role, Split};
 use crate::rng::Stream;
 use crate::roles::{Planned, Resolved, Shape};
-use crate::source::Source;
+use crate::source::{Before, Source};
 use crate::watch::{Cancel, Progress};
 
 /// Chunks in flight for each worker, besides the one it works on.
@@ -58,6 +58,8 @@ pub struct Survey<'a> {
     pub threads: usize,
     /// Most chunks in flight.
     pub chunks: u64,
+    /// What lies before the rows, when they are a span of all.
+    pub span: Option<Before>,
     /// Who watches.
     pub progress: &'a dyn Progress,
     /// Who stops.
@@ -74,12 +76,14 @@ pub struct Found {
     pub tables: Vec<Option<Interner>>,
     /// Training rows by column and id.
     pub counts: Vec<Vec<u64>>,
+    /// Of a span, the means of every chunk, in order: what depends on the chunks before.
+    pub means: Vec<Means>,
 }
 
 struct Shared<'a> {
     survey: &'a Survey<'a>,
     sequence: Sequence<Vec<RecordBatch>>,
-    fold: Fold<ChunkSummary, ChunkSummary>,
+    fold: Fold<(ChunkSummary, Vec<Means>), ChunkSummary>,
     tables: Vec<Option<RwLock<Interner>>>,
     dictionary_bytes: AtomicU64,
     pieces: Mutex<Vec<(u64, usize, Split, Piece)>>,
@@ -94,10 +98,13 @@ impl Survey<'_> {
     pub fn run(&self) -> Result<Found> {
         let columns = &self.plan.columns;
         let tables = columns.iter().map(|column| (column.shape == Shape::Categorical).then(RwLock::default));
+        let window = self.chunks.min(self.threads as u64 * (1 + AHEAD));
+        let before = self.span.unwrap_or(Before { chunk: 0, rows: None });
         let shared = Shared {
             survey: self,
-            sequence: Sequence::new(self.chunks.min(self.threads as u64 * (1 + AHEAD))),
-            fold: Fold::new(ChunkSummary::new(columns.len())),
+            // Where rows before are unknown, nothing is made of their number.
+            sequence: Sequence::from(window, before.chunk, before.rows.unwrap_or(0)),
+            fold: Fold::from((ChunkSummary::new(columns.len()), Vec::new()), before.chunk),
             tables: tables.collect(),
             dictionary_bytes: AtomicU64::new(0),
             pieces: Mutex::new(Vec::new()),
@@ -120,9 +127,11 @@ impl Survey<'_> {
         let mut pieces = shared.pieces.into_inner().unwrap_or_else(PoisonError::into_inner);
         pieces.sort_unstable_by_key(|&(chunk, batch, split, _)| (split == Split::Test, chunk, batch));
         let table = |table: RwLock<Interner>| table.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let (summary, means) = shared.fold.into_inner();
         Ok(Found {
             pieces: pieces.into_iter().map(|(_, _, split, piece)| (split, piece)).collect(),
-            summary: shared.fold.into_inner(),
+            summary,
+            means,
             tables: shared.tables.into_iter().map(|lock| lock.map(table)).collect(),
             counts: sums,
         })
@@ -193,7 +202,12 @@ impl Shared<'_> {
             }
         }
         let place = |chunk, row| self.survey.source.place(chunk, row);
-        self.fold.push(placed.chunk, summary, |sum, next| sum.merge(&next, &self.survey.plan.columns, &place))
+        self.fold.push(placed.chunk, summary, |(sum, means), next| {
+            if self.survey.span.is_some() {
+                means.push(next.means());
+            }
+            sum.merge(&next, &self.survey.plan.columns, &place)
+        })
     }
 
     fn batch(&self, batch: &RecordBatch, at: At, counts: &mut [Vec<u64>], sum: &mut ChunkSummary) -> Result<()> {
@@ -271,18 +285,11 @@ impl Shared<'_> {
             levels::ids(texts, |text| if table.len() > limit { table.find(text) } else { Some(table.insert(text)) })?;
         let grown = table.memory() as u64 - before;
         let all = self.dictionary_bytes.fetch_add(grown, Ordering::Relaxed) + grown;
-        let help = "Leave the column out with --ignore, read it as numbers with --numeric, or raise the limit";
         if table.len() > limit {
-            let message = format!("has more than {limit} levels, the limit of --max-categories");
-            return Err(Fault::whole(message, help));
+            return Err(too_many(limit));
         }
         if all > self.survey.dictionary_bytes {
-            let message = format!(
-                "its {} levels and those of the other columns take more than {} MB, half of --memory",
-                table.len(),
-                self.survey.dictionary_bytes / 1_000_000
-            );
-            return Err(Fault::whole(message, help));
+            return Err(too_large(table.len(), self.survey.dictionary_bytes));
         }
         Ok(ids)
     }
@@ -329,6 +336,21 @@ impl Shared<'_> {
         };
         Ok((test, dropped))
     }
+}
+
+const FEWER_LEVELS: &str = "Leave the column out with --ignore, read it as numbers with --numeric, or raise the limit";
+
+/// A column has more levels than `limit`.
+pub fn too_many(limit: usize) -> Fault {
+    Fault::whole(format!("has more than {limit} levels, the limit of --max-categories"), FEWER_LEVELS)
+}
+
+/// Levels take more than `bytes`.
+pub fn too_large(levels: usize, bytes: u64) -> Fault {
+    let megabytes = bytes / 1_000_000;
+    let message =
+        format!("its {levels} levels and those of the other columns take more than {megabytes} MB, half of --memory");
+    Fault::whole(message, FEWER_LEVELS)
 }
 
 /// Where a batch stands.

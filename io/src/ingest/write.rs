@@ -1,8 +1,10 @@
 //! Pass B, the encoding (stage 2): kept rows become grains, grains become shards.
 //!
 //! A worker takes a shard of its own and makes its grains one after the other; when no shard is left, it helps with the others.
-//! [`Shards`] writes grains in their order, whoever made them.
+//! [`Shards`] writes grains in their order, whoever made them. A rank makes the shards that begin among its own rows.
 
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::{Condvar, Mutex, PoisonError};
 
 use arrow::array::RecordBatch;
@@ -10,10 +12,11 @@ use arrow::array::RecordBatch;
 use super::decide::Decision;
 use super::sequence::lock;
 use super::shards::{Encoded, Grain, Job, Shape, Shards};
+use super::share::Share;
 use super::shuffle::Lot;
 use super::tally::GrainTally;
 use crate::dataset_writer::DatasetWriter;
-use crate::encode::column::{Raw, Stored};
+use crate::encode::column::{Encoder, Raw, Stored};
 use crate::error::{Error, Result};
 use crate::manifest::Split;
 use crate::watch::{Cancel, Progress};
@@ -22,8 +25,14 @@ use crate::watch::{Cancel, Progress};
 pub struct Rows {
     split: Split,
     lots: Vec<Lot>,
-    /// Rows before each lot, and all of them.
+    /// Rows before each lot, and before what comes after the last.
     starts: Vec<usize>,
+    /// How many there are on all ranks.
+    all: usize,
+    /// Those among which the shards begin that are to be made.
+    own: Range<usize>,
+    /// Lots from this one on come from other ranks.
+    others: usize,
 }
 
 impl Rows {
@@ -31,12 +40,18 @@ impl Rows {
     pub fn new(split: Split, lots: Vec<Lot>) -> Rows {
         let mut starts = vec![0];
         lots.iter().for_each(|lot| starts.push(starts[starts.len() - 1] + lot.rows()));
-        Rows { split, lots, starts }
+        let (all, others) = (starts[lots.len()], lots.len());
+        Rows { split, lots, starts, all, own: 0..all, others }
     }
 
-    /// How many.
-    pub fn count(&self) -> usize {
-        self.starts[self.lots.len()]
+    /// Those of one rank, from row `first` on, of `all`: lots of its own and of `others`, for the shards that begin in `own`.
+    pub fn part(split: Split, lots: [Vec<Lot>; 2], first: usize, own: Range<usize>, all: usize) -> Rows {
+        let [mut lots, others] = lots;
+        let own_lots = lots.len();
+        lots.extend(others);
+        let mut rows = Rows::new(split, lots);
+        rows.starts.iter_mut().for_each(|start| *start += first);
+        Rows { all, own, others: own_lots, ..rows }
     }
 }
 
@@ -46,6 +61,8 @@ pub struct Encoding<'a> {
     pub rows: [Rows; 2],
     /// How columns are stored.
     pub decisions: &'a [Decision],
+    /// What makes columns of the raw rows of other ranks; their levels have other numbers.
+    pub others: &'a [Encoder],
     /// How rows become grains and shards.
     pub shape: Shape,
     /// Where shards go.
@@ -79,9 +96,26 @@ impl Encoding<'_> {
     /// # Errors
     /// When a file cannot be written, or on [`Cancel`].
     pub fn run(&self) -> Result<Encoded> {
-        let counts = self.rows.each_ref().map(|rows| (rows.split, rows.count()));
-        let shards = Shards::new(self.decisions, &counts, self.shape, self.threads, self.writer, self.progress);
-        let schedule = Schedule { progress: vec![(0, 0); shards.jobs.len()], stopped: false };
+        self.make(self.shards()).map(Shards::finish)
+    }
+
+    /// Write the shards of this rank.
+    ///
+    /// # Errors
+    /// As [`Encoding::run`].
+    pub fn share(&self) -> Result<Share> {
+        self.make(self.shards().apart()).map(|shards| Share::new(BTreeMap::new(), shards))
+    }
+
+    fn shards(&self) -> Shards<'_> {
+        let counts = self.rows.each_ref().map(|rows| (rows.split, rows.all));
+        Shards::new(self.decisions, &counts, self.shape, self.threads, self.writer, self.progress)
+    }
+
+    fn make<'b>(&'b self, shards: Shards<'b>) -> Result<Shards<'b>> {
+        let done = |job: &Job| if self.rows_of(job.split).1.own.contains(&job.first_row) { 0 } else { job.grains };
+        let progress = shards.jobs.iter().map(|job| (done(job), done(job))).collect();
+        let schedule = Schedule { progress, stopped: false };
         let shared = Shared {
             encoding: self,
             shards,
@@ -95,7 +129,15 @@ impl Encoding<'_> {
         });
         match shared.failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
             Some((_, error)) => Err(error),
-            None => Ok(shared.shards.finish()),
+            None => Ok(shared.shards),
+        }
+    }
+
+    /// The rows of a split, and which of the two they are.
+    fn rows_of(&self, split: Split) -> (usize, &Rows) {
+        match &self.rows {
+            [rows, _] if rows.split == split => (0, rows),
+            [_, rows] => (1, rows),
         }
     }
 }
@@ -157,13 +199,10 @@ impl Shared<'_> {
     }
 
     fn make(&self, job: &Job, grain: usize, loaded: &mut Loaded) -> Result<Grain> {
-        let (split, rows) = match &self.encoding.rows {
-            [rows, _] if rows.split == job.split => (0, rows),
-            [_, rows] => (1, rows),
-        };
+        let (split, rows) = self.encoding.rows_of(job.split);
         let shape = self.encoding.shape;
         let first = job.first_row + grain * shape.grain_rows;
-        let end = (first + shape.grain_rows).min(rows.count()).min(job.first_row + shape.shard_rows());
+        let end = (first + shape.grain_rows).min(rows.all).min(job.first_row + shape.shard_rows());
         let decisions = self.encoding.decisions;
         let mut stored: Vec<Stored> = decisions.iter().map(|decision| decision.encoder.start(end - first)).collect();
         let mut worst = vec![0.0f64; decisions.len()];
@@ -172,9 +211,11 @@ impl Shared<'_> {
             let lot = rows.starts.partition_point(|&start| start <= at) - 1;
             let stop = rows.starts[lot + 1].min(end);
             let batch = loaded.get(split, lot, rows)?.slice(at - rows.starts[lot], stop - at);
-            for ((decision, stored), worst) in decisions.iter().zip(&mut stored).zip(&mut worst) {
-                let raw = Raw::from_array(batch.column(decision.raw), &decision.encoder);
-                let error = raw.and_then(|raw| decision.encoder.append(&raw, stored));
+            for (number, (stored, worst)) in stored.iter_mut().zip(&mut worst).enumerate() {
+                let decision = &decisions[number];
+                let encoder = if lot < rows.others { &decision.encoder } else { &self.encoding.others[number] };
+                let raw = Raw::from_array(batch.column(decision.raw), encoder);
+                let error = raw.and_then(|raw| encoder.append(&raw, stored));
                 let error = error.map_err(|fault| {
                     Error::Usage(format!("column '{}': {} {}", decision.column.name, fault.message, fault.help))
                 })?;

@@ -9,6 +9,7 @@
 //! subtracts. `qid` is checked and left out. Blank lines and lines of comment alone hold no row.
 //! Source: the README of LIBSVM 3.x (the format has no other standard).
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -19,7 +20,7 @@ use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use super::files::SourceFile;
 use super::text::stream::Cutting;
 use super::text::{Cutter, TextFiles};
-use super::{Chunk, Content, Source, SourceOptions, check_names, foreign_chunk};
+use super::{Before, Chunk, Content, Source, SourceOptions, check_names, foreign_chunk};
 use crate::error::{Error, Place, Result};
 
 /// Key of the schema's metadata that says what indices count from: `0`, `1` or `auto`.
@@ -106,6 +107,10 @@ impl Source for LibsvmSource {
         self.text.next()
     }
 
+    fn narrow(&self, span: Range<u64>) -> Option<Before> {
+        Some(self.text.narrow(span))
+    }
+
     fn decode(&self, chunk: Chunk) -> Result<Vec<RecordBatch>> {
         let Content::Text { file, line, text } = chunk.content else { return Err(foreign_chunk()) };
         let path = self.text.path(file);
@@ -128,6 +133,11 @@ impl Source for LibsvmSource {
         let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns)
             .map_err(|error| Error::data(path, error.to_string()).at(Place::Line(line)))?;
         Ok(vec![batch])
+    }
+
+    fn count(&self, chunk: Chunk) -> Result<u64> {
+        let Content::Text { text, .. } = chunk.content else { return Err(foreign_chunk()) };
+        Ok(lines(&text).filter(|line| !content(line).is_empty()).count() as u64)
     }
 
     fn place(&self, number: u64, row: u64) -> (PathBuf, Place) {

@@ -32,6 +32,7 @@ pub mod parquet;
 mod sample_tests;
 pub mod text;
 
+use std::ops::Range;
 use std::path::PathBuf;
 
 use arrow::array::RecordBatch;
@@ -180,6 +181,15 @@ pub enum Content {
     Batches(Vec<RecordBatch>),
 }
 
+/// What lies before a span of a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Before {
+    /// The number that the first chunk of the span will have.
+    pub chunk: u64,
+    /// Rows, where known without reading.
+    pub rows: Option<u64>,
+}
+
 /// The door of the sources: one or more files of one format and one schema.
 pub trait Source: Send + Sync {
     /// Names and types of the columns as they come, before any encoding. A sparse row is
@@ -204,8 +214,23 @@ pub trait Source: Send + Sync {
     /// [`crate::Error`] with file, line or row, and column.
     fn decode(&self, chunk: Chunk) -> Result<Vec<RecordBatch>>;
 
+    /// How many rows a chunk has.
+    ///
+    /// # Errors
+    /// As [`Source::decode`], which formats with a faster way do not all find.
+    fn count(&self, chunk: Chunk) -> Result<u64> {
+        Ok(self.decode(chunk)?.iter().map(|batch| batch.num_rows() as u64).sum())
+    }
+
     /// The same rows column by column, where the format lies so and every column is a plain number.
     fn columnar(&self) -> Option<Box<dyn Columnar + '_>> {
+        None
+    }
+
+    /// From now on [`Source::next`] hands out the chunks that begin in `span`, a range of the bytes of [`Source::bytes`], from the
+    /// first of them; they are the same as among all, so that spans side by side have every chunk once. None: only all can be read.
+    fn narrow(&self, span: Range<u64>) -> Option<Before> {
+        let _ = span;
         None
     }
 

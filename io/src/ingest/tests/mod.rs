@@ -10,6 +10,7 @@ mod memory;
 mod ranks;
 mod sources;
 mod text;
+mod together;
 mod values;
 
 use std::fs::File;
@@ -24,6 +25,8 @@ use arrow::ipc::reader::FileReader;
 
 use super::*;
 use crate::error::Place;
+use crate::manifest::Split;
+use crate::rng::{Purpose, Stream};
 use crate::source::{Chunk, Content};
 use crate::watch::Silent;
 

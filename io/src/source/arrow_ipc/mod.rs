@@ -19,7 +19,7 @@ use arrow::ipc::reader::FileDecoder;
 use self::index::{BatchSpan, Index};
 use super::files::{Positioned, SourceFile};
 use super::flatten::Flat;
-use super::{Chunk, Content, Source, SourceOptions, foreign_chunk, guard};
+use super::{Before, Chunk, Content, Source, SourceOptions, foreign_chunk, guard};
 use crate::error::{Error, Place, Result};
 
 /// Decoders, with their dictionaries, kept at hand.
@@ -45,8 +45,10 @@ struct Opened {
 struct State {
     file: usize,
     batch: usize,
-    /// File and batch of the chunks handed out.
+    /// File and batch of the chunks handed out and of those before them.
     handed_out: Vec<(u32, u32)>,
+    /// No chunk from this number on is handed out.
+    end: usize,
     decoders: VecDeque<((usize, u32), Arc<Decoder>)>,
 }
 
@@ -74,7 +76,7 @@ pub fn open(files: &[SourceFile], options: &SourceOptions) -> Result<Box<dyn Sou
     if rows == 0 {
         return Err(Error::data(&opened[0].file.path, "holds no rows").help("Nothing can be learnt from no rows"));
     }
-    let state = State { file: 0, batch: 0, handed_out: Vec::new(), decoders: VecDeque::new() };
+    let state = State { file: 0, batch: 0, handed_out: Vec::new(), end: usize::MAX, decoders: VecDeque::new() };
     Ok(Box::new(ArrowSource { files: opened, rows, state: Mutex::new(state) }))
 }
 
@@ -150,7 +152,7 @@ impl Source for ArrowSource {
 
     fn next(&self) -> Result<Option<Chunk>> {
         let mut state = self.lock();
-        while let Some(opened) = self.files.get(state.file) {
+        while let Some(opened) = self.files.get(state.file).filter(|_| state.handed_out.len() < state.end) {
             let (file, at) = (state.file, state.batch);
             let Some(batch) = opened.index.batches.get(at) else {
                 (state.file, state.batch) = (file + 1, 0);
@@ -163,6 +165,27 @@ impl Source for ArrowSource {
             return Ok(Some(Chunk { number: part as u64, bytes: batch.span.bytes(), content }));
         }
         Ok(None)
+    }
+
+    fn narrow(&self, span: std::ops::Range<u64>) -> Option<Before> {
+        let of_file = |(number, file): (usize, &Opened)| -> Vec<_> {
+            let batches = file.index.batches.iter().enumerate();
+            batches.map(|(at, batch)| ((number as u32, at as u32), batch.span.bytes(), batch.rows)).collect()
+        };
+        let all: Vec<_> = self.files.iter().enumerate().flat_map(of_file).collect();
+        let mut bytes = 0;
+        let start = |own: &u64| {
+            bytes += own;
+            bytes - own
+        };
+        let starts: Vec<u64> = all.iter().map(|(_, own, _)| own).map(start).collect();
+        let [first, end] = [span.start, span.end].map(|at| starts.partition_point(|start| *start < at));
+        let (before, rest) = all.split_at(first);
+        let next = rest.first().map_or((self.files.len(), 0), |((file, batch), ..)| (*file as usize, *batch as usize));
+        let mut state = self.lock();
+        (state.file, state.batch) = next;
+        (state.handed_out, state.end) = (before.iter().map(|(at, ..)| *at).collect(), end);
+        Some(Before { chunk: first as u64, rows: Some(before.iter().map(|(.., rows)| rows).sum()) })
     }
 
     fn decode(&self, chunk: Chunk) -> Result<Vec<RecordBatch>> {

@@ -120,6 +120,26 @@ pub fn record(text: &[u8], mut at: usize, delimiter: u8) -> Result<Option<Record
     }
 }
 
+/// Number of records of a text, up to the first that cannot be split.
+pub fn records(text: &[u8], delimiter: u8) -> u64 {
+    let (mut at, mut count) = (0, 0);
+    while at < text.len() {
+        if let Some(after) = blank_line(text, at) {
+            at = after;
+            continue;
+        }
+        loop {
+            let Ok((_, end)) = split(text, at, delimiter) else { return count };
+            at = end + 1;
+            if text.get(end) != Some(&delimiter) {
+                break;
+            }
+        }
+        count += 1;
+    }
+    count
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,6 +180,7 @@ mod tests {
             }
             let expected: Vec<Vec<String>> =
                 table.iter().map(|row| row.iter().map(|(value, _)| value.clone()).collect()).collect();
+            prop_assert_eq!(records(text.as_bytes(), b','), rows(&text).unwrap().len() as u64);
             prop_assert_eq!(rows(&text).unwrap(), expected);
         }
 

@@ -18,6 +18,7 @@ pub mod sniff;
 #[cfg(test)]
 mod tests;
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
@@ -30,7 +31,7 @@ use super::files::SourceFile;
 use super::options::TextType;
 use super::text::stream::{Cutting, HeaderCheck, plain_head};
 use super::text::{Cutter, TextFiles};
-use super::{Chunk, Content, Source, SourceOptions, check_names};
+use super::{Before, Chunk, Content, Source, SourceOptions, check_names};
 use crate::error::{Error, Place, Result};
 
 /// Bytes at the head of the first file that the delimiter is told from.
@@ -180,9 +181,18 @@ impl Source for CsvSource {
         self.text.next()
     }
 
+    fn narrow(&self, span: Range<u64>) -> Option<Before> {
+        Some(self.text.narrow(span))
+    }
+
     fn decode(&self, chunk: Chunk) -> Result<Vec<RecordBatch>> {
         let Content::Text { file, line, text } = chunk.content else { return Err(super::foreign_chunk()) };
         decode::decode(&self.plan, self.text.path(file), line, &text).map(|batch| vec![batch])
+    }
+
+    fn count(&self, chunk: Chunk) -> Result<u64> {
+        let Content::Text { text, .. } = chunk.content else { return Err(super::foreign_chunk()) };
+        Ok(fields::records(&text, self.plan.delimiter))
     }
 
     fn place(&self, number: u64, row: u64) -> (PathBuf, Place) {

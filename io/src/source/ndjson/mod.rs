@@ -15,6 +15,7 @@ pub mod shape;
 mod tests;
 pub mod value;
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -26,7 +27,7 @@ use self::value::Json;
 use super::files::SourceFile;
 use super::text::stream::Cutting;
 use super::text::{Cutter, TextFiles};
-use super::{Chunk, Content, Source, SourceOptions, check_names, foreign_chunk};
+use super::{Before, Chunk, Content, Source, SourceOptions, check_names, foreign_chunk};
 use crate::error::{Error, Place, Result};
 
 /// NDJSON files.
@@ -132,6 +133,10 @@ impl Source for NdjsonSource {
         self.text.next()
     }
 
+    fn narrow(&self, span: Range<u64>) -> Option<Before> {
+        Some(self.text.narrow(span))
+    }
+
     fn decode(&self, chunk: Chunk) -> Result<Vec<RecordBatch>> {
         let Content::Text { file, line, text } = chunk.content else { return Err(foreign_chunk()) };
         let path = self.text.path(file);
@@ -141,6 +146,11 @@ impl Source for NdjsonSource {
         RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)
             .map(|batch| vec![batch])
             .map_err(|error| Error::data(path, error.to_string()).at(Place::Line(line)))
+    }
+
+    fn count(&self, chunk: Chunk) -> Result<u64> {
+        let Content::Text { text, .. } = chunk.content else { return Err(foreign_chunk()) };
+        Ok(decode::lines(&text).filter(|line| !line.trim_ascii().is_empty()).count() as u64)
     }
 
     fn place(&self, number: u64, row: u64) -> (PathBuf, Place) {

@@ -28,7 +28,7 @@ use parquet::file::reader::{ChunkReader, Length};
 use super::columnar::Range;
 use super::files::{Positioned, SourceFile};
 use super::flatten::Flat;
-use super::{Chunk, Columnar, Content, Source, SourceOptions, foreign_chunk, guard};
+use super::{Before, Chunk, Columnar, Content, Source, SourceOptions, foreign_chunk, guard};
 use crate::error::{Error, Place, Result};
 
 /// Footers kept at hand, at least; as many as threads may read files at once.
@@ -76,8 +76,10 @@ struct Part {
 struct State {
     row_group: usize,
     next_row: u64,
-    /// The parts handed out, by number.
+    /// The parts handed out and those before them, by number.
     parts: Vec<Part>,
+    /// No part from this number on is handed out.
+    end: usize,
     footers: VecDeque<(usize, Arc<Footer>)>,
 }
 
@@ -122,7 +124,7 @@ pub fn open(files: &[SourceFile], options: &SourceOptions) -> Result<Box<dyn Sou
     let (Some(first), true) = (first, rows > 0) else {
         return Err(Error::data(&files[0].path, "holds no rows").help("Nothing can be learnt from no rows"));
     };
-    let state = Mutex::new(State { row_group: 0, next_row: 0, parts: Vec::new(), footers });
+    let state = Mutex::new(State { row_group: 0, next_row: 0, parts: Vec::new(), end: usize::MAX, footers });
     let (files, options) = (files.to_vec(), options.clone());
     Ok(Box::new(ParquetSource { files, options, first, row_groups, rows, ranges: ranges.unwrap_or_default(), state }))
 }
@@ -318,7 +320,7 @@ impl Source for ParquetSource {
 
     fn next(&self) -> Result<Option<Chunk>> {
         let mut state = self.lock();
-        while let Some(group) = self.row_groups.get(state.row_group) {
+        while let Some(group) = self.row_groups.get(state.row_group).filter(|_| state.parts.len() < state.end) {
             let first_row = state.next_row;
             let rows = group.part_rows.min(group.rows - first_row);
             if rows == 0 {
@@ -343,6 +345,25 @@ impl Source for ParquetSource {
         let part = self.lock().parts.get(part).copied().ok_or_else(foreign_chunk)?;
         let file = self.row_groups[part.row_group].file as usize;
         guard::decoding(&self.files[file].path, || self.read(part))
+    }
+
+    fn narrow(&self, span: std::ops::Range<u64>) -> Option<Before> {
+        let mut parts = self.all_parts();
+        let mut bytes = 0;
+        let start = |part: &Part| {
+            let before = bytes;
+            bytes += self.row_groups[part.row_group].share(part.first_row, part.rows);
+            before
+        };
+        let starts: Vec<u64> = parts.iter().map(start).collect();
+        let [first, end] = [span.start, span.end].map(|at| starts.partition_point(|start| *start < at));
+        let next = parts.get(first).map_or((self.row_groups.len(), 0), |part| (part.row_group, part.first_row));
+        parts.truncate(first);
+        let before = Before { chunk: first as u64, rows: Some(parts.iter().map(|part| part.rows).sum()) };
+        let mut state = self.lock();
+        (state.row_group, state.next_row) = next;
+        (state.parts, state.end) = (parts, end);
+        Some(before)
     }
 
     fn columnar(&self) -> Option<Box<dyn Columnar + '_>> {

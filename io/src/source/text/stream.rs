@@ -6,6 +6,7 @@
 //! gzip (several members) and zstd (several frames) are recognised by their first bytes.
 
 use std::io::{BufReader, Read};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::cut::Cutter;
 use crate::error::{Error, Place, Result};
 use crate::source::files::{Positioned, SourceFile};
-use crate::source::{Chunk, Content};
+use crate::source::{Before, Chunk, Content};
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
@@ -100,6 +101,8 @@ struct Origin {
 
 /// Where reading stands.
 struct State {
+    /// Chunks that begin elsewhere are left out.
+    span: Range<u64>,
     next_file: usize,
     open: Option<Open>,
     /// Where each chunk handed out came from, by number.
@@ -109,6 +112,7 @@ struct State {
 struct Open {
     file: usize,
     reader: Box<dyn Read + Send>,
+    is_compressed: bool,
     count: Arc<AtomicU64>,
     counted: u64,
     /// Read, but not handed out.
@@ -137,6 +141,8 @@ pub type HeaderCheck = Box<dyn Fn(usize, &[u8]) -> Result<()> + Send + Sync>;
 /// Text files of one format, in order.
 pub struct TextFiles {
     files: Vec<SourceFile>,
+    /// Bytes before each file, and of all.
+    starts: Vec<u64>,
     cutting: Cutting,
     check: HeaderCheck,
     state: Mutex<State>,
@@ -145,7 +151,19 @@ pub struct TextFiles {
 impl TextFiles {
     /// Files to be read from the beginning.
     pub fn new(files: Vec<SourceFile>, cutting: Cutting, check: HeaderCheck) -> TextFiles {
-        TextFiles { files, cutting, check, state: Mutex::new(State { next_file: 0, open: None, origins: Vec::new() }) }
+        let mut starts = vec![0];
+        files.iter().for_each(|file| starts.push(starts[starts.len() - 1] + file.bytes));
+        let state = State { span: 0..u64::MAX, next_file: 0, open: None, origins: Vec::new() };
+        TextFiles { files, starts, cutting, check, state: Mutex::new(state) }
+    }
+
+    /// Hand out only chunks that begin in `span`, from the first of them. A compressed file begins where it begins; where the span
+    /// begins inside another file, that is read and cut from its beginning, so that its chunks are the same as ever.
+    pub fn narrow(&self, span: Range<u64>) -> Before {
+        let rows = (span.start == 0).then_some(0);
+        let next_file = self.starts.partition_point(|start| *start <= span.start) - 1;
+        *self.lock() = State { span, next_file, open: None, origins: Vec::new() };
+        Before { chunk: 0, rows }
     }
 
     /// The path of a file, by number.
@@ -168,13 +186,28 @@ impl TextFiles {
             let mut open = match state.open.take() {
                 Some(open) => open,
                 None if state.next_file == self.files.len() => return Ok(None),
+                None if self.starts[state.next_file] >= state.span.end => return Ok(None),
                 None => {
                     let file = state.next_file;
                     state.next_file += 1;
                     self.open(file)?
                 }
             };
+            let at = self.starts[open.file] + if open.is_compressed { 0 } else { open.offset };
+            if at >= state.span.end {
+                state.next_file = self.files.len();
+                return Ok(None);
+            }
+            let is_before = at < state.span.start;
+            if is_before && open.is_compressed {
+                continue;
+            }
             let Some((line, offset, text)) = self.cut(&mut open)? else { continue };
+            if is_before {
+                open.counted = open.count.load(Ordering::Relaxed);
+                state.open = Some(open);
+                continue;
+            }
             let number = state.origins.len() as u64;
             state.origins.push(Origin { file: open.file as u32, line, offset, bytes: text.len() as u64 });
             let count = open.count.load(Ordering::Relaxed);
@@ -212,21 +245,23 @@ impl TextFiles {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A reader of the plain text (the byte order mark included).
-    fn reader(&self, file: &SourceFile) -> Result<(Box<dyn Read + Send>, Arc<AtomicU64>)> {
+    /// A reader of the plain text (the byte order mark included), the count of what it has read, and whether it decompresses.
+    fn reader(&self, file: &SourceFile) -> Result<(Box<dyn Read + Send>, Arc<AtomicU64>, bool)> {
         let head = file.head(4)?;
         let count = Arc::new(AtomicU64::new(0));
         let raw = Counted { file: file.open()?, count: Arc::clone(&count) };
-        let reader: Box<dyn Read + Send> = match Compression::of(&head) {
+        let compression = Compression::of(&head);
+        let reader: Box<dyn Read + Send> = match compression {
             Some(compression) => compression.reader(raw).map_err(|error| cannot_read(file, error))?,
             None => Box::new(raw),
         };
-        Ok((reader, count))
+        Ok((reader, count, compression.is_some()))
     }
 
     fn open(&self, file: usize) -> Result<Open> {
-        let (reader, count) = self.reader(&self.files[file])?;
-        let mut open = Open { file, reader, count, counted: 0, rest: Vec::new(), at_end: false, line: 1, offset: 0 };
+        let (reader, count, is_compressed) = self.reader(&self.files[file])?;
+        let (rest, at_end) = (Vec::new(), false);
+        let mut open = Open { file, reader, is_compressed, count, counted: 0, rest, at_end, line: 1, offset: 0 };
         self.fill(&mut open, BOM.len())?;
         if open.rest.starts_with(BOM) {
             open.rest.drain(..BOM.len());
