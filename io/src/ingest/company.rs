@@ -207,7 +207,7 @@ impl<'a> Ranks<'a> {
                 false
             };
             let looking = scope.spawn(look);
-            let done = cancel.check().and_then(|()| work(&stop));
+            let done = cancel.check().and_then(|()| work(stop));
             drop(still);
             (done, looking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
         });
