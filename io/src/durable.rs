@@ -306,8 +306,8 @@ fn sync_tree(folder: &Path) -> Result<()> {
         }
         at += 1;
     }
-    sync_each(&files, Step::SyncFile)?;
-    sync_each(&folders, Step::SyncFolder)
+    // All at once: none has its name yet, and a file system commits what it is asked for together.
+    sync_each(&[(&files, Step::SyncFile), (&folders, Step::SyncFolder)])
 }
 
 /// Have the disk hold these files, wherever they will be.
@@ -315,15 +315,20 @@ fn sync_tree(folder: &Path) -> Result<()> {
 /// # Errors
 /// [`Error::Io`].
 pub fn sync_files(files: &[PathBuf]) -> Result<()> {
-    sync_each(files, Step::SyncFile)
+    sync_each(&[(files, Step::SyncFile)])
 }
 
-/// Sync files or folders, several at a time.
-fn sync_each(paths: &[PathBuf], step: Step) -> Result<()> {
-    for path in paths {
-        pass(step).map_err(|e| Error::io(path, "cannot write to the disk", e))?;
+/// Sync files and folders, several at a time.
+fn sync_each(lots: &[(&[PathBuf], Step)]) -> Result<()> {
+    let mut all = Vec::new();
+    for (paths, step) in lots {
+        for path in *paths {
+            pass(*step).map_err(|e| Error::io(path, "cannot write to the disk", e))?;
+            all.push(path);
+        }
     }
-    let sync = |path: &PathBuf| {
+    let paths = &all[..];
+    let sync = |path: &&PathBuf| {
         let synced = File::open(path).and_then(|file| file.sync_all());
         synced.map_err(|e| Error::io(path, "cannot write to the disk", e))
     };
