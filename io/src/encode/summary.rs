@@ -5,7 +5,7 @@
 
 use arrow::array::Array;
 use arrow::buffer::NullBuffer;
-use gristmill_kernels::vectorised;
+use gristmill_kernels::{Work, vectorised_work};
 
 use super::raw::{Number, WithNumbers, with_numbers};
 
@@ -83,8 +83,8 @@ impl WithNumbers for Scan {
     fn call<T: Number>(self, values: &[T], nulls: Option<&NullBuffer>) -> Summary {
         let mut lanes = Lanes::default();
         match nulls {
-            None => vectorised(|| lanes.scan(values)),
-            Some(nulls) => vectorised(|| nulls.valid_slices().for_each(|(start, end)| lanes.scan(&values[start..end]))),
+            None => vectorised_work(Slices { lanes: &mut lanes, values, slices: std::iter::once((0, values.len())) }),
+            Some(nulls) => vectorised_work(Slices { lanes: &mut lanes, values, slices: nulls.valid_slices() }),
         }
         let missing = nulls.map_or(0, NullBuffer::null_count);
         let mut summary = lanes.finish((values.len() - missing) as u64, missing as u64);
@@ -100,6 +100,25 @@ impl WithNumbers for Scan {
 
 const LANES: usize = 16;
 
+/// Slices of values. A closure would not always be compiled with the instructions of the tier.
+struct Slices<'a, T, S> {
+    lanes: &'a mut Lanes,
+    values: &'a [T],
+    slices: S,
+}
+
+impl<T: Number, S: Iterator<Item = (usize, usize)>> Work for Slices<'_, T, S> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        for (start, end) in self.slices {
+            self.lanes.scan(&self.values[start..end]);
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
 struct Lanes {
     sum: [f64; LANES],
     min: [f64; LANES],
@@ -127,15 +146,18 @@ const ROUNDER: f64 = 6_755_399_441_055_744.0;
 impl Lanes {
     #[inline(always)]
     fn scan<T: Number>(&mut self, values: &[T]) {
+        // A copy that nobody else can see stays in registers.
+        let mut own = *self;
         let mut chunks = values.chunks_exact(LANES);
         for chunk in &mut chunks {
             for (lane, value) in chunk.iter().enumerate() {
-                self.step(lane, value.number());
+                own.step(lane, value.number());
             }
         }
         for (lane, value) in chunks.remainder().iter().enumerate() {
-            self.step(lane, value.number());
+            own.step(lane, value.number());
         }
+        *self = own;
     }
 
     #[inline(always)]
