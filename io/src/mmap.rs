@@ -13,6 +13,7 @@
 
 mod faults;
 pub mod ring;
+pub mod strips;
 
 use std::fs::File;
 use std::ops::Range;

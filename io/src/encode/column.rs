@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::types::UInt32Type;
+use arrow::array::types::{Float32Type, Float64Type, UInt8Type, UInt32Type};
 use arrow::array::{
     Array, ArrayRef, AsArray, FixedSizeListArray, Float32Array, ListArray, StructArray, UInt8Array, UInt16Array,
     UInt32Array,
@@ -84,6 +84,8 @@ pub enum Raw {
 pub enum Stored {
     /// Numbers, or the row-major numbers of vectors of a width.
     Numbers(Numbers, Option<usize>),
+    /// Raw numbers that are stored as they are, where they lie.
+    Lent(ArrayRef),
     /// Codes below 2^8.
     Codes8(Vec<u8>),
     /// Codes below 2^16.
@@ -120,6 +122,16 @@ impl Encoder {
             }
             Encoder::Sparse { .. } => Stored::Sparse { offsets: vec![0], indices: Vec::new(), values: Vec::new() },
         }
+    }
+
+    /// True when raw numbers of this type, none of which is missing, are stored as they are, without an error.
+    pub fn lends(&self, raw: &DataType) -> bool {
+        let Encoder::Numeric { affine, .. } = self else { return false };
+        let is_alike = matches!(
+            (affine.dtype, raw),
+            (DType::F64, DataType::Float64) | (DType::F32, DataType::Float32) | (DType::U8, DataType::UInt8)
+        );
+        is_alike && affine.is_plain()
     }
 
     /// Append a raw column; returns the largest error of a stored number.
@@ -252,6 +264,7 @@ impl Stored {
         let odd = |e: arrow::error::ArrowError| Fault::whole(e.to_string(), "");
         Ok(match self {
             Stored::Numbers(numbers, None) => numbers.into_array(),
+            Stored::Lent(array) => array,
             Stored::Numbers(numbers, Some(width)) => {
                 let values = numbers.into_array();
                 let item = Arc::new(Field::new("item", values.data_type().clone(), false));
@@ -297,11 +310,22 @@ impl Stored {
     pub fn values(&self) -> Option<Values<'_>> {
         match self {
             Stored::Numbers(numbers, None) => Some(numbers.values()),
+            Stored::Lent(array) => lent_values(array),
             Stored::Codes8(codes) => Some(Values::U8(codes)),
             Stored::Codes16(codes) => Some(Values::U16(codes)),
             _ => None,
         }
     }
+}
+
+/// The numbers of [`Stored::Lent`].
+fn lent_values(array: &ArrayRef) -> Option<Values<'_>> {
+    Some(match array.data_type() {
+        DataType::Float64 => Values::F64(array.as_primitive_opt::<Float64Type>()?.values()),
+        DataType::Float32 => Values::F32(array.as_primitive_opt::<Float32Type>()?.values()),
+        DataType::UInt8 => Values::U8(array.as_primitive_opt::<UInt8Type>()?.values()),
+        _ => return None,
+    })
 }
 
 /// Sparse rows as the Arrow array that sources yield and shards hold.

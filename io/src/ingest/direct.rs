@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! part (a row group): column by column: decode -> sum up -> encode -> tally, all in the cache -> whole grains -> shards
-//!                                                               ends of a grain -> wait for the rest of it
+//!                     (each by any thread)                      ends of a grain -> wait for the rest of it
 //! ```
 //!
 //! The survey is made on the way all the same, with the same sums in the same order. When it is complete, columns are decided
@@ -15,8 +15,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{Array, ArrayRef, Float64Array};
 use arrow::datatypes::DataType;
@@ -24,19 +23,21 @@ use gristmill_kernels::dtype::DType;
 
 use super::decide::{self, Decided, Decision};
 use super::options::IngestOptions;
+use super::part::{Column, Making, Piece};
 use super::sequence::{Fold, Sequence, lock};
 use super::shards::{Encoded, Grain, Shape, Shards};
 use super::share::{self, Share};
 use super::split::check_weights;
 use super::summary::ChunkSummary;
 use super::survey::Found;
-use super::tally::GrainTally;
+use super::tally::{ColumnTally, GrainTally};
 use crate::dataset_writer::DatasetWriter;
 use crate::encode::column::{Encoder, Raw, Stored};
 use crate::encode::raw;
 use crate::encode::summary::Summary;
 use crate::error::{Error, Result};
 use crate::manifest::{Role, Split};
+use crate::mmap::strips::Strips;
 use crate::roles::{Resolved, Shape as Of};
 use crate::source::Source;
 use crate::source::columnar::{self, Columnar, Part, Spare};
@@ -149,22 +150,21 @@ struct Shared<'a> {
     parts: Range<usize>,
     shape: Shape,
     shards: Shards<'a>,
-    next: AtomicUsize,
+    open: Mutex<Open>,
     sequence: Sequence<()>,
     fold: Fold<ChunkSummary, ChunkSummary>,
     gaps: Mutex<HashMap<usize, Gap>>,
     stop: Mutex<Option<Stop>>,
 }
 
-/// Rows of a part that belong to one grain.
-struct Piece {
-    grain: usize,
-    /// The first, among all rows.
-    first_row: usize,
-    rows: usize,
-    stored: Vec<Stored>,
-    /// Where it is the whole grain.
-    tally: Option<GrainTally>,
+/// What is still to be taken.
+struct Open {
+    /// Parts that nobody has begun.
+    parts: Range<usize>,
+    /// The part that was begun last, and its columns that nobody has taken.
+    columns: Option<(Arc<Making>, Range<usize>)>,
+    /// Where columns are decoded to that stay as they are.
+    strips: Strips,
 }
 
 impl<'a> Direct<'a> {
@@ -183,7 +183,8 @@ impl<'a> Direct<'a> {
         let summary = self.promised(columns.as_ref(), starts[parts.len()])?;
         let (decided, _) = self.decide(summary).ok()?;
         let shape = (self.shape)(&decided.stored);
-        decided.stored.iter().all(is_certain).then_some(Promise { columns, parts, starts, decided, shape })
+        let is_certain = !decided.stored.is_empty() && decided.stored.iter().all(is_certain);
+        is_certain.then_some(Promise { columns, parts, starts, decided, shape })
     }
 
     /// Make all shards; none: nothing was made, it takes two passes.
@@ -254,7 +255,7 @@ impl<'a> Direct<'a> {
             promise,
             decisions: &promise.decided.stored,
             rows,
-            next: AtomicUsize::new(parts.start),
+            open: Mutex::new(Open { parts: parts.clone(), columns: None, strips: Strips::default() }),
             parts,
             shape,
             shards,
@@ -287,9 +288,8 @@ impl<'a> Direct<'a> {
             known.single |= column.source_type == DataType::Float32;
             if known.integral && column.source_type.is_floating() {
                 // Integers at both ends say little of those between.
-                let read = columns.read(0, column.index, PROBE_ROWS, &mut spare).ok()??;
+                let read = columns.read(0, column.index, PROBE_ROWS, None, &mut spare).ok()??;
                 known.integral = Summary::of(&read)?.integral;
-                spare.give_back(read);
             }
             sum.train = known;
         }
@@ -332,14 +332,9 @@ fn same(promised: &[Decision], found: &[Decision]) -> bool {
 impl Shared<'_> {
     fn work(&self) {
         let mut spare = Spare::default();
-        loop {
-            let number = self.next.fetch_add(1, Ordering::Relaxed);
-            let turn = (number - self.parts.start) as u64;
-            if number >= self.parts.end || !self.sequence.enter(turn) {
-                return;
-            }
-            let done = self.direct.cancel.check().map_err(Stop::Failed).and_then(|()| self.part(number, &mut spare));
-            if let Err(stop) = done {
+        while let Some((making, column)) = self.take() {
+            let done = self.direct.cancel.check().map_err(Stop::Failed);
+            if let Err(stop) = done.and_then(|()| self.column(&making, column, &mut spare)) {
                 let mut first = lock(&self.stop);
                 if !matches!(&*first, Some(Stop::Failed(_))) {
                     *first = Some(stop);
@@ -347,43 +342,95 @@ impl Shared<'_> {
                 drop(first);
                 return self.sequence.stop();
             }
-            self.sequence.hand_in(turn, (), 0);
         }
     }
 
-    fn part(&self, number: usize, spare: &mut Spare) -> std::result::Result<(), Stop> {
-        let (part, first_row) = (self.promise.parts[number], self.promise.starts[number]);
-        let mut pieces = self.pieces(number);
-        // Where shards end inside a part, whoever makes the first of them counts it.
-        let counts = first_row >= self.rows.start;
-        let mut summary = ChunkSummary::new(self.decisions.len());
-        summary.train_rows = part.rows as u64;
-        let mut worst = vec![0.0; self.decisions.len()];
-        for (column, decision) in self.decisions.iter().enumerate() {
-            let index = self.direct.plan.columns[column].index;
-            let read = self.promise.columns.read(number, index, part.rows, spare).map_err(|_| Stop::Unsuited)?;
-            let values = read.and_then(|read| raw::numbers(&read).ok()).filter(|values| values.null_count() == 0);
-            let values = values.filter(|values| decision.column.role != Role::Weight || check_weights(values).is_ok());
-            let values = values.ok_or(Stop::Unsuited)?;
-            // In the batches of the two passes, so that means have their bits.
-            for start in (0..part.rows).step_by(part.batch_rows).filter(|_| counts) {
-                let batch = values.slice(start, part.batch_rows.min(part.rows - start));
-                summary.columns[column].train.merge(&Summary::of(&batch).ok_or(Stop::Unsuited)?);
+    /// The next column; none: all are taken, or all stop.
+    fn take(&self) -> Option<(Arc<Making>, usize)> {
+        let mut open = lock(&self.open);
+        loop {
+            if let Some((making, columns)) = &mut open.columns
+                && let Some(column) = columns.next()
+            {
+                return Some((Arc::clone(making), column));
             }
-            for piece in &mut pieces {
-                let own = values.slice(piece.first_row - first_row, piece.rows);
-                worst[column] = piece.take(own, decision)?.max(worst[column]);
+            let number = open.parts.next()?;
+            // The others wait for the lock meanwhile. Whoever has a column of a part in flight does not need it to finish that.
+            if !self.sequence.enter((number - self.parts.start) as u64) {
+                open.parts = 0..0;
+                return None;
             }
-            spare.give_back(values);
+            let strips = match open.strips.cut(&self.lent_bytes(number)) {
+                Ok(strips) => strips,
+                Err(error) => {
+                    *lock(&self.stop) = Some(Stop::Failed(error));
+                    self.sequence.stop();
+                    return None;
+                }
+            };
+            open.columns = Some((Arc::new(Making::new(number, self.pieces(number), strips)), 0..self.decisions.len()));
         }
-        if counts {
+    }
+
+    fn column(&self, making: &Making, number: usize, spare: &mut Spare) -> std::result::Result<(), Stop> {
+        let (part, first_row) = (self.promise.parts[making.part], self.promise.starts[making.part]);
+        let (decision, index) = (&self.decisions[number], self.direct.plan.columns[number].index);
+        let to = making.strip(number);
+        let read = self.promise.columns.read(making.part, index, part.rows, to, spare).map_err(|_| Stop::Unsuited)?;
+        let values = read.and_then(|read| raw::numbers(&read).ok()).filter(|values| values.null_count() == 0);
+        let values = values.filter(|values| decision.column.role != Role::Weight || check_weights(values).is_ok());
+        let values = values.ok_or(Stop::Unsuited)?;
+        let mut column = Column::default();
+        // In the batches of the two passes, so that means have their bits.
+        for start in (0..part.rows).step_by(part.batch_rows).filter(|_| self.counts(making.part)) {
+            let batch = values.slice(start, part.batch_rows.min(part.rows - start));
+            column.summary.merge(&Summary::of(&batch).ok_or(Stop::Unsuited)?);
+        }
+        for piece in &making.pieces {
+            let own = values.slice(piece.first_row - first_row, piece.rows);
+            column.take(piece, own, decision)?;
+        }
+        drop(values);
+        match making.put(number, column) {
+            Some(columns) => self.finish(making, columns).map_err(Stop::Failed),
+            None => Ok(()),
+        }
+    }
+
+    /// Bytes of every column of a part that is stored as it is read; 0 for others.
+    fn lent_bytes(&self, part: usize) -> Vec<usize> {
+        let rows = self.promise.parts[part].rows;
+        let columns = self.decisions.iter().zip(&self.direct.plan.columns);
+        let lends = |decision: &Decision, read: &DataType| decision.encoder.lends(read);
+        let bytes = |read: &DataType| rows * read.primitive_width().unwrap_or(0);
+        columns
+            .map(|(decision, column)| (decision, &column.source_type))
+            .map(|(decision, read)| if lends(decision, read) { bytes(read) } else { 0 })
+            .collect()
+    }
+
+    /// Where shards end inside a part, whoever makes the first of them counts it.
+    fn counts(&self, part: usize) -> bool {
+        self.promise.starts[part] >= self.rows.start
+    }
+
+    /// All columns of a part are there.
+    fn finish(&self, making: &Making, columns: Vec<Column>) -> Result<()> {
+        let part = self.promise.parts[making.part];
+        if self.counts(making.part) {
+            let mut summary = ChunkSummary::new(columns.len());
+            summary.train_rows = part.rows as u64;
+            summary.columns.iter_mut().zip(&columns).for_each(|(sum, column)| sum.train = column.summary);
             let place = |chunk, row| self.direct.source.place(chunk, row);
-            self.fold.push(number as u64, summary, |sum, next| sum.merge(&next, &self.direct.plan.columns, &place))?;
+            let merge =
+                |sum: &mut ChunkSummary, next: ChunkSummary| sum.merge(&next, &self.direct.plan.columns, &place);
+            self.fold.push(making.part as u64, summary, merge)?;
         }
-        for piece in pieces {
-            self.hand_in(piece, &worst)?;
+        for (piece, grain) in making.grains(columns) {
+            self.hand_in(piece, grain)?;
         }
         self.direct.progress.advance(part.rows as u64, part.bytes);
+        self.sequence.hand_in((making.part - self.parts.start) as u64, (), 0);
         Ok(())
     }
 
@@ -396,13 +443,7 @@ impl Shared<'_> {
             let grain = at / self.shape.grain_rows;
             let stop = end.min((grain + 1) * self.shape.grain_rows);
             let rows = stop - at;
-            pieces.push(Piece {
-                grain,
-                first_row: at,
-                rows,
-                stored: Vec::with_capacity(self.decisions.len()),
-                tally: (rows == self.rows_of(grain)).then(|| GrainTally::new(rows)),
-            });
+            pieces.push(Piece { grain, first_row: at, rows, is_whole: rows == self.rows_of(grain) });
             at = stop;
         }
         pieces
@@ -413,30 +454,28 @@ impl Shared<'_> {
     }
 
     /// A piece goes to its shard, or to the others of its grain.
-    fn hand_in(&self, piece: Piece, worst: &[f64]) -> Result<()> {
-        let Piece { grain, first_row, rows, stored, tally } = piece;
-        let mut made = Grain { stored, tally, rows, worst: worst.to_vec() };
+    fn hand_in(&self, piece: &Piece, mut made: Grain) -> Result<()> {
         if made.tally.is_none() {
-            let Some(mut gap) = self.fill(grain, first_row, made) else { return Ok(()) };
+            let Some(mut gap) = self.fill(piece, made) else { return Ok(()) };
             let stored = gap.joined(self.decisions)?;
             let tally = Some(GrainTally::of(&stored, self.decisions, gap.rows));
             made = Grain { stored, tally, rows: gap.rows, worst: gap.worst };
         }
         let grains = self.shape.shard_grains;
-        self.shards.hand_in(grain / grains, grain % grains, made).map(drop)
+        self.shards.hand_in(piece.grain / grains, piece.grain % grains, made).map(drop)
     }
 }
 
 impl Shared<'_> {
     /// A piece of a grain that several parts share; the whole of it, once all pieces are there.
-    fn fill(&self, grain: usize, first_row: usize, made: Grain) -> Option<Gap> {
+    fn fill(&self, piece: &Piece, made: Grain) -> Option<Gap> {
         let mut gaps = lock(&self.gaps);
-        let gap = gaps.entry(grain).or_default();
+        let gap = gaps.entry(piece.grain).or_default();
         gap.rows += made.rows;
         gap.worst.resize(made.worst.len(), 0.0);
         gap.worst.iter_mut().zip(&made.worst).for_each(|(all, worst)| *all = all.max(*worst));
-        gap.pieces.insert(first_row, made.stored);
-        if gap.rows < self.rows_of(grain) { None } else { gaps.remove(&grain) }
+        gap.pieces.insert(piece.first_row, made.stored);
+        if gap.rows < self.rows_of(piece.grain) { None } else { gaps.remove(&piece.grain) }
     }
 }
 
@@ -453,15 +492,21 @@ impl Gap {
     }
 }
 
-impl Piece {
-    /// The values of the next column; the largest error of a stored number.
-    fn take(&mut self, values: ArrayRef, decision: &Decision) -> std::result::Result<f64, Stop> {
-        let mut stored = decision.encoder.start(self.rows);
-        let error = decision.encoder.append(&Raw::Numbers(values), &mut stored).map_err(|_| Stop::Unsuited)?;
-        if let Some(tally) = &mut self.tally {
-            tally.push(&stored, decision);
-        }
-        self.stored.push(stored);
-        Ok(error)
+impl Column {
+    /// The values of the next piece.
+    fn take(&mut self, piece: &Piece, values: ArrayRef, decision: &Decision) -> std::result::Result<(), Stop> {
+        // An end of a grain may wait for long, and would keep all values of the part.
+        let stored = match piece.is_whole && decision.encoder.lends(values.data_type()) {
+            true => Stored::Lent(values),
+            false => {
+                let mut stored = decision.encoder.start(piece.rows);
+                let error = decision.encoder.append(&Raw::Numbers(values), &mut stored).map_err(|_| Stop::Unsuited)?;
+                self.worst = self.worst.max(error);
+                stored
+            }
+        };
+        let tally = piece.is_whole.then(|| ColumnTally::of(&stored, decision, piece.rows as u64));
+        self.stored.push((stored, tally));
+        Ok(())
     }
 }

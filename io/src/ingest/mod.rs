@@ -22,7 +22,7 @@
 //! | [`shuffle`] | how do rows get into random order in bounded memory? |
 //! | [`write`](mod@write), [`tally`], [`moments`] | pass B: grains and statistics |
 //! | [`shards`] | how do grains made by any thread get into shards, in their order? |
-//! | [`direct`] | when is one pass enough, and what is done then? |
+//! | [`direct`], [`part`] | when is one pass enough, and what is done then? |
 //! | [`passes`] | how does one process make the two passes? |
 //! | [`company`], [`share`] | how do several ranks make one dataset, and what do they tell each other? |
 //! | [`together`], [`findings`], [`border`] | how do they make the two passes, and what of rows that lie between them? |
@@ -38,6 +38,7 @@ pub mod message;
 pub mod moments;
 pub mod options;
 pub mod parallel;
+pub mod part;
 pub mod passes;
 pub mod quantiles;
 pub mod refine;

@@ -20,6 +20,32 @@ pub struct GrainTally {
     rows: u64,
 }
 
+/// Of a column of a grain.
+#[derive(Debug)]
+pub struct ColumnTally {
+    moments: Vec<Moments>,
+    /// Of a label; none inside: too many values.
+    labels: Option<Option<HashMap<u64, u64>>>,
+}
+
+impl ColumnTally {
+    /// Of a stored column with `rows` rows.
+    pub fn of(stored: &Stored, decision: &Decision, rows: u64) -> ColumnTally {
+        let is_label = decision.column.role == Role::Label;
+        let moments = match (&decision.column.kind, stored) {
+            // Features' codes are counted by the survey; those of a label are numbers like any other.
+            (Kind::Categorical { .. }, stored) if is_label => {
+                stored.values().map(|values| vec![Moments::of(values)]).unwrap_or_default()
+            }
+            (Kind::Bucketized { .. }, stored) => flags(stored, decision.column.kind.parameters(), rows),
+            (_, Stored::Numbers(_, None) | Stored::Lent(_)) => stored.values().map(Moments::of).into_iter().collect(),
+            (_, Stored::Numbers(numbers, Some(width))) => Moments::of_vectors(numbers.values(), *width),
+            _ => Vec::new(),
+        };
+        ColumnTally { moments, labels: is_label.then(|| stored.values().and_then(distinct)) }
+    }
+}
+
 /// Of a shard, or of all of them.
 #[derive(Debug)]
 pub struct Tally {
@@ -40,25 +66,17 @@ impl GrainTally {
     /// Of stored columns.
     pub fn of(stored: &[Stored], decisions: &[Decision], rows: usize) -> GrainTally {
         let mut tally = GrainTally::new(rows);
-        stored.iter().zip(decisions).for_each(|(stored, decision)| tally.push(stored, decision));
+        let columns = stored.iter().zip(decisions);
+        columns.for_each(|(stored, decision)| tally.add(ColumnTally::of(stored, decision, tally.rows)));
         tally
     }
 
     /// The next column.
-    pub fn push(&mut self, stored: &Stored, decision: &Decision) {
-        if decision.column.role == Role::Label {
-            self.labels = stored.values().and_then(distinct);
+    pub fn add(&mut self, column: ColumnTally) {
+        if let Some(labels) = column.labels {
+            self.labels = labels;
         }
-        self.moments.push(match (&decision.column.kind, stored) {
-            // Features' codes are counted by the survey; those of a label are numbers like any other.
-            (Kind::Categorical { .. }, stored) if decision.column.role == Role::Label => {
-                stored.values().map(|values| vec![Moments::of(values)]).unwrap_or_default()
-            }
-            (Kind::Bucketized { .. }, stored) => flags(stored, decision.column.kind.parameters(), self.rows),
-            (_, Stored::Numbers(numbers, None)) => vec![Moments::of(numbers.values())],
-            (_, Stored::Numbers(numbers, Some(width))) => Moments::of_vectors(numbers.values(), *width),
-            _ => Vec::new(),
-        });
+        self.moments.push(column.moments);
     }
 }
 

@@ -4,11 +4,10 @@
 //! A door beside [`super::Source`], for those who need no row as a whole; it reads the same rows, and knows their number and the
 //! range of every column beforehand. Only columns of plain numbers without a missing value are read in this way.
 
-use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray};
-use arrow::buffer::Buffer;
-use arrow::datatypes::{Float32Type, Float64Type, Int32Type, Int64Type};
+use arrow::array::ArrayRef;
 
 use crate::error::Result;
+use crate::mmap::strips::{Strip, Strips};
 
 /// Rows that are read together.
 #[derive(Clone, Copy, Debug)]
@@ -45,17 +44,25 @@ pub trait Columnar: Sync {
     /// What the files promise of a column; none: nothing, or that values are missing.
     fn range(&self, column: usize) -> Option<Range>;
 
-    /// The values of a column in the first `rows` rows of a part, in the memory of `spare`; none: some are missing.
+    /// The values of a column in the first `rows` rows of a part, in `to` where they fit exactly, else where it suits; none: some are
+    /// missing.
     ///
     /// # Errors
     /// As [`super::Source::decode`].
-    fn read(&self, part: usize, column: usize, rows: usize, spare: &mut Spare) -> Result<Option<ArrayRef>>;
+    fn read(
+        &self,
+        part: usize,
+        column: usize,
+        rows: usize,
+        to: Option<Strip>,
+        spare: &mut Spare,
+    ) -> Result<Option<ArrayRef>>;
 }
 
 /// Memory that is used again for the next column.
 #[derive(Debug, Default)]
 pub struct Spare {
-    values: Option<Buffer>,
+    values: Strips,
     /// Definition levels.
     pub levels: Vec<i16>,
     /// A decompressed page of values.
@@ -65,22 +72,11 @@ pub struct Spare {
 }
 
 impl Spare {
-    /// An empty vector, with the room of what was given back last where that fits.
-    pub fn vector<T: arrow::datatypes::ArrowNativeType>(&mut self) -> Vec<T> {
-        let mut vector = self.values.take().and_then(|buffer| buffer.into_vec().ok()).unwrap_or_default();
-        vector.clear();
-        vector
-    }
-
-    /// Give the memory of an array back; nothing happens while somebody else has a part of it.
-    pub fn give_back(&mut self, array: ArrayRef) {
-        fn values<T: ArrowPrimitiveType>(array: &dyn Array) -> Option<Buffer> {
-            array.as_primitive_opt::<T>().map(|array| array.values().inner().clone())
-        }
-        self.values = values::<Float32Type>(&array)
-            .or_else(|| values::<Float64Type>(&array))
-            .or_else(|| values::<Int32Type>(&array))
-            .or_else(|| values::<Int64Type>(&array));
-        drop(array);
+    /// Room for values, where those of the last column were if they are gone.
+    ///
+    /// # Errors
+    /// As [`crate::mmap::Block::new`].
+    pub fn strip(&mut self, bytes: usize) -> Result<Strip> {
+        self.values.cut_one(bytes)
     }
 }

@@ -1,11 +1,18 @@
 //! One pass makes what two passes make, and makes way for them where it cannot.
 
+use std::collections::HashSet;
+use std::sync::{Condvar, Mutex};
+use std::thread::ThreadId;
+use std::time::Duration;
+
 use arrow::array::{BooleanArray, Float32Array, Float64Array, Int8Array, Int32Array, Int64Array, UInt16Array};
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 
 use super::*;
+use crate::mmap::strips::Strip;
 use crate::roles::Roles;
+use crate::source::columnar::{Part, Range, Spare};
 use crate::source::{Columnar, SourceOptions};
 
 const ROWS: usize = 5_000;
@@ -206,4 +213,85 @@ fn a_file_that_is_cut_short_meanwhile_is_an_error() {
     let error = ingest_source(source.as_ref(), Vec::new(), &options(2), &output, &Silent, &Cancel::new()).unwrap_err();
     assert!(error.to_string().contains("x.parquet"), "{error}");
     assert!(!output.exists());
+}
+
+/// A source whose columns are read by nobody before two threads want one.
+struct Meeting {
+    source: Box<dyn Source>,
+    threads: Mutex<HashSet<ThreadId>>,
+    came: Condvar,
+}
+
+struct Met<'a>(Box<dyn Columnar + 'a>, &'a Meeting);
+
+impl Source for Meeting {
+    fn schema(&self) -> SchemaRef {
+        self.source.schema()
+    }
+
+    fn bytes(&self) -> Option<u64> {
+        self.source.bytes()
+    }
+
+    fn rows(&self) -> Option<u64> {
+        self.source.rows()
+    }
+
+    fn next(&self) -> Result<Option<Chunk>> {
+        self.source.next()
+    }
+
+    fn decode(&self, chunk: Chunk) -> Result<Vec<RecordBatch>> {
+        self.source.decode(chunk)
+    }
+
+    fn columnar(&self) -> Option<Box<dyn Columnar + '_>> {
+        Some(Box::new(Met(self.source.columnar()?, self)))
+    }
+
+    fn place(&self, number: u64, row: u64) -> (PathBuf, Place) {
+        self.source.place(number, row)
+    }
+}
+
+impl Columnar for Met<'_> {
+    fn parts(&self) -> Vec<Part> {
+        self.0.parts()
+    }
+
+    fn range(&self, column: usize) -> Option<Range> {
+        self.0.range(column)
+    }
+
+    fn read(
+        &self,
+        part: usize,
+        column: usize,
+        rows: usize,
+        to: Option<Strip>,
+        spare: &mut Spare,
+    ) -> Result<Option<ArrayRef>> {
+        // A look at the first rows comes before there are threads.
+        if rows == ROWS {
+            let mut threads = self.1.threads.lock().unwrap();
+            threads.insert(std::thread::current().id());
+            self.1.came.notify_all();
+            let waited = self.1.came.wait_timeout_while(threads, Duration::from_secs(20), |threads| threads.len() < 2);
+            assert!(!waited.unwrap().1.timed_out(), "no second thread came");
+        }
+        self.0.read(part, column, rows, to, spare)
+    }
+}
+
+#[test]
+fn threads_share_the_columns_of_a_part() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.parquet");
+    write(columns(), row_groups(ROWS), &path);
+    let source = source::open(&[path.display().to_string()], &SourceOptions::default()).unwrap();
+    let meeting = Meeting { source, threads: Mutex::default(), came: Condvar::new() };
+    assert_eq!(meeting.columnar().unwrap().parts().len(), 1);
+    let output = folder.path().join("data");
+    ingest_source(&meeting, Vec::new(), &options(2), &output, &Silent, &Cancel::new()).unwrap();
+    assert_eq!(meeting.threads.into_inner().unwrap().len(), 2);
 }

@@ -8,7 +8,8 @@ use std::io::{BufReader, Chain, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{ArrayRef, ArrowPrimitiveType, PrimitiveArray, UInt8Array};
-use arrow::datatypes::{ArrowNativeType, DataType, Float32Type, Float64Type, Int32Type, Int64Type};
+use arrow::buffer::ScalarBuffer;
+use arrow::datatypes::{DataType, Float32Type, Float64Type, Int32Type, Int64Type};
 use bytes::buf::Reader;
 use bytes::{Buf, Bytes};
 use parquet::basic::Compression;
@@ -20,9 +21,10 @@ use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::serialized_reader::SerializedPageReader;
 use parquet::file::statistics::Statistics;
 
-use super::pages::{Found, Pages, Plain};
+use super::pages::{Found, Pages};
 use super::{Footer, ParquetSource, Part, RowGroup, decode_error, guard};
 use crate::error::{Error, Place, Result};
+use crate::mmap::strips::Strip;
 use crate::source::columnar::{self, Columnar, Range, Spare};
 use crate::source::files::Positioned;
 
@@ -69,7 +71,14 @@ impl Columnar for Columns<'_> {
         self.source.ranges.get(column).copied().flatten()
     }
 
-    fn read(&self, part: usize, column: usize, rows: usize, spare: &mut Spare) -> Result<Option<ArrayRef>> {
+    fn read(
+        &self,
+        part: usize,
+        column: usize,
+        rows: usize,
+        to: Option<Strip>,
+        spare: &mut Spare,
+    ) -> Result<Option<ArrayRef>> {
         let mut part = self.parts[part];
         part.rows = part.rows.min(rows as u64);
         let group = self.source.row_groups[part.row_group];
@@ -82,7 +91,8 @@ impl Columnar for Columns<'_> {
                 return Err(Error::data(path, "the file has changed while it was being read"));
             };
             let place = Place::Row(group.rows_before + part.first_row + 1);
-            values(&footer, found, leaf, part, spare).map_err(|error| decode_error(path, &error).at(place))
+            values(&footer, found.column(leaf), found.num_rows() as usize, part, to, spare)
+                .map_err(|error| decode_error(path, &error).at(place))
         })
     }
 }
@@ -92,21 +102,21 @@ type Outcome<T> = parquet::errors::Result<T>;
 
 fn values(
     footer: &Footer,
-    group: &RowGroupMetaData,
-    leaf: usize,
+    column: &ColumnChunkMetaData,
+    rows: usize,
     part: Part,
+    to: Option<Strip>,
     spare: &mut Spare,
 ) -> Outcome<Option<ArrayRef>> {
-    let column = group.column(leaf);
-    let reading = Reading { file: &footer.file, column, rows: group.num_rows() as usize, part, spare };
+    let reading = Reading { file: &footer.file, column, rows, part, spare };
     use parquet::basic::Type;
     match column.column_type() {
-        Type::FLOAT => reading.numbers::<physical::FloatType, Float32Type, 4>(),
-        Type::DOUBLE => reading.numbers::<physical::DoubleType, Float64Type, 8>(),
-        Type::INT32 => reading.numbers::<physical::Int32Type, Int32Type, 4>(),
-        Type::INT64 => reading.numbers::<physical::Int64Type, Int64Type, 8>(),
+        Type::FLOAT => reading.numbers::<physical::FloatType, Float32Type, 4>(to),
+        Type::DOUBLE => reading.numbers::<physical::DoubleType, Float64Type, 8>(to),
+        Type::INT32 => reading.numbers::<physical::Int32Type, Int32Type, 4>(to),
+        Type::INT64 => reading.numbers::<physical::Int64Type, Int64Type, 8>(to),
         Type::BOOLEAN => {
-            let bits = reading.by_crate::<physical::BoolType>(Vec::new())?;
+            let bits = reading.by_crate::<physical::BoolType>()?;
             Ok(bits.map(|bits| Arc::new(UInt8Array::from_iter_values(bits.into_iter().map(u8::from))) as ArrayRef))
         }
         other => Err(ParquetError::General(format!("{other} is no number"))),
@@ -124,21 +134,25 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    fn numbers<P, A, const N: usize>(mut self) -> Outcome<Option<ArrayRef>>
+    fn numbers<P, A, const N: usize>(mut self, to: Option<Strip>) -> Outcome<Option<ArrayRef>>
     where
         P: physical::DataType<T = A::Native>,
         A: ArrowPrimitiveType,
-        A::Native: Plain<N>,
     {
-        let values = match self.by_pages()? {
-            Some(Found::Values(values)) => Some(values),
-            Some(Found::Missing) => None,
-            None => {
-                let values = self.spare.vector();
-                self.by_crate::<P>(values)?
-            }
+        let rows = self.part.rows as usize;
+        let mut strip = match to.filter(|strip| strip.len() == rows * N) {
+            Some(strip) => strip,
+            None => self.spare.strip(rows * N).map_err(|error| ParquetError::General(error.to_string()))?,
         };
-        Ok(values.map(|values| Arc::new(PrimitiveArray::<A>::new(values.into(), None)) as ArrayRef))
+        let values = match self.by_pages(strip.bytes_mut().as_chunks_mut::<N>().0)? {
+            Some(Found::All) => ScalarBuffer::new(strip.into_buffer(), 0, rows),
+            Some(Found::Missing) => return Ok(None),
+            None => match self.by_crate::<P>()? {
+                Some(values) => values.into(),
+                None => return Ok(None),
+            },
+        };
+        Ok(Some(Arc::new(PrimitiveArray::<A>::new(values, None))))
     }
 
     /// The pages of a column, of which `about` tells.
@@ -149,7 +163,7 @@ impl Reading<'_> {
     }
 
     /// The values of the part by [`super::pages`]; none: not to be read in that way.
-    fn by_pages<T: Plain<N> + ArrowNativeType, const N: usize>(&mut self) -> Outcome<Option<Found<T>>> {
+    fn by_pages<const N: usize>(&mut self, to: &mut [[u8; N]]) -> Outcome<Option<Found>> {
         let column = self.column;
         let snappy = column.compression() == Compression::SNAPPY;
         let optional = match column.column_descr().max_def_level() {
@@ -164,20 +178,18 @@ impl Reading<'_> {
         } else {
             self.pages(column)?
         };
-        let values = self.spare.vector();
         let pages = Pages { reader, snappy, optional, bytes_max, spare: self.spare };
-        Ok(pages.read(self.part.first_row as usize, self.part.rows as usize, values))
+        Ok(pages.read(self.part.first_row as usize, to))
     }
 
     /// The values of the part by the `parquet` crate; none: some are missing.
-    fn by_crate<P: physical::DataType>(self, mut values: Vec<P::T>) -> Outcome<Option<Vec<P::T>>> {
+    fn by_crate<P: physical::DataType>(self) -> Outcome<Option<Vec<P::T>>> {
         let pages = self.pages(self.column)?;
         let Reading { column, part, spare, .. } = self;
         let (first, rows) = (part.first_row as usize, part.rows as usize);
         let mut reader = ColumnReaderImpl::<P>::new(column.column_descr_ptr(), Box::new(pages));
         let skipped = if first > 0 { reader.skip_records(first)? } else { 0 };
-        values.reserve_exact(rows);
-        let mut done = 0;
+        let (mut values, mut done) = (Vec::with_capacity(rows), 0);
         while skipped == first && done < rows {
             spare.levels.clear();
             let (records, _, _) =

@@ -22,43 +22,60 @@ use parquet::column::page::{Page, PageReader};
 
 use crate::source::columnar::Spare;
 
-/// A number as it lies in a page: `N` bytes, the lowest first.
-pub trait Plain<const N: usize>: Copy + Default {
-    /// The number of these bytes.
-    fn of(bytes: [u8; N]) -> Self;
-}
-
-impl Plain<4> for f32 {
-    fn of(bytes: [u8; 4]) -> f32 {
-        f32::from_le_bytes(bytes)
-    }
-}
-
-impl Plain<8> for f64 {
-    fn of(bytes: [u8; 8]) -> f64 {
-        f64::from_le_bytes(bytes)
-    }
-}
-
-impl Plain<4> for i32 {
-    fn of(bytes: [u8; 4]) -> i32 {
-        i32::from_le_bytes(bytes)
-    }
-}
-
-impl Plain<8> for i64 {
-    fn of(bytes: [u8; 8]) -> i64 {
-        i64::from_le_bytes(bytes)
-    }
-}
-
 /// What was found in the rows asked for.
-#[derive(Debug, PartialEq)]
-pub enum Found<T> {
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Found {
     /// Their values.
-    Values(Vec<T>),
+    All,
     /// Some have none.
     Missing,
+}
+
+/// Numbers of `N` bytes, as they lie in memory, in the making.
+pub struct Values<'a, const N: usize> {
+    /// Values that come first and are not wanted.
+    pub skip: usize,
+    /// Where the others go.
+    pub to: &'a mut [[u8; N]],
+}
+
+impl<const N: usize> Values<'_, N> {
+    /// Values as they lie in a page: the lowest byte first. None: more than there is room for.
+    fn put(&mut self, values: &[[u8; N]]) -> Option<()> {
+        let values = &values[self.pass(values.len())..];
+        for (to, &from) in self.next(values.len())?.iter_mut().zip(values) {
+            *to = native(from);
+        }
+        Some(())
+    }
+
+    /// A value that occurs so many times.
+    fn put_same(&mut self, value: [u8; N], count: usize) -> Option<()> {
+        let count = count - self.pass(count);
+        self.next(count)?.fill(native(value));
+        Some(())
+    }
+
+    /// How many of the next values are passed over.
+    fn pass(&mut self, count: usize) -> usize {
+        let passed = self.skip.min(count);
+        self.skip -= passed;
+        passed
+    }
+
+    /// The next places.
+    fn next(&mut self, count: usize) -> Option<&mut [[u8; N]]> {
+        self.to.split_off_mut(..count)
+    }
+}
+
+/// A number of a page as this machine has it.
+#[inline(always)]
+fn native<const N: usize>(mut bytes: [u8; N]) -> [u8; N] {
+    if cfg!(target_endian = "big") {
+        bytes.reverse();
+    }
+    bytes
 }
 
 /// The pages of a column of a row group.
@@ -92,17 +109,12 @@ enum Levels {
 }
 
 impl<P: PageReader> Pages<'_, P> {
-    /// The values of `rows` rows from row `first` on, in `values`; none: the pages are of a kind that is not read here, or damaged.
-    pub fn read<T: Plain<N>, const N: usize>(
-        mut self,
-        first: usize,
-        rows: usize,
-        mut values: Vec<T>,
-    ) -> Option<Found<T>> {
-        let (mut skip, mut dictionary) = (first, 0);
-        values.reserve_exact(rows);
-        while values.len() < rows {
-            skip = self.skipped(skip)?;
+    /// The values of the rows from row `first` on, as many as there are places; none: the pages are of a kind that is not read here, or
+    /// damaged.
+    pub fn read<const N: usize>(mut self, first: usize, places: &mut [[u8; N]]) -> Option<Found> {
+        let (mut values, mut dictionary) = (Values { skip: first, to: places }, 0);
+        while !values.to.is_empty() {
+            values.skip = self.skipped(values.skip)?;
             let data = match self.reader.get_next_page().ok()?? {
                 Page::DictionaryPage { buf, encoding: Encoding::PLAIN | Encoding::PLAIN_DICTIONARY, .. } => {
                     dictionary = self.keep_dictionary(&buf)?;
@@ -110,8 +122,9 @@ impl<P: PageReader> Pages<'_, P> {
                 }
                 page => Data::of(page)?,
             };
-            let wanted = data.values.min(rows + skip - values.len());
-            if wanted <= skip {
+            // Rows before the first are in its page only, and that is the first which is decoded.
+            let wanted = data.values.min(values.skip + values.to.len());
+            if wanted <= values.skip {
                 return None;
             }
             let Spare { page, dictionary: words, .. } = &mut *self.spare;
@@ -120,16 +133,14 @@ impl<P: PageReader> Pages<'_, P> {
                 return Some(Found::Missing);
             }
             match data.encoding {
-                Encoding::PLAIN => values.extend(body.as_chunks().0.get(..wanted)?.iter().map(|&bytes| T::of(bytes))),
+                Encoding::PLAIN => values.put(body.as_chunks().0.get(..wanted)?)?,
                 Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY => {
                     look_up(body, words.get(..dictionary)?.as_chunks().0, wanted, &mut values)?;
                 }
                 _ => return None,
             }
-            // Rows before the first are in its page only, and that is the first which was decoded.
-            drop(values.drain(..std::mem::take(&mut skip)));
         }
-        Some(Found::Values(values))
+        Some(Found::All)
     }
 
     /// Passes over the pages before row `skip`; how many rows of the next are before it.
@@ -283,40 +294,54 @@ pub fn all_ones(bytes: &[u8], count: usize) -> Option<bool> {
 /// Numbers that are unpacked together.
 const BLOCK: usize = 512;
 
-/// Appends `count` values of a dictionary; none: damaged.
-pub fn look_up<T: Plain<N>, const N: usize>(
+/// The next `count` values, of a dictionary; none: damaged.
+pub fn look_up<const N: usize>(
     bytes: &[u8],
     dictionary: &[[u8; N]],
     count: usize,
-    values: &mut Vec<T>,
+    values: &mut Values<'_, N>,
 ) -> Option<()> {
     let (&width, bytes) = bytes.split_first()?;
     let unpack = UNPACK.get(usize::from(width))?;
     let mut runs = Runs { bytes, width: usize::from(width), left: count };
-    let mut places = [[0; 8]; BLOCK / 8];
+    let (mut places, mut found) = ([[0; 8]; BLOCK / 8], [[[0; N]; 8]; BLOCK / 8]);
     while runs.left > 0 {
         match runs.next()? {
             Run::Same(place, count) => {
-                let value = T::of(*dictionary.get(place as usize)?);
-                values.extend(std::iter::repeat_n(value, count));
+                values.put_same(*dictionary.get(place as usize)?, count)?;
             }
             Run::Packed(packed, count) => {
                 for start in (0..count).step_by(BLOCK) {
                     let count = BLOCK.min(count - start);
                     let groups = &mut places[..count.div_ceil(8)];
                     unpack(packed.get(start * runs.width / 8..)?, groups);
-                    for (group, start) in groups.iter().zip((0..count).step_by(8)) {
-                        let mut eight = [T::default(); 8];
-                        for (value, place) in eight.iter_mut().zip(group) {
-                            *value = T::of(*dictionary.get(*place as usize)?);
-                        }
-                        values.extend_from_slice(&eight[..8.min(count - start)]);
+                    // Places behind the last one may be anything.
+                    groups.as_flattened_mut()[count..].fill(0);
+                    for (group, to) in groups.iter().zip(&mut found) {
+                        *to = looked_up(group, dictionary)?;
                     }
+                    values.put(found.as_flattened().get(..count)?)?;
                 }
             }
         }
     }
     Some(())
+}
+
+/// The values at eight places of a dictionary. It has them in the order in which they occur first, so that the places of a column
+/// with few equal values mostly follow each other.
+#[inline(always)]
+fn looked_up<const N: usize>(places: &[u32; 8], dictionary: &[[u8; N]]) -> Option<[[u8; N]; 8]> {
+    let first = places[0];
+    let follow = (0_u32..).zip(places).fold(true, |all, (k, &place)| all & (place == first.wrapping_add(k)));
+    if follow && let Some(run) = dictionary.get(first as usize..).and_then(<[_]>::first_chunk::<8>) {
+        return Some(*run);
+    }
+    let mut values = [[0; N]; 8];
+    for (value, &place) in values.iter_mut().zip(places) {
+        *value = *dictionary.get(place as usize)?;
+    }
+    Some(values)
 }
 
 /// Unpacks groups of eight numbers.

@@ -31,7 +31,8 @@ fn group(file: &Bytes) -> parquet::errors::Result<RowGroupMetaData> {
     reader.metadata().row_groups().first().cloned().ok_or_else(|| parquet::errors::ParquetError::EOF("empty".into()))
 }
 
-fn read<T: Plain<N>, const N: usize>(file: &Bytes, first: usize, rows: usize, spare: &mut Spare) -> Option<Found<T>> {
+/// What was found, and the values as they lie in memory.
+fn read<const N: usize>(file: &Bytes, first: usize, rows: usize, spare: &mut Spare) -> Option<(Found, Vec<[u8; N]>)> {
     let group = group(file).ok()?;
     let column = group.column(0);
     let snappy = column.compression() == Compression::SNAPPY;
@@ -40,7 +41,8 @@ fn read<T: Plain<N>, const N: usize>(file: &Bytes, first: usize, rows: usize, sp
     let reader = SerializedPageReader::new(Arc::new(file.clone()), &about, group.num_rows() as usize, None).ok()?;
     let optional = column.column_descr().max_def_level() == 1;
     let bytes_max = column.uncompressed_size() as usize;
-    Pages { reader, snappy, optional, bytes_max, spare }.read(first, rows, Vec::new())
+    let mut values = vec![[0xab; N]; rows];
+    Pages { reader, snappy, optional, bytes_max, spare }.read(first, &mut values).map(|found| (found, values))
 }
 
 fn pages() -> WriterPropertiesBuilder {
@@ -69,10 +71,10 @@ fn values_are_those_written() {
                 for optional in [false, true] {
                     let file = written(Arc::clone(&column), optional, properties.clone().set_compression(codec));
                     for (first, rows) in [(0, ROWS), (0, 1), (700, 700), (1_399, 2_802), (ROWS - 1, 1)] {
-                        let found = read::<f32, 4>(&file, first, rows, &mut spare);
-                        let expected = Found::Values(values[first..first + rows].to_vec());
+                        let found = read(&file, first, rows, &mut spare);
+                        let expected = values[first..first + rows].iter().map(|value| value.to_ne_bytes()).collect();
                         let case = (distinct, number, codec, optional, first);
-                        assert!(found == Some(expected), "{case:?}: {:?}", found.is_some());
+                        assert!(found == Some((Found::All, expected)), "{case:?}: {:?}", found.is_some());
                     }
                 }
             }
@@ -104,14 +106,15 @@ fn missing_values_are_told_and_other_encodings_left_to_the_crate() {
     for version in [WriterVersion::PARQUET_1_0, WriterVersion::PARQUET_2_0] {
         for codec in [Compression::UNCOMPRESSED, Compression::SNAPPY] {
             let file = written(Arc::clone(&some), true, pages().set_writer_version(version).set_compression(codec));
-            assert_eq!(read::<f32, 4>(&file, 0, ROWS, &mut spare), Some(Found::Missing));
-            assert!(matches!(read::<f32, 4>(&file, 0, 3_500, &mut spare), Some(Found::Values(_))));
+            let found = |rows: usize, spare: &mut Spare| read::<4>(&file, 0, rows, spare).map(|(found, _)| found);
+            assert_eq!(found(ROWS, &mut spare), Some(Found::Missing));
+            assert_eq!(found(3_500, &mut spare), Some(Found::All));
         }
     }
     let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values((0..ROWS as i64).map(|row| row * row)));
-    assert!(read::<i64, 8>(&written(Arc::clone(&numbers), false, pages()), 0, ROWS, &mut spare).is_some());
+    assert!(read::<8>(&written(Arc::clone(&numbers), false, pages()), 0, ROWS, &mut spare).is_some());
     let delta = pages().set_dictionary_enabled(false).set_encoding(Encoding::DELTA_BINARY_PACKED);
-    assert_eq!(read::<i64, 8>(&written(numbers, false, delta), 0, ROWS, &mut spare), None);
+    assert_eq!(read::<8>(&written(numbers, false, delta), 0, ROWS, &mut spare), None);
 }
 
 /// The values as the `parquet` crate reads them.
@@ -144,16 +147,15 @@ fn damaged_pages_are_left_to_the_crate_or_read_as_it_reads_them() {
             let at = 4 + (random >> 33) as usize % (file.len() - 1_000);
             damaged[at] ^= 1 << ((random >> 25) % 8);
             let damaged = Bytes::from(damaged);
-            match read::<f32, 4>(&damaged, 0, ROWS, &mut Spare::default()) {
-                Some(Found::Values(found)) => {
-                    assert_eq!(found.len(), ROWS);
-                    let bits = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect::<Vec<_>>();
+            match read(&damaged, 0, ROWS, &mut Spare::default()) {
+                Some((Found::All, found)) => {
+                    let bits = |values: Vec<f32>| values.into_iter().map(f32::to_ne_bytes).collect::<Vec<_>>();
                     // Where the crate refuses a page that can be read, there is nothing to compare with.
                     let expected = std::panic::catch_unwind(|| by_crate(&damaged)).ok().flatten();
                     read_alike += usize::from(expected.is_some());
-                    assert!(expected.is_none_or(|expected| bits(expected) == bits(found)), "{codec:?}, byte {at}");
+                    assert!(expected.is_none_or(|expected| bits(expected) == found), "{codec:?}, byte {at}");
                 }
-                Some(Found::Missing) | None => refused += 1,
+                Some((Found::Missing, _)) | None => refused += 1,
             }
         }
     }
