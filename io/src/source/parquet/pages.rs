@@ -1,7 +1,7 @@
 //! Pages of plain numbers (stage 1), decoded without a byte being written twice: what nearly every Parquet file of numbers has.
 //!
 //! ```text
-//! page -> [levels: is every value there?] -> the values as they lie, or runs of places in the dictionary -> one vector
+//! page -> [levels: is every value there?] -> the values as they lie, or runs of places in the dictionary -> where they stay
 //! ```
 //!
 //! For columns that are not nested, encodings PLAIN and dictionary, data pages of both versions, and no missing value.
