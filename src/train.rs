@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use gristmill_io::statistics::LabelStatistics;
 use gristmill_io::tiles::Way;
 use gristmill_io::trace::Trace;
 use gristmill_io::watch::Cancel;
@@ -73,6 +74,8 @@ pub struct Trained {
     pub models: Vec<Fitted>,
     /// The classes by number from 0, for classifiers.
     pub classes: Option<Vec<String>>,
+    /// Of the label over the training rows, in stored units.
+    pub label: Option<LabelStatistics>,
     /// How the configurations did on held-out rows, where folds were asked for.
     pub validation: Option<Validation>,
     /// All passes in order.

@@ -62,6 +62,32 @@ pub fn keep_freed(bytes: u64) {
     let _ = bytes;
 }
 
+/// An empty vector with room for so many values, in huge pages where the system has them and the room holds some: a table that is read
+/// and written here and there misses the address cache with nearly every access otherwise.
+pub fn table<T>(capacity: usize) -> Vec<T> {
+    let mut room = Vec::with_capacity(capacity);
+    #[cfg(target_os = "linux")]
+    {
+        let spare = room.spare_capacity_mut();
+        let (start, bytes) = (spare.as_mut_ptr().addr(), size_of_val(spare));
+        // Whole pages of the room alone.
+        let first = start.next_multiple_of(PAGE) - start;
+        if let Some(bytes) =
+            bytes.checked_sub(first).map(|bytes| bytes / PAGE * PAGE).filter(|&bytes| bytes >= HUGE_PAGE)
+        {
+            let pages = spare.as_mut_ptr().wrapping_byte_add(first).cast();
+            // SAFETY: these are whole pages of memory that `room` owns; the advice changes no byte of them. Advice only: without
+            // huge pages all works the same.
+            let _ = unsafe { rustix::mm::madvise(pages, bytes, rustix::mm::Advice::LinuxHugepage) };
+        }
+    }
+    room
+}
+
+/// Bytes of a huge page on most machines: smaller tables have none.
+#[cfg(target_os = "linux")]
+const HUGE_PAGE: usize = 2 << 20;
+
 /// Larger buffers get a map of their own, and give it back.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const KEPT_BUFFER_BYTES: i32 = 4 << 20;
@@ -311,6 +337,18 @@ impl Block {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_table_is_a_vector_of_any_size() {
+        for capacity in [0, 1, 1_000, HUGE_PAGE / 8 + 1_000, 3 * HUGE_PAGE] {
+            let mut numbers: Vec<u64> = table(capacity);
+            assert!(numbers.is_empty() && numbers.capacity() >= capacity);
+            numbers.extend(0..capacity as u64);
+            assert!(numbers.iter().zip(0..).all(|(own, number)| *own == number));
+            numbers.push(7);
+            assert_eq!(numbers[capacity], 7);
+        }
+    }
 
     #[test]
     fn a_file_that_the_disk_was_told_of_is_whole() {

@@ -20,8 +20,18 @@ pub struct Aligned<R> {
 impl<R: Copy + Default> Aligned<R> {
     /// `len` zeros.
     pub fn zeros(len: usize) -> Aligned<R> {
+        Aligned::within(Vec::with_capacity(Aligned::<R>::room(len)), len)
+    }
+
+    /// Room that so many numbers take.
+    pub const fn room(len: usize) -> usize {
+        len + LINE / size_of::<R>()
+    }
+
+    /// `len` zeros in the room of an empty vector with capacity for [`Aligned::room`] of them.
+    pub fn within(mut room: Vec<R>, len: usize) -> Aligned<R> {
         let slack = LINE / size_of::<R>();
-        let room = vec![R::default(); len + slack];
+        room.resize(len + slack, R::default());
         // An offset beyond the slack, which the standard library reserves the right to give, costs speed alone.
         let start = room.as_ptr().align_offset(LINE).min(slack);
         Aligned { room, start, len }

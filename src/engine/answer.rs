@@ -203,6 +203,7 @@ impl Answer {
             solver: solvers.join(" and "),
             models,
             classes: setup.target.names().map(<[String]>::to_vec),
+            label: setup.statistics.label.clone(),
             validation,
             tier: setup.tier.name().into(),
             warnings: self.warnings,

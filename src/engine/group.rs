@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use gristmill_io::manifest::{BlockLayout, Column, Layout};
+use gristmill_io::mmap;
 use gristmill_kernels::ops::lines;
 use gristmill_kernels::tile::Grain;
 use gristmill_kernels::{Aligned, Kernels, Real};
@@ -90,7 +91,7 @@ impl<R: Real> Group<R> {
                 weights.extend(points.iter().flat_map(of_point));
             }
         }
-        let mut own = Aligned::zeros(weights.len());
+        let mut own = Aligned::within(mmap::table(Aligned::<R>::room(weights.len())), weights.len());
         own.copy_from_slice(&weights);
         Group {
             weights: own,

@@ -13,6 +13,7 @@
 
 use std::ops::Range;
 
+use gristmill_io::mmap;
 use gristmill_kernels::ops::gram::{GramRows, GramScratch, GramSums};
 use gristmill_kernels::ops::lines;
 use gristmill_kernels::tile::Grain;
@@ -131,11 +132,17 @@ impl<'a, R: Real + Default> Job<'a, R> {
         worker.shares.resize(shares, 0.0);
         worker.gram.resize(self.gram_starts[points], 0.0);
         worker.cells.clear();
+        if worker.cells.capacity() < self.sheet.count() {
+            worker.cells = mmap::table(self.sheet.count());
+        }
         worker.cells.resize(self.sheet.count(), 0);
         let lined = self.groups.iter().filter(|group| group.is_lined() && margins > 0);
         let lines = lined.map(|group| group.part(&self.blocks.levels()).len()).sum();
-        worker.lines.resize(lines);
-        worker.lines.fill(0);
+        if worker.lines.len() == lines {
+            worker.lines.fill(0);
+        } else {
+            worker.lines = Aligned::within(mmap::table(Aligned::<i64>::room(lines)), lines);
+        }
     }
 
     /// Adds one tile in `tiles_every` of a grain.

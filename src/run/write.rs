@@ -47,7 +47,7 @@ pub struct Job<'a> {
 pub fn trained(trained: &Trained, measured: &Measured, job: &Job<'_>) -> Result<()> {
     let staging = Staging::create(job.output, job.force)?;
     let folder = staging.folder();
-    let label_mean = label_mean(job.dataset, trained.classes.is_some())?;
+    let label_mean = label_mean(trained, job.dataset);
     let write = |fitted: &Fitted, own: &Path| -> Result<()> {
         std::fs::create_dir_all(own).map_err(|e| gristmill_io::Error::io(own, "cannot create the folder", e))?;
         let weights = Weights {
@@ -142,18 +142,18 @@ fn parameters(fitted: &Fitted) -> usize {
 
 /// Mean of the training labels in the units of the source; of a classifier's as numbers of classes (of two: the share of the
 /// second); of several labels 0.
-fn label_mean(dataset: &Dataset, classes: bool) -> Result<f64> {
-    let Some(label) = dataset.statistics()?.label.filter(|_| !labels(dataset)) else { return Ok(0.0) };
-    if classes {
+fn label_mean(trained: &Trained, dataset: &Dataset) -> f64 {
+    let Some(label) = trained.label.as_ref().filter(|_| !labels(dataset)) else { return 0.0 };
+    if trained.classes.is_some() {
         let classes = label.distinct.iter().flatten().filter(|(_, rows)| *rows > 0).enumerate();
         let sum: f64 = classes.map(|(class, (_, rows))| class as f64 * *rows as f64).sum();
-        return Ok(sum / label.rows.max(1) as f64);
+        return sum / label.rows.max(1) as f64;
     }
     let column = dataset.manifest().columns.iter().find(|column| column.role == Role::Label);
-    Ok(match column.map(|column| &column.kind) {
+    match column.map(|column| &column.kind) {
         Some(Kind::Numeric { offset, scale, .. }) => offset + scale * label.mean,
         _ => label.mean,
-    })
+    }
 }
 
 /// What was trained and measured, for programs.

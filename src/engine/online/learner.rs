@@ -159,10 +159,15 @@ impl<'a> Online<'a> {
     }
 
     /// The columns of a unit with slots of their own.
-    fn columns<O: Optimiser, R: Real>(&self, number: usize, optimiser: O, penalty: &Penalty) -> Box<dyn Columns<R>> {
+    fn columns<O: Optimiser, R: Real>(
+        &self,
+        number: usize,
+        optimiser: O,
+        penalty: Option<&Penalty>,
+    ) -> Box<dyn Columns<R>> {
         let (unit, space) = (&self.units[number], self.space);
         let own = unit.parameters.clone();
-        let strengths = (!penalty.is_none()).then(|| (&penalty.l1[own.clone()], &penalty.l2[own.clone()]));
+        let strengths = penalty.map(|penalty| (&penalty.l1[own.clone()], &penalty.l2[own.clone()]));
         let slots = Slots::new(optimiser, (own.len(), self.lines), strengths);
         match unit.kind {
             UnitKind::Intercept => Box::new(Intercept { slots: Slots::new(optimiser, (1, self.lines), None) }),
@@ -297,9 +302,10 @@ impl<R: Real> OptimiserVisitor for AddModel<'_, '_, R> {
     type Output = bool;
 
     fn visit<O: Optimiser>(self, optimiser: O) -> bool {
+        let penalty = Some(self.penalty).filter(|penalty| !penalty.is_none());
         for bundle in self.bundles {
             let of_unit = |&unit: &usize| {
-                let mut columns = self.online.columns::<O, R>(unit, optimiser, self.penalty);
+                let mut columns = self.online.columns::<O, R>(unit, optimiser, penalty);
                 columns.coordinates_mut().start(&self.online.own(unit, self.start), &self.step);
                 columns
             };

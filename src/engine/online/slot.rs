@@ -8,6 +8,7 @@
 //! who has them. A weight is settled, that is, moved by the penalty for the time since it was last, when a batch reads it
 //! and after each of its steps; what no batch reads costs nothing.
 
+use gristmill_io::mmap;
 use gristmill_kernels::Real;
 
 use crate::optim::penalty::soft;
@@ -83,12 +84,14 @@ impl<O: Optimiser, R: Real> Slots<O, R> {
     /// For so many coordinates of so many lines, with these strengths in each line; none: no penalty.
     pub fn new(optimiser: O, (count, lines): (usize, usize), strengths: Option<(&[f64], &[f64])>) -> Slots<O, R> {
         let zero = R::default();
-        let pulls = strengths.map_or_else(Vec::new, |(l1, l2)| {
+        let mut pulls = mmap::table(if strengths.is_some() { count * lines } else { 0 });
+        if let Some((l1, l2)) = strengths {
             let pair = |(l1, l2): (&f64, &f64)| Pulled { l1: R::from_f64(*l1), l2: R::from_f64(*l2), settled: zero };
-            l1.iter().zip(l2).flat_map(|own| std::iter::repeat_n(pair(own), lines)).collect()
-        });
-        let slot = Slot { sum: 0, weight: zero, state: O::State::default() };
-        Slots { slots: vec![slot; count * lines], lines, pulls, optimiser }
+            pulls.extend(l1.iter().zip(l2).flat_map(|own| std::iter::repeat_n(pair(own), lines)));
+        }
+        let mut slots = mmap::table(count * lines);
+        slots.resize(count * lines, Slot { sum: 0, weight: zero, state: O::State::default() });
+        Slots { slots, lines, pulls, optimiser }
     }
 
     /// True when there is no penalty.
