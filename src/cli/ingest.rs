@@ -88,7 +88,7 @@ const ALONE: &str = "rank 0 ingested alone: ranks share rows that keep their ord
 pub fn settled<T>(comm: &dyn Communicator, done: Result<T>) -> Result<T> {
     use gristmill_io::Error::{Data, Usage};
     let done = done.map_err(|error| match error {
-        Error::Data(Data(_) | Usage(_)) => error,
+        Error::Data(Data(_) | Usage(_)) | Error::Elsewhere { .. } => error,
         error if comm.rank() == 0 => error,
         error => error.on(ranks::name(comm)),
     });
