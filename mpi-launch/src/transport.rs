@@ -185,6 +185,23 @@ pub(crate) enum Step {
     Waiting(usize),
 }
 
+/// How long nobody has sent anything, as far as this rank was there to see it.
+#[derive(Debug, Default)]
+struct Silence {
+    read: Option<Instant>,
+    heard: Duration,
+}
+
+impl Silence {
+    /// Reads the clock. Of the time since the last look at most a quarter of `patience` counts: a rank that was stopped
+    /// itself, and goes on, has not listened meanwhile and may not call the others lost.
+    fn at(&mut self, now: Instant, patience: Duration) -> Duration {
+        let gap = self.read.replace(now).map_or(Duration::ZERO, |read| now.saturating_duration_since(read));
+        self.heard += gap.min(patience / 4);
+        self.heard
+    }
+}
+
 /// Attempts until done. `attempt` moves all it can each time it is called; `doing` says where it stands.
 pub(crate) fn drive<T: Transport + ?Sized, S>(
     transport: &T,
@@ -192,7 +209,7 @@ pub(crate) fn drive<T: Transport + ?Sized, S>(
     doing: impl Fn(&S) -> String,
     mut attempt: impl FnMut(&mut S) -> Result<Step>,
 ) -> Result<()> {
-    let (mut idle, mut last_seen, mut since) = (0_u32, u64::MAX, None);
+    let (mut idle, mut last_seen, mut silence) = (0_u32, u64::MAX, Silence::default());
     loop {
         let seen = transport.arrivals();
         let rank = match attempt(state).map_err(|error| error.while_doing(|| doing(state)))? {
@@ -200,13 +217,13 @@ pub(crate) fn drive<T: Transport + ?Sized, S>(
             Step::Waiting(rank) => rank,
         };
         if seen != last_seen {
-            (idle, last_seen, since) = (0, seen, None);
+            (idle, last_seen, silence) = (0, seen, Silence::default());
         }
         // The clock is read once in 64 attempts: reading it costs as much as an attempt does.
         if idle % 64 == 63
             && let Some(patience) = transport.patience()
         {
-            let silent = since.get_or_insert_with(Instant::now).elapsed();
+            let silent = silence.at(Instant::now(), patience);
             if silent > patience {
                 let detail = format!("no message from it for {silent:.0?}");
                 return Err(CommError::Lost { rank, doing: doing(state), detail });
@@ -235,4 +252,21 @@ pub(crate) fn receive<T: Transport + ?Sized>(
         },
     )?;
     Ok(message.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rank_that_was_stopped_itself_does_not_call_others_lost() {
+        let (patience, start) = (Duration::from_secs(2), Instant::now());
+        let mut silence = Silence::default();
+        let mut at = |milliseconds| silence.at(start + Duration::from_millis(milliseconds), patience);
+        assert_eq!(at(0), Duration::ZERO);
+        assert_eq!(at(10), Duration::from_millis(10));
+        assert_eq!(at(60_010), Duration::from_millis(510), "a minute in which this rank did not run");
+        let listened = (0..20).map(|read| at(60_110 + read * 100)).position(|silent| silent > patience);
+        assert_eq!(listened, Some(14), "510 ms, and 15 times 100 of listening");
+    }
 }
