@@ -27,6 +27,9 @@ use crate::transport::{Patience, Pool, Tag, Transport};
 use crate::window::{Copied, Lent};
 use lease::{Lease, Leased};
 
+/// What a rank that aborts the job has printed reaches the launcher in this time.
+const LAST_WORDS: Duration = Duration::from_millis(100);
+
 /// All ranks of the launcher's job. MPI is initialised here, once per process, and finalised when the group is dropped,
 /// which waits for the other ranks: after a failure call [`crate::Communicator::abort`] instead.
 ///
@@ -138,6 +141,8 @@ impl World {
             ffi::MPI_Comm_dup(ffi::RSMPI_COMM_WORLD, comm.as_mut_ptr());
             let comm = comm.assume_init();
             ffi::MPI_Comm_set_errhandler(comm, ffi::RSMPI_ERRORS_RETURN);
+            // MPICH takes the world's handler for a request that failed, which belongs to no communicator any more.
+            ffi::MPI_Comm_set_errhandler(ffi::RSMPI_COMM_WORLD, ffi::RSMPI_ERRORS_RETURN);
             ffi::MPI_Comm_rank(comm, &raw mut rank);
             ffi::MPI_Comm_size(comm, &raw mut size);
             comm
@@ -410,9 +415,11 @@ impl Transport for World {
     }
 
     fn abort(&self, _message: &str, exit_code: i32) {
-        let comm = self.state().comm;
-        // SAFETY: the communicator is live until this value is dropped. The call ends this process.
-        unsafe { ffi::MPI_Abort(comm, exit_code) };
+        // Hydra drops what it has not yet read from the ranks: the message, and that of a rank that fails at the same moment.
+        std::thread::sleep(LAST_WORDS);
+        let _state = self.state();
+        // SAFETY: MPI is initialised until this value is dropped. The call ends this process.
+        unsafe { ffi::MPI_Abort(ffi::RSMPI_COMM_WORLD, exit_code) };
     }
 }
 
@@ -433,8 +440,8 @@ impl Drop for State {
             for leaving in std::mem::take(&mut self.outgoing) {
                 forget(leaving.memory);
             }
-            // SAFETY: the communicator is live. The call ends this process and, by the launcher, the others.
-            unsafe { ffi::MPI_Abort(self.comm, 1) };
+            // SAFETY: MPI is initialised. The call ends this process and, by the launcher, the others.
+            unsafe { ffi::MPI_Abort(ffi::RSMPI_COMM_WORLD, 1) };
         }
         // SAFETY: no request is open, and the handle is not used again.
         unsafe { ffi::MPI_Comm_free(&raw mut self.comm) };
