@@ -26,12 +26,18 @@ fn main() -> Result<(), CommError> {
     let (largest, chunk_bytes) = (number(1, 256) << 20, number(2, Settings::default().chunk_bytes >> 10) << 10);
     let lanes = number(3, Settings::default().lanes as usize) as u32;
     let ranks_per_node = std::num::NonZero::new(number(4, 0));
-    let settings = Settings { chunk_bytes, lanes, ranks_per_node, ..Settings::default() };
+    let lanes_in_memory = number(3, Settings::default().lanes_in_memory as usize) as u32;
+    let settings = Settings { chunk_bytes, lanes, lanes_in_memory, ranks_per_node, ..Settings::default() };
     let group = world(settings)?;
     let ways = if group.has_nodes() { &WAYS[..] } else { &WAYS[..3] };
     let first = group.rank() == 0;
     if first {
-        println!("{} ranks, {}, {lanes} lanes of {} KiB", group.size(), library(), chunk_bytes >> 10);
+        println!(
+            "{} ranks, {}, {lanes} lanes ({lanes_in_memory} in memory) of {} KiB",
+            group.size(),
+            library(),
+            chunk_bytes >> 10
+        );
         let cells = ways.iter().map(|way| format!(" {:>15}", format!("{} us", way.name()))).collect::<String>();
         let ratios = ways[1..].iter().map(|way| format!(" {:>14}", format!("{} x", way.name()))).collect::<String>();
         println!("{:>12}{cells}{ratios}", "bytes");

@@ -63,6 +63,8 @@ pub struct Settings {
     /// Sums shorter than this that go around the ring go around rings of the prime factors of the number of ranks: fewer
     /// messages that wait for each other, which counts while a message is short ([`crate::Torus::of_factors`]).
     pub factored_bytes_max: usize,
+    /// The same where all ranks share a node.
+    pub factored_in_memory_bytes_max: usize,
     /// Whether `Auto` takes `MPI_Allreduce`, where there is one, for sums shorter than that.
     pub short_by_mpi: bool,
     /// Whether `Auto` goes around rings of nodes, where there are nodes, instead of the ring of all ranks.
@@ -74,6 +76,11 @@ pub struct Settings {
     pub chunk_bytes: usize,
     /// Columns that a ring has under way at a time, up to [`crate::Tag::LANES`].
     pub lanes: u32,
+    /// The same where all ranks share a node and wait for the sum: a rank copies its messages itself, so nothing is under way
+    /// meanwhile, and one buffer stays in the cache where several would not.
+    pub lanes_in_memory: u32,
+    /// Sums of so many bytes stay in a core's own cache, with their messages.
+    pub cached_bytes_max: usize,
     /// Silence after which a rank counts as lost. It must exceed the longest time by which one rank may be ahead of
     /// another; `None` waits for ever.
     pub patience: Option<Duration>,
@@ -87,11 +94,14 @@ impl Default for Settings {
             ring_over_mpi_bytes_min: 1 << 20,
             short_segment_bytes: 16 << 10,
             factored_bytes_max: 256 << 10,
+            factored_in_memory_bytes_max: 32 << 20,
             short_by_mpi: true,
             by_nodes: true,
             ranks_per_node: None,
-            chunk_bytes: 256 << 10,
-            lanes: 4,
+            chunk_bytes: 512 << 10,
+            lanes: 8,
+            lanes_in_memory: 1,
+            cached_bytes_max: 1 << 20,
             patience: None,
         }
     }

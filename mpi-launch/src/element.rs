@@ -18,6 +18,9 @@ pub trait Element: Copy + Send + Sync + 'static {
 
     /// `message[i] = add(message[i], values[i])`.
     fn fold_onto(message: &mut [u8], values: &[Self], add: impl Fn(Self, Self) -> Self);
+
+    /// Both at once: `message[i] = values[i] = add(message[i], values[i])`.
+    fn fold_both(message: &mut [u8], values: &mut [Self], add: impl Fn(Self, Self) -> Self);
 }
 
 macro_rules! element {
@@ -48,6 +51,13 @@ macro_rules! element {
                     *bytes = add(Self::from_le_bytes(*bytes), *value).to_le_bytes();
                 }
             }
+
+            fn fold_both(message: &mut [u8], values: &mut [Self], add: impl Fn(Self, Self) -> Self) {
+                for (bytes, value) in message.as_chunks_mut::<$bytes>().0.iter_mut().zip(values) {
+                    *value = add(Self::from_le_bytes(*bytes), *value);
+                    *bytes = value.to_le_bytes();
+                }
+            }
         }
     };
 }
@@ -72,6 +82,11 @@ mod tests {
         let mut read = [0; 3];
         i64::decode(&message, &mut read);
         assert_eq!(read, sum);
+        i64::encode(&theirs, &mut message);
+        let mut sum = ours;
+        i64::fold_both(&mut message, &mut sum, i64::wrapping_add);
+        i64::decode(&message, &mut read);
+        assert_eq!([read, sum], [[11, 18, i64::MIN]; 2]);
     }
 
     #[test]

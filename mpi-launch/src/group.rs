@@ -23,6 +23,8 @@ pub struct Group<T> {
     factored: Option<Torus>,
     /// The rings of nodes, where there are several of as many ranks.
     nodes: Option<Torus>,
+    /// Whether all ranks are on one node.
+    in_memory: bool,
     settings: Mutex<Settings>,
     /// Collective operations begun so far. All ranks begin the same ones in the same order, so the number names the
     /// operation on all of them.
@@ -37,9 +39,11 @@ impl<T: Transport> Group<T> {
             Some(together) => (0..ranks).map(|rank| rank / together).collect(),
             None => transport.nodes(),
         };
+        let in_memory = nodes.iter().all(|&node| node == nodes[0]);
         let (ring, factored) = (Torus::ring(rank, ranks), Torus::of_factors(rank, ranks));
         let nodes = Torus::over_nodes(rank, &nodes);
-        Self { transport, ring, factored, nodes, settings: Mutex::new(settings), operations: AtomicU32::new(0) }
+        let (settings, operations) = (Mutex::new(settings), AtomicU32::new(0));
+        Self { transport, ring, factored, nodes, in_memory, settings, operations }
     }
 
     /// What carries the messages.
@@ -68,6 +72,7 @@ impl<T: Transport> Group<T> {
     fn torus(&self, way: Algorithm, settings: &Settings, bytes: usize) -> &Torus {
         let nested = match way {
             Algorithm::Hierarchical => &self.nodes,
+            _ if self.in_memory && bytes < settings.factored_in_memory_bytes_max => &self.factored,
             _ if bytes < settings.factored_bytes_max => &self.factored,
             _ => &None,
         };
@@ -123,8 +128,10 @@ impl<T: Transport> Group<T> {
     /// Around rings in memory that the transport holds meanwhile.
     fn ring_in_place(&self, torus: &Torus, settings: &Settings, sum: &mut Vec<i64>) -> Result<()> {
         let (transport, operation) = (&self.transport, self.next_operation());
+        let lanes = if self.in_memory { settings.lanes_in_memory } else { settings.lanes };
         let window = transport.lend(std::mem::take(sum));
-        let ring = Ring::start(transport, torus, operation, settings, window, i64::wrapping_add);
+        let ring =
+            Ring::start(transport, torus, operation, &Settings { lanes, ..*settings }, window, i64::wrapping_add);
         let mut ring = ring.map_err(|error| error.while_doing(|| "starting a sum".to_string()))?;
         drive(transport, &mut ring, Ring::doing, |ring| ring.advance(transport))?;
         let window: Box<dyn Lent + '_> = ring.into_window();

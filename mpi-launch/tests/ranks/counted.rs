@@ -171,6 +171,7 @@ fn the_ring_sends_the_least_bytes_an_all_reduce_can() {
                 chunk_bytes: 4096,
                 short_segment_bytes: 0,
                 factored_bytes_max: 0,
+                factored_in_memory_bytes_max: 0,
                 ..Settings::default()
             };
             for (rank, Summed { sum, bytes, .. }) in summed(ranks, length, settings, 0).into_iter().enumerate() {
@@ -197,6 +198,7 @@ fn rings_of_nodes_send_the_least_bytes_between_nodes() {
                 chunk_bytes: 1 << 14,
                 short_segment_bytes: 0,
                 factored_bytes_max: 0,
+                factored_in_memory_bytes_max: 0,
                 ..Settings::default()
             };
             summed_on_nodes(ranks, together, length, settings, 0)

@@ -6,9 +6,21 @@ use mpi_launch::threads::{run, run_with};
 use mpi_launch::{Algorithm, CommError, Communicator, Pending, Settings};
 use proptest::prelude::*;
 
-/// Small chunks, so that short slices take many columns, and the ring for the shortest, in rings of factors below 4 KiB.
+/// Small chunks, so that short slices take many columns, and the ring for the shortest; below 4 KiB in rings of factors and as
+/// sums that stay in the cache.
 fn settings(algorithm: Algorithm, chunk_bytes: usize) -> Settings {
-    Settings { algorithm, chunk_bytes, short_segment_bytes: 0, factored_bytes_max: 4096, ..Settings::default() }
+    let short = 4096;
+    let (factored_bytes_max, factored_in_memory_bytes_max, cached_bytes_max) = (short, short, short);
+    let short_segment_bytes = 0;
+    Settings {
+        algorithm,
+        chunk_bytes,
+        short_segment_bytes,
+        factored_bytes_max,
+        factored_in_memory_bytes_max,
+        cached_bytes_max,
+        ..Settings::default()
+    }
 }
 
 /// The same, with so many ranks on a node.
