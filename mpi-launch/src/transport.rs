@@ -185,6 +185,9 @@ pub(crate) enum Step {
     Waiting(usize),
 }
 
+/// Attempts in vain after which a rank looks at the clock.
+const SHORT_WAIT: u32 = 64;
+
 /// How long nobody has sent anything, as far as this rank was there to see it.
 #[derive(Debug, Default)]
 struct Silence {
@@ -219,8 +222,9 @@ pub(crate) fn drive<T: Transport + ?Sized, S>(
         if seen != last_seen {
             (idle, last_seen, silence) = (0, seen, Silence::default());
         }
-        // The clock is read once in 64 attempts: reading it costs as much as an attempt does.
-        if idle % 64 == 63
+        // Not while a short message may be on its way: reading the clock costs as much as an attempt does. Then every time, for
+        // rests may be long, and of a long one not all counts.
+        if idle >= SHORT_WAIT
             && let Some(patience) = transport.patience()
         {
             let silent = silence.at(Instant::now(), patience);
