@@ -51,12 +51,19 @@ impl Fault {
 
 /// A number type of a raw column.
 pub trait Number: Copy + Send + Sync {
+    /// All of them are integers below 2^51.
+    const INTEGRAL: bool;
+    /// All of them are exact in `f32`.
+    const SINGLE: bool;
     /// The value as `f64`; integers beyond 2^53 are rounded.
     fn number(self) -> f64;
 }
 
 macro_rules! number {
-    ($($type:ty)*) => { $(impl Number for $type {
+    ($($type:ty: $integral:literal $single:literal)*) => { $(impl Number for $type {
+        const INTEGRAL: bool = $integral;
+        const SINGLE: bool = $single;
+
         #[inline(always)]
         #[allow(clippy::cast_lossless, reason = "one body for types that convert exactly and for those that round")]
         fn number(self) -> f64 {
@@ -64,9 +71,23 @@ macro_rules! number {
         }
     })* };
 }
-number!(i8 i16 i32 i64 u8 u16 u32 u64 f32 f64);
+number!(
+    i8: true true
+    i16: true true
+    i32: true false
+    i64: false false
+    u8: true true
+    u16: true true
+    u32: true false
+    u64: false false
+    f32: false true
+    f64: false false
+);
 
 impl Number for f16 {
+    const INTEGRAL: bool = false;
+    const SINGLE: bool = true;
+
     #[inline(always)]
     fn number(self) -> f64 {
         f64::from(self)

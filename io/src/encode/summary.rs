@@ -100,6 +100,9 @@ impl WithNumbers for Scan {
 
 const LANES: usize = 16;
 
+/// Values among which a fraction is looked for first; whole rows of lanes.
+const FIRST_LOOK: usize = 64 * LANES;
+
 /// Slices of values. A closure would not always be compiled with the instructions of the tier.
 struct Slices<'a, T, S> {
     lanes: &'a mut Lanes,
@@ -148,26 +151,43 @@ impl Lanes {
     fn scan<T: Number>(&mut self, values: &[T]) {
         // A copy that nobody else can see stays in registers.
         let mut own = *self;
-        let mut chunks = values.chunks_exact(LANES);
-        for chunk in &mut chunks {
-            for (lane, value) in chunk.iter().enumerate() {
-                own.step(lane, value.number());
-            }
-        }
-        for (lane, value) in chunks.remainder().iter().enumerate() {
-            own.step(lane, value.number());
+        // Among reals a fraction turns up soon, and no other need be looked for.
+        let (first, rest) = values.split_at(values.len().min(FIRST_LOOK));
+        own.steps::<T, true>(first);
+        if own.fraction == [0.0; LANES] {
+            own.steps::<T, true>(rest);
+        } else {
+            own.steps::<T, false>(rest);
         }
         *self = own;
     }
 
     #[inline(always)]
+    fn steps<T: Number, const FRACTION: bool>(&mut self, values: &[T]) {
+        let mut chunks = values.chunks_exact(LANES);
+        for chunk in &mut chunks {
+            for (lane, &value) in chunk.iter().enumerate() {
+                self.step::<T, FRACTION>(lane, value);
+            }
+        }
+        for (lane, &value) in chunks.remainder().iter().enumerate() {
+            self.step::<T, FRACTION>(lane, value);
+        }
+    }
+
+    #[inline(always)]
     #[allow(clippy::cast_possible_truncation, reason = "rounding to f32 is what is measured")]
-    fn step(&mut self, lane: usize, x: f64) {
+    fn step<T: Number, const FRACTION: bool>(&mut self, lane: usize, value: T) {
+        let x = value.number();
         self.sum[lane] += x;
         self.min[lane] = if x < self.min[lane] { x } else { self.min[lane] };
         self.max[lane] = if x > self.max[lane] { x } else { self.max[lane] };
-        self.fraction[lane] += (x - ((x + ROUNDER) - ROUNDER)).abs();
-        self.rounded[lane] += (x - f64::from(x as f32)).abs();
+        if FRACTION && !T::INTEGRAL {
+            self.fraction[lane] += (x - ((x + ROUNDER) - ROUNDER)).abs();
+        }
+        if !T::SINGLE {
+            self.rounded[lane] += (x - f64::from(x as f32)).abs();
+        }
     }
 
     fn finish(&self, count: u64, missing: u64) -> Summary {
@@ -202,6 +222,25 @@ mod tests {
         assert!(!Summary::of(&Int64Array::from(vec![16_777_217])).unwrap().single);
         assert!(!Summary::of(&Float64Array::from(vec![1e300])).unwrap().single);
         assert_eq!(Summary::of(&Float64Array::from(vec![None, None])).unwrap().missing, 2);
+    }
+
+    #[test]
+    fn a_fraction_is_found_wherever_it_is() {
+        let rows = 2 * FIRST_LOOK + 5;
+        for at in [0, FIRST_LOOK - 1, FIRST_LOOK, rows - 1] {
+            let values = |row: usize| if row == at { 0.5f32 } else { row as f32 };
+            let summary = Summary::of(&Float32Array::from_iter_values((0..rows).map(values))).unwrap();
+            assert!(!summary.integral && summary.single, "{at}");
+            assert_eq!(
+                (summary.min, summary.max),
+                (if at == 0 { 0.5 } else { 0.0 }, values(rows - 1).max(values(rows - 2)).into())
+            );
+            // Sums of halves below 2^24 are exact, whatever their order.
+            let sum: f64 = (0..rows).map(|row| f64::from(values(row))).sum();
+            assert_eq!(summary.mean, sum / rows as f64, "{at}");
+        }
+        let whole = Summary::of(&Float32Array::from_iter_values((0..rows).map(|row| row as f32))).unwrap();
+        assert!(whole.integral && whole.single);
     }
 
     #[test]
