@@ -17,6 +17,7 @@
 //! ```
 
 use bytes::Bytes;
+use gristmill_kernels::{Work, vectorised_work};
 use parquet::basic::Encoding;
 use parquet::column::page::{Page, PageReader};
 
@@ -304,7 +305,7 @@ pub fn look_up<const N: usize>(
     let (&width, bytes) = bytes.split_first()?;
     let unpack = UNPACK.get(usize::from(width))?;
     let mut runs = Runs { bytes, width: usize::from(width), left: count };
-    let (mut places, mut found) = ([[0; 8]; BLOCK / 8], [[[0; N]; 8]; BLOCK / 8]);
+    let mut places = [[0; 8]; BLOCK / 8];
     while runs.left > 0 {
         match runs.next()? {
             Run::Same(place, count) => {
@@ -315,17 +316,38 @@ pub fn look_up<const N: usize>(
                     let count = BLOCK.min(count - start);
                     let groups = &mut places[..count.div_ceil(8)];
                     unpack(packed.get(start * runs.width / 8..)?, groups);
-                    // Places behind the last one may be anything.
-                    groups.as_flattened_mut()[count..].fill(0);
-                    for (group, to) in groups.iter().zip(&mut found) {
-                        *to = looked_up(group, dictionary)?;
-                    }
-                    values.put(found.as_flattened().get(..count)?)?;
+                    let passed = values.pass(count);
+                    let places = &groups.as_flattened()[passed..count];
+                    vectorised_work(LookUp { places, dictionary, to: values.next(places.len())? })?;
                 }
             }
         }
     }
     Some(())
+}
+
+/// Values at places of a dictionary, of which there are as many as places to put them.
+struct LookUp<'a, const N: usize> {
+    places: &'a [u32],
+    dictionary: &'a [[u8; N]],
+    to: &'a mut [[u8; N]],
+}
+
+impl<const N: usize> Work for LookUp<'_, N> {
+    type Output = Option<()>;
+
+    #[inline(always)]
+    fn run(self) -> Option<()> {
+        let (groups, places) = self.places.as_chunks();
+        let (to_groups, to) = self.to.as_chunks_mut();
+        for (group, to) in groups.iter().zip(to_groups) {
+            *to = looked_up(group, self.dictionary)?;
+        }
+        for (&place, to) in places.iter().zip(to) {
+            *to = native(*self.dictionary.get(place as usize)?);
+        }
+        Some(())
+    }
 }
 
 /// The values at eight places of a dictionary. It has them in the order in which they occur first, so that the places of a column
@@ -335,11 +357,11 @@ fn looked_up<const N: usize>(places: &[u32; 8], dictionary: &[[u8; N]]) -> Optio
     let first = places[0];
     let follow = (0_u32..).zip(places).fold(true, |all, (k, &place)| all & (place == first.wrapping_add(k)));
     if follow && let Some(run) = dictionary.get(first as usize..).and_then(<[_]>::first_chunk::<8>) {
-        return Some(*run);
+        return Some(run.map(native));
     }
     let mut values = [[0; N]; 8];
     for (value, &place) in values.iter_mut().zip(places) {
-        *value = *dictionary.get(place as usize)?;
+        *value = native(*dictionary.get(place as usize)?);
     }
     Some(values)
 }
@@ -379,20 +401,33 @@ const UNPACK: [Unpack; 25] = [
 /// Bytes in which a group of eight numbers lies, and those that are read with its last one.
 const WINDOW: usize = 32;
 
-/// The width is known here, so that all shifts are.
+/// The groups that lie in `bytes`.
 fn unpack<const WIDTH: usize>(bytes: &[u8], groups: &mut [[u32; 8]]) {
     for (number, group) in groups.iter_mut().enumerate() {
         let bytes = bytes.get(number * WIDTH..).unwrap_or_default();
-        let mut end = [0; WINDOW];
-        let window = bytes.first_chunk::<WINDOW>().unwrap_or_else(|| {
-            end[..bytes.len()].copy_from_slice(bytes);
-            &end
-        });
-        for (at, number) in group.iter_mut().enumerate() {
-            let mut word = [0; 8];
-            word.copy_from_slice(&window[at * WIDTH / 8..][..8]);
-            *number = (u64::from_le_bytes(word) >> (at * WIDTH % 8)) as u32 & ((1 << WIDTH) - 1);
+        match bytes.first_chunk() {
+            Some(window) => unpack_group::<WIDTH>(window, group),
+            None => unpack_end::<WIDTH>(bytes, group),
         }
+    }
+}
+
+/// A group of the last ones, apart: filling its window would cost the others a third of their time.
+#[cold]
+#[inline(never)]
+fn unpack_end<const WIDTH: usize>(bytes: &[u8], group: &mut [u32; 8]) {
+    let mut window = [0; WINDOW];
+    window[..bytes.len()].copy_from_slice(bytes);
+    unpack_group::<WIDTH>(&window, group);
+}
+
+/// The width is known here, so that all shifts are.
+#[inline(always)]
+fn unpack_group<const WIDTH: usize>(window: &[u8; WINDOW], group: &mut [u32; 8]) {
+    for (at, number) in group.iter_mut().enumerate() {
+        let mut word = [0; 8];
+        word.copy_from_slice(&window[at * WIDTH / 8..][..8]);
+        *number = (u64::from_le_bytes(word) >> (at * WIDTH % 8)) as u32 & ((1 << WIDTH) - 1);
     }
 }
 
