@@ -84,8 +84,7 @@ pub fn table<T>(capacity: usize) -> Vec<T> {
     room
 }
 
-/// Bytes of a huge page on most machines: smaller tables have none.
-#[cfg(target_os = "linux")]
+/// Bytes of a huge page on most machines: smaller tables and blocks have none.
 const HUGE_PAGE: usize = 2 << 20;
 
 /// Larger buffers get a map of their own, and give it back.

@@ -8,14 +8,11 @@ use std::sync::Arc;
 
 use arrow::buffer::Buffer;
 
-use super::Block;
+use super::{Block, HUGE_PAGE};
 use crate::error::{Error, Result};
 
 /// Strips begin at multiples of this: the alignment of Arrow buffers, and no two in one cache line.
 const ALIGNMENT: usize = 64;
-
-/// A huge page on most machines.
-const HUGE_BYTES: usize = 2 << 20;
 
 /// Blocks whose strips are given away.
 #[derive(Debug, Default)]
@@ -73,7 +70,7 @@ impl Strips {
         let mut block = match found.and_then(Arc::into_inner) {
             Some(block) => block,
             // A map of whole huge pages begins with one.
-            None => Block::for_long(if bytes < HUGE_BYTES { bytes } else { bytes.next_multiple_of(HUGE_BYTES) })?,
+            None => Block::for_long(if bytes < HUGE_PAGE { bytes } else { bytes.next_multiple_of(HUGE_PAGE) })?,
         };
         // Others that are free are too small, and will be for the next part as well.
         self.blocks.retain(|block| Arc::strong_count(block) > 1);
