@@ -13,7 +13,7 @@
 //! integers), what was written is thrown away and the two passes do all anew, as they do when a value cannot be read: they
 //! name its place. So a dataset has the same bytes on either way.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -22,6 +22,7 @@ use arrow::datatypes::DataType;
 use gristmill_kernels::dtype::DType;
 
 use super::decide::{self, Decided, Decision};
+use super::gaps::Gaps;
 use super::options::IngestOptions;
 use super::part::{Column, Making, Piece};
 use super::sequence::{Fold, Sequence, lock};
@@ -30,14 +31,14 @@ use super::share::{self, Share};
 use super::split::check_weights;
 use super::summary::ChunkSummary;
 use super::survey::Found;
-use super::tally::{ColumnTally, GrainTally};
+use super::tally::ColumnTally;
 use crate::dataset_writer::DatasetWriter;
 use crate::encode::column::{Encoder, Raw, Stored};
 use crate::encode::raw;
 use crate::encode::summary::Summary;
 use crate::error::{Error, Result};
 use crate::manifest::{Role, Split};
-use crate::mmap::strips::Strips;
+use crate::mmap::strips::{Strip, Strips};
 use crate::roles::{Resolved, Shape as Of};
 use crate::source::Source;
 use crate::source::columnar::{self, Columnar, Part, Spare};
@@ -94,15 +95,6 @@ impl From<Error> for Stop {
     }
 }
 
-/// Rows of a grain that are known: of parts that share it, its beginning, or its end.
-#[derive(Default)]
-struct Gap {
-    rows: usize,
-    /// By first row.
-    pieces: BTreeMap<usize, Vec<Stored>>,
-    worst: Vec<f64>,
-}
-
 /// What the files promise of their rows, and how these become shards by it.
 pub struct Promise<'a> {
     columns: Box<dyn Columnar + 'a>,
@@ -153,7 +145,7 @@ struct Shared<'a> {
     open: Mutex<Open>,
     sequence: Sequence<()>,
     fold: Fold<ChunkSummary, ChunkSummary>,
-    gaps: Mutex<HashMap<usize, Gap>>,
+    gaps: Gaps,
     stop: Mutex<Option<Stop>>,
 }
 
@@ -163,8 +155,9 @@ struct Open {
     parts: Range<usize>,
     /// The part that was begun last, and its columns that nobody has taken.
     columns: Option<(Arc<Making>, Range<usize>)>,
-    /// Where columns are decoded to that stay as they are.
+    /// Where columns are decoded to that stay as they are, and how many bytes all of that part take.
     strips: Strips,
+    lent_bytes: usize,
 }
 
 impl<'a> Direct<'a> {
@@ -255,13 +248,13 @@ impl<'a> Direct<'a> {
             promise,
             decisions: &promise.decided.stored,
             rows,
-            open: Mutex::new(Open { parts: parts.clone(), columns: None, strips: Strips::default() }),
+            open: Mutex::new(Open { parts: parts.clone(), columns: None, strips: Strips::default(), lent_bytes: 0 }),
             parts,
             shape,
             shards,
             sequence: Sequence::new(self.parts),
             fold,
-            gaps: Mutex::new(HashMap::new()),
+            gaps: Gaps::default(),
             stop: Mutex::new(None),
         };
         self.progress.begin("reading", Some(bytes));
@@ -332,9 +325,9 @@ fn same(promised: &[Decision], found: &[Decision]) -> bool {
 impl Shared<'_> {
     fn work(&self) {
         let mut spare = Spare::default();
-        while let Some((making, column)) = self.take() {
+        while let Some((making, column, to)) = self.take() {
             let done = self.direct.cancel.check().map_err(Stop::Failed);
-            if let Err(stop) = done.and_then(|()| self.column(&making, column, &mut spare)) {
+            if let Err(stop) = done.and_then(|()| self.column(&making, column, to, &mut spare)) {
                 let mut first = lock(&self.stop);
                 if !matches!(&*first, Some(Stop::Failed(_))) {
                     *first = Some(stop);
@@ -345,14 +338,24 @@ impl Shared<'_> {
         }
     }
 
-    /// The next column; none: all are taken, or all stop.
-    fn take(&self) -> Option<(Arc<Making>, usize)> {
-        let mut open = lock(&self.open);
+    /// The next column, and where to decode it to, if it stays there; none: all are taken, or all stop.
+    fn take(&self) -> Option<(Arc<Making>, usize, Option<Strip>)> {
+        let mut guard = lock(&self.open);
+        let open = &mut *guard;
         loop {
             if let Some((making, columns)) = &mut open.columns
                 && let Some(column) = columns.next()
             {
-                return Some((Arc::clone(making), column));
+                let (bytes, all) = (self.lent_bytes(making.part, column), open.lent_bytes);
+                let strip = (bytes > 0).then(|| open.strips.cut(bytes, all)).transpose();
+                match strip {
+                    Ok(strip) => return Some((Arc::clone(making), column, strip)),
+                    Err(error) => {
+                        *lock(&self.stop) = Some(Stop::Failed(error));
+                        self.sequence.stop();
+                        return None;
+                    }
+                }
             }
             let number = open.parts.next()?;
             // The others wait for the lock meanwhile. Whoever has a column of a part in flight does not need it to finish that.
@@ -360,22 +363,21 @@ impl Shared<'_> {
                 open.parts = 0..0;
                 return None;
             }
-            let strips = match open.strips.cut(&self.lent_bytes(number)) {
-                Ok(strips) => strips,
-                Err(error) => {
-                    *lock(&self.stop) = Some(Stop::Failed(error));
-                    self.sequence.stop();
-                    return None;
-                }
-            };
-            open.columns = Some((Arc::new(Making::new(number, self.pieces(number), strips)), 0..self.decisions.len()));
+            let columns = self.decisions.len();
+            open.lent_bytes = (0..columns).map(|column| self.lent_bytes(number, column)).fold(0, usize::saturating_add);
+            open.columns = Some((Arc::new(Making::new(number, self.pieces(number), columns)), 0..columns));
         }
     }
 
-    fn column(&self, making: &Making, number: usize, spare: &mut Spare) -> std::result::Result<(), Stop> {
+    fn column(
+        &self,
+        making: &Making,
+        number: usize,
+        to: Option<Strip>,
+        spare: &mut Spare,
+    ) -> std::result::Result<(), Stop> {
         let (part, first_row) = (self.promise.parts[making.part], self.promise.starts[making.part]);
         let (decision, index) = (&self.decisions[number], self.direct.plan.columns[number].index);
-        let to = making.strip(number);
         let read = self.promise.columns.read(making.part, index, part.rows, to, spare).map_err(|_| Stop::Unsuited)?;
         let values = read.and_then(|read| raw::numbers(&read).ok()).filter(|values| values.null_count() == 0);
         let values = values.filter(|values| decision.column.role != Role::Weight || check_weights(values).is_ok());
@@ -386,27 +388,33 @@ impl Shared<'_> {
             let batch = values.slice(start, part.batch_rows.min(part.rows - start));
             column.summary.merge(&Summary::of(&batch).ok_or(Stop::Unsuited)?);
         }
+        let mut filled = Vec::new();
         for piece in &making.pieces {
             let own = values.slice(piece.first_row - first_row, piece.rows);
-            column.take(piece, own, decision)?;
+            if piece.is_whole {
+                column.take(piece, own, decision)?;
+                continue;
+            }
+            let whole = (piece.grain * self.shape.grain_rows, self.rows_of(piece.grain));
+            let grain = self.gaps.fill(piece, whole, number, own, self.decisions).map_err(|_| Stop::Unsuited)?;
+            filled.extend(grain.map(|grain| (piece, grain)));
         }
         drop(values);
-        match making.put(number, column) {
+        let columns = making.put(number, column);
+        for (piece, grain) in filled {
+            self.hand_in(piece, grain)?;
+        }
+        match columns {
             Some(columns) => self.finish(making, columns).map_err(Stop::Failed),
             None => Ok(()),
         }
     }
 
-    /// Bytes of every column of a part that is stored as it is read; 0 for others.
-    fn lent_bytes(&self, part: usize) -> Vec<usize> {
-        let rows = self.promise.parts[part].rows;
-        let columns = self.decisions.iter().zip(&self.direct.plan.columns);
-        let lends = |decision: &Decision, read: &DataType| decision.encoder.lends(read);
-        let bytes = |read: &DataType| rows * read.primitive_width().unwrap_or(0);
-        columns
-            .map(|(decision, column)| (decision, &column.source_type))
-            .map(|(decision, read)| if lends(decision, read) { bytes(read) } else { 0 })
-            .collect()
+    /// Bytes of a column of a part that is stored as it is read; 0 for others.
+    fn lent_bytes(&self, part: usize, column: usize) -> usize {
+        let read = &self.direct.plan.columns[column].source_type;
+        let width = read.primitive_width().filter(|_| self.decisions[column].encoder.lends(read));
+        self.promise.parts[part].rows.saturating_mul(width.unwrap_or(0))
     }
 
     /// Where shards end inside a part, whoever makes the first of them counts it.
@@ -453,59 +461,26 @@ impl Shared<'_> {
         self.shape.grain_rows.min(self.promise.rows() - grain * self.shape.grain_rows)
     }
 
-    /// A piece goes to its shard, or to the others of its grain.
-    fn hand_in(&self, piece: &Piece, mut made: Grain) -> Result<()> {
-        if made.tally.is_none() {
-            let Some(mut gap) = self.fill(piece, made) else { return Ok(()) };
-            let stored = gap.joined(self.decisions)?;
-            let tally = Some(GrainTally::of(&stored, self.decisions, gap.rows));
-            made = Grain { stored, tally, rows: gap.rows, worst: gap.worst };
-        }
+    /// A grain goes to its shard.
+    fn hand_in(&self, piece: &Piece, made: Grain) -> Result<()> {
         let grains = self.shape.shard_grains;
         self.shards.hand_in(piece.grain / grains, piece.grain % grains, made).map(drop)
     }
 }
 
-impl Shared<'_> {
-    /// A piece of a grain that several parts share; the whole of it, once all pieces are there.
-    fn fill(&self, piece: &Piece, made: Grain) -> Option<Gap> {
-        let mut gaps = lock(&self.gaps);
-        let gap = gaps.entry(piece.grain).or_default();
-        gap.rows += made.rows;
-        gap.worst.resize(made.worst.len(), 0.0);
-        gap.worst.iter_mut().zip(&made.worst).for_each(|(all, worst)| *all = all.max(*worst));
-        gap.pieces.insert(piece.first_row, made.stored);
-        if gap.rows < self.rows_of(piece.grain) { None } else { gaps.remove(&piece.grain) }
-    }
-}
-
-impl Gap {
-    /// The pieces one after the other.
-    fn joined(&mut self, decisions: &[Decision]) -> Result<Vec<Stored>> {
-        let mut grain: Vec<Stored> = decisions.iter().map(|decision| decision.encoder.start(self.rows)).collect();
-        for piece in std::mem::take(&mut self.pieces).into_values() {
-            for (column, next) in grain.iter_mut().zip(piece) {
-                column.append(&next).map_err(|fault| Error::Usage(fault.message))?;
-            }
-        }
-        Ok(grain)
-    }
-}
-
 impl Column {
-    /// The values of the next piece.
-    fn take(&mut self, piece: &Piece, values: ArrayRef, decision: &Decision) -> std::result::Result<(), Stop> {
-        // An end of a grain may wait for long, and would keep all values of the part.
-        let stored = match piece.is_whole && decision.encoder.lends(values.data_type()) {
+    /// The values of the next grain.
+    fn take(&mut self, grain: &Piece, values: ArrayRef, decision: &Decision) -> std::result::Result<(), Stop> {
+        let stored = match decision.encoder.lends(values.data_type()) {
             true => Stored::Lent(values),
             false => {
-                let mut stored = decision.encoder.start(piece.rows);
+                let mut stored = decision.encoder.start(grain.rows);
                 let error = decision.encoder.append(&Raw::Numbers(values), &mut stored).map_err(|_| Stop::Unsuited)?;
                 self.worst = self.worst.max(error);
                 stored
             }
         };
-        let tally = piece.is_whole.then(|| ColumnTally::of(&stored, decision, piece.rows as u64));
+        let tally = ColumnTally::of(&stored, decision, grain.rows as u64);
         self.stored.push((stored, tally));
         Ok(())
     }

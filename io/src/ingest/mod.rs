@@ -22,7 +22,7 @@
 //! | [`shuffle`] | how do rows get into random order in bounded memory? |
 //! | [`write`](mod@write), [`tally`], [`moments`] | pass B: grains and statistics |
 //! | [`shards`] | how do grains made by any thread get into shards, in their order? |
-//! | [`direct`], [`part`] | when is one pass enough, and what is done then? |
+//! | [`direct`], [`part`], [`gaps`] | when is one pass enough, and what is done then? |
 //! | [`passes`] | how does one process make the two passes? |
 //! | [`company`], [`share`] | how do several ranks make one dataset, and what do they tell each other? |
 //! | [`together`], [`findings`], [`border`] | how do they make the two passes, and what of rows that lie between them? |
@@ -33,6 +33,7 @@ pub mod company;
 pub mod decide;
 pub mod direct;
 pub mod findings;
+pub mod gaps;
 pub mod keep;
 pub mod message;
 pub mod moments;

@@ -11,7 +11,6 @@ use super::shards::Grain;
 use super::tally::{ColumnTally, GrainTally};
 use crate::encode::column::Stored;
 use crate::encode::summary::Summary;
-use crate::mmap::strips::Strip;
 
 /// Rows of a part that belong to one grain.
 pub struct Piece {
@@ -32,8 +31,8 @@ pub struct Column {
     pub summary: Summary,
     /// Largest error of a stored number.
     pub worst: f64,
-    /// By piece, with a tally where that is a whole grain.
-    pub stored: Vec<(Stored, Option<ColumnTally>)>,
+    /// By piece that is a whole grain.
+    pub stored: Vec<(Stored, ColumnTally)>,
 }
 
 /// A part whose columns are being made.
@@ -46,26 +45,15 @@ pub struct Making {
 }
 
 struct Columns {
-    /// Where to decode to.
-    strips: Vec<Option<Strip>>,
     made: Vec<Option<Column>>,
     left: usize,
 }
 
 impl Making {
-    /// None of its columns is there yet; each will be decoded to its strip.
-    pub fn new(part: usize, pieces: Vec<Piece>, strips: Vec<Strip>) -> Making {
-        let columns = Columns {
-            made: strips.iter().map(|_| None).collect(),
-            left: strips.len(),
-            strips: strips.into_iter().map(Some).collect(),
-        };
+    /// None of its columns is there yet.
+    pub fn new(part: usize, pieces: Vec<Piece>, columns: usize) -> Making {
+        let columns = Columns { made: (0..columns).map(|_| None).collect(), left: columns };
         Making { part, pieces, columns: Mutex::new(columns) }
-    }
-
-    /// Where to decode a column to.
-    pub fn strip(&self, number: usize) -> Option<Strip> {
-        lock(&self.columns).strips[number].take()
     }
 
     /// A column is there; all of them, where it is the last.
@@ -76,20 +64,21 @@ impl Making {
         (columns.left == 0).then(|| std::mem::take(&mut columns.made).into_iter().flatten().collect())
     }
 
-    /// What all columns have of each piece.
+    /// What all columns have of each piece that is a whole grain.
     pub fn grains(&self, columns: Vec<Column>) -> Vec<(&Piece, Grain)> {
         let worst: Vec<f64> = columns.iter().map(|column| column.worst).collect();
         let empty = |piece: &Piece| Grain {
             stored: Vec::with_capacity(worst.len()),
-            tally: piece.is_whole.then(|| GrainTally::new(piece.rows)),
+            tally: Some(GrainTally::new(piece.rows)),
             rows: piece.rows,
             worst: worst.clone(),
         };
-        let mut grains: Vec<(&Piece, Grain)> = self.pieces.iter().map(|piece| (piece, empty(piece))).collect();
+        let whole = self.pieces.iter().filter(|piece| piece.is_whole);
+        let mut grains: Vec<(&Piece, Grain)> = whole.map(|piece| (piece, empty(piece))).collect();
         for column in columns {
             for ((_, grain), (stored, tally)) in grains.iter_mut().zip(column.stored) {
                 grain.stored.push(stored);
-                if let (Some(all), Some(tally)) = (&mut grain.tally, tally) {
+                if let Some(all) = &mut grain.tally {
                     all.add(tally);
                 }
             }

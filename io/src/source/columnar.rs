@@ -4,6 +4,8 @@
 //! A door beside [`super::Source`], for those who need no row as a whole; it reads the same rows, and knows their number and the
 //! range of every column beforehand. Only columns of plain numbers without a missing value are read in this way.
 
+use std::sync::{Arc, Mutex};
+
 use arrow::array::ArrayRef;
 
 use crate::error::Result;
@@ -63,6 +65,8 @@ pub trait Columnar: Sync {
 #[derive(Debug, Default)]
 pub struct Spare {
     values: Strips,
+    /// Bytes of a file that were read together.
+    pub windows: Arc<Mutex<Strips>>,
     /// Definition levels.
     pub levels: Vec<i16>,
     /// A decompressed page of values.

@@ -24,12 +24,14 @@ use parquet::file::statistics::Statistics;
 use super::pages::{Found, Pages};
 use super::{Footer, ParquetSource, Part, RowGroup, decode_error, guard};
 use crate::error::{Error, Place, Result};
-use crate::mmap::strips::Strip;
+use crate::mmap::strips::{Strip, Strips};
 use crate::source::columnar::{self, Columnar, Range, Spare};
 use crate::source::files::Positioned;
 
 /// Bytes read at a time, where a page is not longer.
-const WINDOW_BYTES: u64 = 256 << 10;
+const WINDOW_BYTES: usize = 256 << 10;
+/// With a longer page, so many bytes more: the header of the next one is not read by itself then.
+const HEADER_BYTES: usize = 4 << 10;
 /// Most parts: a list of more is not made on the word of a footer.
 const PARTS_MAX: u64 = 1 << 20;
 /// Rows whose definition levels are decoded at a time.
@@ -158,7 +160,12 @@ impl Reading<'_> {
     /// The pages of a column, of which `about` tells.
     fn pages(&self, about: &ColumnChunkMetaData) -> Outcome<SerializedPageReader<Window>> {
         let (start, length) = self.column.byte_range();
-        let window = Window { file: self.file.clone(), end: start.saturating_add(length), held: Mutex::default() };
+        let window = Window {
+            file: self.file.clone(),
+            end: start.saturating_add(length),
+            held: Mutex::default(),
+            memory: Arc::clone(&self.spare.windows),
+        };
         SerializedPageReader::new(Arc::new(window), about, self.rows, None)
     }
 
@@ -213,6 +220,8 @@ struct Window {
     end: u64,
     /// Where the bytes at hand begin, and they.
     held: Mutex<(u64, Bytes)>,
+    /// What is read to.
+    memory: Arc<Mutex<Strips>>,
 }
 
 impl Window {
@@ -252,10 +261,20 @@ impl ChunkReader for Window {
         if left < length as u64 {
             return Err(ParquetError::EOF(format!("bytes {start} to {start}+{length} lie outside the column")));
         }
-        let read = Bytes::from(self.file.bytes_at(start, WINDOW_BYTES.clamp(length as u64, left) as usize)?);
-        if read.len() < length {
-            return Err(ParquetError::EOF("the file was cut short while it was being read".into()));
-        }
+        let bytes =
+            WINDOW_BYTES.max(length.saturating_add(HEADER_BYTES)).min(usize::try_from(left).unwrap_or(usize::MAX));
+        let strip = self.memory.lock().unwrap_or_else(PoisonError::into_inner).cut_one(bytes);
+        let mut strip = strip.map_err(|error| ParquetError::General(error.to_string()))?;
+        // The beginning of the page may be at hand.
+        let (begun, rest) = strip.bytes_mut().split_at_mut(held.len());
+        begun.copy_from_slice(&held);
+        self.file.read_exact_at(rest, start + begun.len() as u64).map_err(|error| match error.kind() {
+            std::io::ErrorKind::UnexpectedEof => {
+                ParquetError::EOF("the file was cut short while it was being read".into())
+            }
+            _ => error.into(),
+        })?;
+        let read = strip.into_bytes();
         let page = read.slice(..length);
         *self.held.lock().unwrap_or_else(PoisonError::into_inner) = (start, read);
         Ok(page)

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, Float32Array, Int32Array, ListArray, RecordBatch, StringArray, StructArray,
+    Array, ArrayRef, AsArray, Float32Array, Float64Array, Int32Array, ListArray, RecordBatch, StringArray, StructArray,
 };
 use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field, Float32Type};
@@ -13,6 +13,7 @@ use parquet::basic::{Compression, Encoding};
 use parquet::file::properties::WriterProperties;
 
 use crate::error::{Place, Result};
+use crate::source::columnar::Spare;
 use crate::source::{Source, SourceOptions, open};
 
 fn table(rows: i32) -> RecordBatch {
@@ -119,6 +120,34 @@ fn large_row_groups_are_split_into_parts_with_true_places() {
     }
     assert_same(&concat_batches(&source.schema(), &batches).unwrap(), &expected);
     assert_eq!(Some(bytes), source.bytes());
+}
+
+#[test]
+fn columns_longer_than_a_window_are_read_whole() {
+    let (_folder, path) = scratch();
+    // Distinct values: the dictionary, where there is one, is one page of 1.6 MB.
+    let value = |row: u32| f64::from(row.wrapping_mul(2_654_435_761)) / 7.0;
+    let numbers: ArrayRef = Arc::new(Float64Array::from_iter_values((0..200_000).map(value)));
+    let labels: ArrayRef = Arc::new(Int32Array::from_iter_values((0..200_000).map(|row| row % 2)));
+    let batch = RecordBatch::try_from_iter([("x", numbers), ("y", labels)]).unwrap();
+    let about = || WriterProperties::builder().set_data_page_row_count_limit(9_001).set_write_batch_size(1_000);
+    let cases = [
+        about().set_dictionary_enabled(false),
+        about().set_dictionary_page_size_limit(4 << 20),
+        about().set_dictionary_enabled(false).set_compression(Compression::SNAPPY),
+        about().set_dictionary_page_size_limit(4 << 20).set_compression(Compression::SNAPPY),
+    ];
+    let mut spare = Spare::default();
+    for (case, properties) in cases.into_iter().enumerate() {
+        write(&path, &batch, properties.build());
+        let source = open(&[path.display().to_string()], &SourceOptions::default()).unwrap();
+        let columns = source.columnar().unwrap();
+        assert_eq!(columns.parts().len(), 1);
+        for (number, expected) in batch.columns().iter().enumerate() {
+            let found = columns.read(0, number, batch.num_rows(), None, &mut spare).unwrap().unwrap();
+            assert_eq!(&found, expected, "case {case}, column {number}");
+        }
+    }
 }
 
 #[test]
