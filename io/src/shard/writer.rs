@@ -22,8 +22,8 @@ use crate::mmap::start_writeback;
 /// Buffers smaller than this are gathered before they are written.
 const GATHER_BYTES: usize = 64 << 10;
 
-/// Bytes after which the disk is told to begin.
-const EAGER_BYTES: u64 = 8 << 20;
+/// Bytes after which the disk is told to begin: what it has not begun when the last grain comes is waited for.
+const EAGER_BYTES: u64 = 4 << 20;
 
 /// A file whose bytes are on their way to the disk soon after they were written.
 struct Eager {
