@@ -5,8 +5,10 @@
 //! | `quickstart` | 20 numeric, some with missing values, 4 categorical of 5, 20, 100 and 1,000 levels; label 0 or 1 |
 //! | `numeric` | 28 (or as many as asked for) `f32`, standard normal, label 0 or 1 |
 //! | `clicks` | 13 numeric, 26 categorical with 1,000,000 Zipf-distributed levels in all; label 0 or 1, one in five |
+//! | `images` | 784 bytes, 28 lines of 28 grey values; label 0 to 9 |
 //!
-//! The label is drawn from a logistic model that the test beside knows: P(y = 1) = 1 / (1 + exp(-z)), with z a weighted sum of
+//! The label of `images` is drawn first: three spots make the shape of a class, and a row shows its own, a share of another's and noise.
+//! Elsewhere the label is drawn from a logistic model that the test beside knows: P(y = 1) = 1 / (1 + exp(-z)), with z a weighted sum of
 //! the numeric columns (before values go missing) and an effect of every level. A row is a function of (recipe, seed,
 //! row number): files of more rows begin with the rows of smaller ones. Row groups are made in parallel and written in order; memory is a few row
 //! groups.
@@ -55,7 +57,13 @@ pub enum Recipe {
     },
     /// Categories with many levels.
     Clicks,
+    /// Grey values of ten classes.
+    Images,
 }
+
+/// Lines of an image, and grey values of a line.
+const SIDE: usize = 28;
+const CLASSES: u64 = 10;
 
 impl std::str::FromStr for Recipe {
     type Err = String;
@@ -65,7 +73,8 @@ impl std::str::FromStr for Recipe {
             "quickstart" => Ok(Recipe::Quickstart),
             "numeric" => Ok(Recipe::Numeric { columns: NUMERIC_COLUMNS }),
             "clicks" => Ok(Recipe::Clicks),
-            other => Err(format!("found the recipe '{other}', expected quickstart, numeric or clicks")),
+            "images" => Ok(Recipe::Images),
+            other => Err(format!("found the recipe '{other}', expected quickstart, numeric, clicks or images")),
         }
     }
 }
@@ -113,6 +122,7 @@ impl Recipe {
                 let levels = sizes.map(|(i, levels)| level(format!("c{:02}", i + 1), levels, 1.0, 0.3));
                 numbers.chain(levels).collect()
             }
+            Recipe::Images => Vec::new(),
         }
     }
 
@@ -122,6 +132,7 @@ impl Recipe {
             Recipe::Quickstart => 0,
             Recipe::Numeric { .. } => 1,
             Recipe::Clicks => 2,
+            Recipe::Images => 3,
         }
     }
 
@@ -159,6 +170,9 @@ fn normal_pair(stream: Stream, pair: u64) -> (f64, f64) {
 /// [`Error::Usage`] when Arrow refuses the columns.
 pub fn batch(recipe: Recipe, seed: u64, first: u64, rows: u64) -> Result<RecordBatch> {
     let stream = Stream::new(seed, Purpose::Recipe).child(recipe.number());
+    if recipe == Recipe::Images {
+        return images(stream, first, rows);
+    }
     let mut z = vec![recipe.intercept(); rows as usize];
     let mut columns: Vec<(String, ArrayRef, bool)> = Vec::new();
     for (number, plan) in recipe.plan().into_iter().enumerate() {
@@ -177,6 +191,41 @@ pub fn batch(recipe: Recipe, seed: u64, first: u64, rows: u64) -> Result<RecordB
     let label = (first..).zip(&z).map(|(row, z)| u8::from(draw.uniform(row) * (1.0 + (-z).exp()) < 1.0));
     columns.push(("label".into(), Arc::new(UInt8Array::from_iter_values(label)), false));
     RecordBatch::try_from_iter_with_nullable(columns).map_err(|e| Error::Usage(e.to_string()))
+}
+
+fn images(stream: Stream, first: u64, rows: u64) -> Result<RecordBatch> {
+    let shapes: Vec<Vec<f64>> = (0..CLASSES).map(|class| shape(stream.child(10 + class))).collect();
+    let (label, other, share, noise) = (stream.child(1), stream.child(2), stream.child(3), stream.child(4));
+    let class_of = |own: Stream, row| (own.uniform(row) * CLASSES as f64) as usize;
+    let mut pixels = vec![Vec::with_capacity(rows as usize); SIDE * SIDE];
+    for row in first..first + rows {
+        let (own, foreign) = (&shapes[class_of(label, row)], &shapes[class_of(other, row)]);
+        let (share, noise) = (0.5 * share.uniform(row), noise.child(row));
+        for (at, pixels) in pixels.iter_mut().enumerate() {
+            let shown = own[at] + share * (foreign[at] - own[at]);
+            // Where nothing is shown, most noise is below black.
+            pixels.push((255.0 * shown + 160.0 * noise.uniform(at as u64) - 120.0).clamp(0.0, 255.0) as u8);
+        }
+    }
+    let column = |(at, pixels)| (format!("p{at:03}"), Arc::new(UInt8Array::from(pixels)) as ArrayRef, false);
+    let mut columns: Vec<(String, ArrayRef, bool)> = pixels.into_iter().enumerate().map(column).collect();
+    let labels = (first..first + rows).map(|row| class_of(label, row) as u8);
+    columns.push(("label".into(), Arc::new(UInt8Array::from_iter_values(labels)), false));
+    RecordBatch::try_from_iter_with_nullable(columns).map_err(|e| Error::Usage(e.to_string()))
+}
+
+/// The grey values of a class, 0 to 1: three spots away from the edge.
+fn shape(own: Stream) -> Vec<f64> {
+    let mut shape = vec![0.0_f64; SIDE * SIDE];
+    for spot in (0..9).step_by(3) {
+        let place = |number| 7.0 + 14.0 * own.uniform(spot + number);
+        let (line, column, width) = (place(0), place(1), 6.0 + 12.0 * own.uniform(spot + 2));
+        for (at, grey) in shape.iter_mut().enumerate() {
+            let (down, right) = ((at / SIDE) as f64 - line, (at % SIDE) as f64 - column);
+            *grey = (*grey + (-(down * down + right * right) / width).exp()).min(1.0);
+        }
+    }
+    shape
 }
 
 fn numbers(own: Stream, first: u64, z: &mut [f64], value: impl Fn(f64) -> f32, missing: f64, weight: f64) -> ArrayRef {
@@ -243,7 +292,7 @@ pub fn write(
         let properties = WriterProperties::builder()
             .set_compression(Compression::UNCOMPRESSED)
             .set_statistics_enabled(EnabledStatistics::Chunk)
-            .set_dictionary_enabled(false)
+            .set_dictionary_enabled(recipe == Recipe::Images)
             .set_encoding(Encoding::PLAIN);
         let properties = recipe.plan().iter().fold(properties, |properties, plan| {
             let is_level = matches!(plan.values, Values::Level { .. });
@@ -361,7 +410,7 @@ mod tests {
 
     #[test]
     fn a_row_is_a_function_of_seed_and_number() {
-        for recipe in [Recipe::Quickstart, NUMERIC, Recipe::Clicks] {
+        for recipe in [Recipe::Quickstart, NUMERIC, Recipe::Clicks, Recipe::Images] {
             let whole = batch(recipe, 5, 0, 1001).unwrap();
             assert_eq!(batch(recipe, 5, 500, 100).unwrap(), whole.slice(500, 100));
             assert_ne!(batch(recipe, 6, 500, 100).unwrap(), whole.slice(500, 100));
@@ -381,6 +430,32 @@ mod tests {
             // Weights of at least 0.34 give at least 0.04; the standard deviation of the mean is 0.5 / sqrt(50,000) = 0.002.
             assert!(products.sum::<f64>() / 50_000.0 * sign > 0.03, "x{i:02}");
         }
+    }
+
+    #[test]
+    fn images_show_their_class() {
+        let rows = batch(Recipe::Images, 1, 0, 4_000).unwrap();
+        let pixels: Vec<_> = (0..SIDE * SIDE).map(|at| rows.column(at).as_primitive::<UInt8Type>().values()).collect();
+        let label = rows.column_by_name("label").unwrap().as_primitive::<UInt8Type>().values();
+        let mut means = vec![vec![0.0; SIDE * SIDE]; CLASSES as usize];
+        for (at, pixels) in pixels.iter().enumerate() {
+            pixels.iter().zip(label).for_each(|(x, y)| means[usize::from(*y)][at] += f64::from(*x));
+        }
+        for (class, means) in means.iter_mut().enumerate() {
+            // Binomial: 400 rows a class with a standard deviation of 19; 5 of them.
+            let count = label.iter().filter(|y| usize::from(**y) == class).count();
+            assert!(count.abs_diff(400) < 95, "{count} of class {class}");
+            means.iter_mut().for_each(|mean| *mean /= count as f64);
+        }
+        // A row is nearer to the mean of its class than to any other nearly always: half of it at least is its own.
+        let near = |row: usize, means: &Vec<f64>| {
+            pixels.iter().zip(means).map(|(x, mean)| (f64::from(x[row]) - mean).powi(2)).sum::<f64>()
+        };
+        let right = (0..500).filter(|&row| {
+            let own = near(row, &means[usize::from(label[row])]);
+            means.iter().all(|means| own <= near(row, means))
+        });
+        assert!(right.count() > 400);
     }
 
     #[test]

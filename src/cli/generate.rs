@@ -16,7 +16,7 @@ use crate::report::number;
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// What is made: quickstart (20 numbers, 4 categories), numeric (numbers only) or clicks (13 numbers, 26 categories with
-    /// 1,000,000 levels in all); each with a label of 0 or 1
+    /// 1,000,000 levels in all), each with a label of 0 or 1; images (784 grey values), with a label of 0 to 9
     recipe: Recipe,
     /// The Parquet file to write
     #[arg(short, long, value_name = "FILE")]
