@@ -21,6 +21,10 @@ const HIGH_BITS: i32 = 42;
 /// Bits between the limbs.
 const LOW_BITS: i32 = 40;
 
+/// 1.5 times 2^52: a sum with it is rounded to the nearest integer, ties to even, which is then how much its bits are above those of the
+/// rounder. For numbers below 2^51; processors without an instruction that rounds would call a function otherwise.
+const ROUNDER: f64 = 6_755_399_441_055_744.0;
+
 /// The scale of one sum.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Scale {
@@ -62,10 +66,10 @@ impl Scale {
         if !fits {
             return Err(out_of_bound(term, self.exponent));
         }
-        let high = scaled.round_ties_even();
-        let low = ((scaled - high) * (1i64 << LOW_BITS) as f64).round_ties_even();
-        cells[0] += high as i64;
-        cells[1] += low as i64;
+        let high = scaled + ROUNDER;
+        let low = (scaled - (high - ROUNDER)) * (1i64 << LOW_BITS) as f64 + ROUNDER;
+        cells[0] += high.to_bits() as i64 - ROUNDER.to_bits() as i64;
+        cells[1] += low.to_bits() as i64 - ROUNDER.to_bits() as i64;
         Ok(())
     }
 
