@@ -10,7 +10,7 @@ use crate::losses::{Link, Loss, LossFunction, LossVisitor};
 use crate::ops::gram::{self, GramLayout, GramRows, GramScales, GramScratch, GramSums, OutOfRange};
 use crate::ops::loss::{LossSums, Losses};
 use crate::ops::softmax::{Softmax, SoftmaxSums};
-use crate::ops::{codes, convert, crossed, gradient, lines, margins, several, sparse, vectors};
+use crate::ops::{bytes, codes, convert, crossed, gradient, lines, margins, several, sparse, vectors};
 use crate::table::Residuals;
 use crate::tile::{Block, Codes, Columns, Cross, Values};
 use std::ops::Range;
@@ -100,7 +100,30 @@ macro_rules! each_dtype {
     };
 }
 
+/// Margins of `u8` columns in integers, where the arithmetic type is `f32`.
+fn byte_margins<R: Real>(token: Token, block: &Block<'_>, rows: &Range<usize>, w: &[R], z: &mut [R]) -> bool {
+    let Block::Columns(Columns::U8(columns)) = block else { return false };
+    let (Some(w), Some(z)) = (R::singles(w), R::singles_mut(z)) else { return false };
+    if !columns.is_empty() && !rows.is_empty() {
+        bytes::margins(token, columns, rows.clone(), w, z);
+    }
+    true
+}
+
+/// The gradient likewise.
+fn byte_gradient<R: Real>(token: Token, block: &Block<'_>, rows: &Range<usize>, r: &[R], g: &mut [f64]) -> bool {
+    let Block::Columns(Columns::U8(columns)) = block else { return false };
+    let Some(r) = R::singles(r) else { return false };
+    if !columns.is_empty() && !rows.is_empty() {
+        bytes::gradient(token, columns, rows.clone(), r, g);
+    }
+    true
+}
+
 fn margins<R: Real>(token: Token, block: &Block<'_>, rows: Range<usize>, w: &[R], z: &mut [R]) {
+    if byte_margins(token, block, &rows, w, z) {
+        return;
+    }
     match block {
         Block::Columns(columns) => each_dtype!(Columns, columns, columns: E => {
             token.enter(margins::Margins::<E, R> { columns, rows, w, z });
@@ -121,6 +144,9 @@ fn margins<R: Real>(token: Token, block: &Block<'_>, rows: Range<usize>, w: &[R]
 }
 
 fn gradient<R: Real>(token: Token, block: &Block<'_>, rows: Range<usize>, r: &[R], g: &mut [f64]) {
+    if byte_gradient(token, block, &rows, r, g) {
+        return;
+    }
     match block {
         Block::Columns(columns) => each_dtype!(Columns, columns, columns: E => {
             token.enter(gradient::Gradient::<E, R> { columns, rows, r, g });
@@ -139,6 +165,9 @@ fn margins_k<R: Real>(token: Token, block: &Block<'_>, rows: Range<usize>, w: &[
         return;
     }
     debug_assert_eq!(w.len() / width, z.len() / rows.len(), "margins for every weight vector");
+    if byte_margins(token, block, &rows, w, z) {
+        return;
+    }
     match block {
         Block::Columns(columns) => each_dtype!(Columns, columns, columns: E => {
             token.enter(several::Margins::<E, R> { columns, rows, w, z });
@@ -158,6 +187,9 @@ fn gradient_k<R: Real>(token: Token, block: &Block<'_>, rows: Range<usize>, r: &
         return;
     }
     debug_assert_eq!(g.len() / width, r.len() / rows.len(), "a gradient for every residual vector");
+    if byte_gradient(token, block, &rows, r, g) {
+        return;
+    }
     match block {
         Block::Columns(columns) => each_dtype!(Columns, columns, columns: E => {
             token.enter(several::Gradient::<E, R> { columns, rows, r, g });

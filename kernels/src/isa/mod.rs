@@ -10,12 +10,22 @@
 //! folds in one fixed tree, so that a kernel gives the same bits on every tier whose [`Lanes::fma`] is fused (all but
 //! [`portable`] on processors without FMA).
 
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code)]
+pub mod amx;
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code)]
+mod avx2_bytes;
+pub mod bytes;
 mod element;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod elementwise;
 mod group;
 mod token;
 
+#[cfg(not(target_arch = "x86_64"))]
+#[path = "no_amx.rs"]
+pub mod amx;
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)]
 pub mod avx2;
@@ -26,6 +36,9 @@ pub mod avx512;
 #[allow(unsafe_code)]
 pub mod neon;
 pub mod portable;
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code)]
+pub mod vnni;
 
 pub use element::{Load, Operand};
 pub use group::Group;
@@ -74,6 +87,10 @@ pub trait Real:
     type Own: Operand<Self>;
     /// Lanes over which a dot product of [`crate::ops::gram`] is spread: the widest register of any tier.
     const REGISTER_LANES: usize;
+    /// The numbers, if they are `f32`.
+    fn singles(numbers: &[Self]) -> Option<&[f32]>;
+    /// The numbers, if they are `f32`.
+    fn singles_mut(numbers: &mut [Self]) -> Option<&mut [f32]>;
     /// The nearest value to `value`.
     fn from_f64(value: f64) -> Self;
     /// The square root, rounded to nearest.
@@ -86,6 +103,14 @@ impl Real for f32 {
     type Narrow = f32;
     type Own = f32;
     const REGISTER_LANES: usize = 16;
+    #[inline(always)]
+    fn singles(numbers: &[f32]) -> Option<&[f32]> {
+        Some(numbers)
+    }
+    #[inline(always)]
+    fn singles_mut(numbers: &mut [f32]) -> Option<&mut [f32]> {
+        Some(numbers)
+    }
     #[inline(always)]
     fn from_f64(value: f64) -> f32 {
         value as f32
@@ -102,6 +127,16 @@ impl Real for f64 {
     type Narrow = f32;
     type Own = f64;
     const REGISTER_LANES: usize = 8;
+    #[inline(always)]
+    fn singles(numbers: &[f64]) -> Option<&[f32]> {
+        let _ = numbers;
+        None
+    }
+    #[inline(always)]
+    fn singles_mut(numbers: &mut [f64]) -> Option<&mut [f32]> {
+        let _ = numbers;
+        None
+    }
     #[inline(always)]
     fn from_f64(value: f64) -> f64 {
         value

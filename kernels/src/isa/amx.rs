@@ -1,0 +1,312 @@
+//! Products of matrices of bytes with AMX: `tdpbusd` and `tdpbsud` add 16,384 products to 256 sums.
+//!
+//! The tile registers of the instruction set hold sixteen lines of 64 bytes each; they are called matrices here. The system has to be
+//! asked once for leave to use them (Linux, `arch_prctl(2)`), and a thread sets their shape before it works with them.
+
+use super::avx512::Avx512;
+use super::bytes::Line;
+use std::arch::asm;
+use std::arch::x86_64::*;
+use std::marker::PhantomData;
+use std::sync::OnceLock;
+
+/// Lines of a matrix; sums of a product in a row.
+pub const SIDE: usize = 16;
+
+/// Sums of a product of matrices: row after row.
+pub type Sums = [[i32; SIDE]; SIDE];
+
+/// Proves AMX for bytes, and AVX-512.
+#[derive(Clone, Copy, Debug)]
+pub struct Amx(());
+
+/// The shape of the registers, as `ldtilecfg` reads it (Intel SDM, volume 1, section 18.3.2): palette 1, and for each of
+/// eight registers 64 bytes a row at byte 16 on and sixteen rows at byte 48 on.
+#[repr(align(64))]
+struct Shape([u8; 64]);
+
+static SHAPE: Shape = {
+    let mut shape = [0; 64];
+    shape[0] = 1;
+    let mut register = 0;
+    while register < 8 {
+        shape[16 + 2 * register] = 64;
+        shape[48 + register] = SIDE as u8;
+        register += 1;
+    }
+    Shape(shape)
+};
+
+impl Amx {
+    /// The token, if processor and system have it.
+    pub fn detect() -> Option<Amx> {
+        static FOUND: OnceLock<bool> = OnceLock::new();
+        FOUND.get_or_init(|| has_instructions() && is_permitted()).then_some(Amx(()))
+    }
+
+    /// Sets the shape of this thread's registers, until the guard is dropped.
+    pub fn start(self) -> Matrices {
+        // SAFETY: the token proves the instruction; the shape is 64 bytes and a valid one.
+        unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const SHAPE.0, options(nostack, preserves_flags)) };
+        Matrices(PhantomData)
+    }
+}
+
+fn has_instructions() -> bool {
+    <Avx512 as super::Isa>::detect().is_some() && __cpuid(0).eax >= 7 && {
+        let leaf = __cpuid_count(7, 0);
+        let (tiles, bytes) = (leaf.edx >> 24 & 1, leaf.edx >> 25 & 1);
+        // SAFETY: a processor with AVX-512 that the system uses has XGETBV.
+        tiles & bytes == 1 && unsafe { enabled() } & 0x6_0000 == 0x6_0000
+    }
+}
+
+/// The registers that the system saves: bits 17 and 18 are AMX.
+#[target_feature(enable = "xsave")]
+fn enabled() -> u64 {
+    // SAFETY: register 0 exists where the instruction does.
+    unsafe { _xgetbv(0) }
+}
+
+#[cfg(target_os = "linux")]
+fn is_permitted() -> bool {
+    const ARCH_PRCTL: i64 = 158;
+    const ARCH_REQ_XCOMP_PERM: i64 = 0x1023;
+    const XFEATURE_XTILEDATA: i64 = 18;
+    let result: i64;
+    // SAFETY: the call touches no memory of ours; it clobbers the two registers named.
+    unsafe {
+        asm!(
+            "syscall", inlateout("rax") ARCH_PRCTL => result, in("rdi") ARCH_REQ_XCOMP_PERM, in("rsi") XFEATURE_XTILEDATA,
+            lateout("rcx") _, lateout("r11") _, options(nostack, nomem),
+        );
+    }
+    result == 0
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_permitted() -> bool {
+    false
+}
+
+/// Bytes that matrices lie in: line `r` of matrix `m` at step `s` begins `s * step + m * matrix + r * line` bytes behind the first.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    first: usize,
+    step: usize,
+    matrix: usize,
+    line: usize,
+    bytes: PhantomData<&'a [u8]>,
+    steps: usize,
+}
+
+impl<'a> Place<'a> {
+    /// Two matrices at each of `steps` among lines; strides are counted in lines. None when lines are missing.
+    pub fn among(lines: &'a [Line], steps: usize, [step, matrix, line]: [usize; 3]) -> Option<Place<'a>> {
+        let last = steps.checked_sub(1)? * step + matrix + (SIDE - 1) * line;
+        let bytes = size_of::<Line>();
+        (last < lines.len()).then(|| Place {
+            first: lines.as_ptr().expose_provenance(),
+            step: step * bytes,
+            matrix: matrix * bytes,
+            line: line * bytes,
+            bytes: PhantomData,
+            steps,
+        })
+    }
+
+    /// Two matrices whose lines are 64 rows each of twice sixteen columns, from row `row` on. None unless the columns lie one behind the
+    /// other in memory, equally far apart, and have all the rows.
+    pub fn of_columns(columns: &[&'a [u8]], row: usize, steps: usize) -> Option<Place<'a>> {
+        let columns = columns.first_chunk::<{ 2 * SIDE }>()?;
+        let pitch = columns[1].as_ptr().addr().checked_sub(columns[0].as_ptr().addr())?;
+        let mut next = columns[0].as_ptr().addr();
+        for column in columns {
+            if column.as_ptr().expose_provenance() != next || column.len() < row + steps * LINE || steps == 0 {
+                return None;
+            }
+            next += pitch;
+        }
+        let first = columns[0].as_ptr().addr() + row;
+        Some(Place { first, step: LINE, matrix: SIDE * pitch, line: pitch, bytes: PhantomData, steps })
+    }
+}
+
+/// Bytes of a line.
+const LINE: usize = size_of::<Line>();
+
+/// A thread whose registers have their shape.
+#[derive(Debug)]
+pub struct Matrices(PhantomData<*const ()>);
+
+impl Drop for Matrices {
+    fn drop(&mut self) {
+        // SAFETY: a guard exists only where the instruction does.
+        unsafe { asm!("tilerelease", options(nostack, nomem, preserves_flags)) };
+    }
+}
+
+macro_rules! multiply {
+    ($name:ident, $instruction:literal, $doc:literal) => {
+        #[doc = $doc]
+        ///
+        /// Sums over steps of the products of two matrices `a` with two matrices `b`: first with first, first with second,
+        /// second with first, second with second. Row `i` of a product belongs to line `i` of `a`, and number `j` in it to the bytes `4 j .. 4 j + 4` of
+        /// all lines of `b`: `sum_kl a[i][4 k + l] b[k][4 j + l]`.
+        ///
+        /// # Panics
+        /// When the places differ in steps.
+        #[inline(always)]
+        pub fn $name(&self, a: Place<'_>, b: Place<'_>, sums: &mut [Sums; 4]) {
+            assert_eq!(a.steps, b.steps, "as many matrices on both sides");
+            // SAFETY: the guard proves the instructions and the registers' shape; a place has at least one step, and all its bytes may
+            // be read; each store writes the sixteen rows of 64 bytes of a product.
+            unsafe {
+                asm!(
+                    "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3",
+                    "2:",
+                    "tileloadd tmm4, [{a} + {a_line}]",
+                    "tileloadd tmm6, [{b} + {b_line}]",
+                    concat!($instruction, " tmm0, tmm4, tmm6"),
+                    "tileloadd tmm7, [{b_two} + {b_line}]",
+                    concat!($instruction, " tmm1, tmm4, tmm7"),
+                    "tileloadd tmm5, [{a_two} + {a_line}]",
+                    concat!($instruction, " tmm2, tmm5, tmm6"),
+                    concat!($instruction, " tmm3, tmm5, tmm7"),
+                    "add {a}, {a_step}", "add {a_two}, {a_step}",
+                    "add {b}, {b_step}", "add {b_two}, {b_step}",
+                    "dec {steps}",
+                    "jnz 2b",
+                    "mov {steps}, 64",
+                    "tilestored [{sums} + {steps}], tmm0",
+                    "tilestored [{sums} + {steps} + 1024], tmm1",
+                    "tilestored [{sums} + {steps} + 2048], tmm2",
+                    "tilestored [{sums} + {steps} + 3072], tmm3",
+                    a = inout(reg) a.first => _, a_two = inout(reg) a.first + a.matrix => _,
+                    b = inout(reg) b.first => _, b_two = inout(reg) b.first + b.matrix => _,
+                    a_line = in(reg) a.line, b_line = in(reg) b.line, a_step = in(reg) a.step, b_step = in(reg) b.step,
+                    steps = inout(reg) a.steps => _, sums = in(reg) sums.as_mut_ptr(),
+                    options(nostack),
+                );
+            }
+        }
+    };
+}
+
+impl Matrices {
+    multiply!(unsigned_by_signed, "tdpbusd", "Bytes of `a` are without sign, those of `b` have one.");
+    multiply!(signed_by_unsigned, "tdpbsud", "Bytes of `a` have a sign, those of `b` are without.");
+}
+
+impl Matrices {
+    /// Number `j` of row `i` becomes number `i` of row `j`.
+    #[inline(always)]
+    pub fn transpose(&self, rows: &Sums) -> Sums {
+        let mut turned = [[0; SIDE]; SIDE];
+        let (rows, to) =
+            (rows.each_ref().map(|row| row.as_ptr().cast()), turned.each_mut().map(|row| row.as_mut_ptr().cast()));
+        // SAFETY: each row holds 64 bytes, to be read or written.
+        unsafe { self.turn_rows(rows, to) };
+        turned
+    }
+
+    /// The same of four bytes each, in place.
+    #[inline(always)]
+    pub fn turn(&self, lines: &mut [Line; SIDE]) {
+        let (rows, to) =
+            (lines.each_ref().map(|line| line.0.as_ptr()), lines.each_mut().map(|line| line.0.as_mut_ptr()));
+        // SAFETY: each line holds 64 bytes, to be read or written; all are read before the first is written.
+        unsafe { self.turn_rows(rows, to) };
+    }
+
+    /// # Safety
+    /// 64 bytes may be read from each of `rows`, and written to each of `to`.
+    #[inline(always)]
+    unsafe fn turn_rows(&self, rows: [*const u8; SIDE], to: [*mut u8; SIDE]) {
+        // SAFETY: the guard proves AVX-512; what is read and written is the caller's promise, at any alignment.
+        unsafe {
+            let mut r = [_mm512_setzero_si512(); SIDE];
+            for (r, row) in r.iter_mut().zip(rows) {
+                *r = _mm512_loadu_si512(row.cast());
+            }
+            // Pairs, then fours of rows inside the four parts of registers.
+            let mut pairs = r;
+            for i in 0..SIDE / 2 {
+                pairs[2 * i] = _mm512_unpacklo_epi32(r[2 * i], r[2 * i + 1]);
+                pairs[2 * i + 1] = _mm512_unpackhi_epi32(r[2 * i], r[2 * i + 1]);
+            }
+            let mut fours = pairs;
+            for i in 0..SIDE / 4 {
+                for half in 0..2 {
+                    let (low, high) = (pairs[4 * i + half], pairs[4 * i + half + 2]);
+                    fours[4 * i + 2 * half] = _mm512_unpacklo_epi64(low, high);
+                    fours[4 * i + 2 * half + 1] = _mm512_unpackhi_epi64(low, high);
+                }
+            }
+            // `fours[4 i + k]`, part `p`: column `4 p + k` of rows `4 i ..`.
+            for k in 0..4 {
+                let low = _mm512_shuffle_i32x4::<0x44>(fours[k], fours[4 + k]);
+                let high = _mm512_shuffle_i32x4::<0xee>(fours[k], fours[4 + k]);
+                let low_rest = _mm512_shuffle_i32x4::<0x44>(fours[8 + k], fours[12 + k]);
+                let high_rest = _mm512_shuffle_i32x4::<0xee>(fours[8 + k], fours[12 + k]);
+                let columns = [
+                    _mm512_shuffle_i32x4::<0x88>(low, low_rest),
+                    _mm512_shuffle_i32x4::<0xdd>(low, low_rest),
+                    _mm512_shuffle_i32x4::<0x88>(high, high_rest),
+                    _mm512_shuffle_i32x4::<0xdd>(high, high_rest),
+                ];
+                for (part, column) in columns.into_iter().enumerate() {
+                    _mm512_storeu_si512(to[4 * part + k].cast(), column);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_become_columns() {
+        let Some(amx) = Amx::detect() else { return println!("skipped: no AMX here") };
+        let rows: Sums = std::array::from_fn(|i| std::array::from_fn(|j| (100 * i + j) as i32));
+        let turned = amx.start().transpose(&rows);
+        assert_eq!(turned, std::array::from_fn::<[i32; SIDE], SIDE, _>(|i| std::array::from_fn(|j| rows[j][i])));
+    }
+
+    #[test]
+    fn products_are_those_of_plain_loops() {
+        let Some(amx) = Amx::detect() else { return println!("skipped: no AMX here") };
+        let matrices = amx.start();
+        let line = |seed: usize| Line(std::array::from_fn(|at| (((seed * 64 + at) * 2_654_435_761) >> 13) as u8));
+        let (a, b): (Vec<Line>, Vec<Line>) = ((0..100).map(line).collect(), (200..400).map(line).collect());
+        for steps in 1..=3 {
+            let place = |lines, strides| Place::among(lines, steps, strides).expect("lines enough");
+            let (of_a, of_b) = (place(&a, [32, 16, 1]), place(&b, [64, 1, 4]));
+            assert!(Place::among(&a, steps, [40, 16, 100]).is_none() && Place::among(&a, 0, [32, 16, 1]).is_none());
+            for signed_a in [false, true] {
+                let mut sums = [[[7; SIDE]; SIDE]; 4];
+                if signed_a {
+                    matrices.signed_by_unsigned(of_a, of_b, &mut sums);
+                } else {
+                    matrices.unsigned_by_signed(of_a, of_b, &mut sums);
+                }
+                let number = |byte: u8, signed: bool| if signed { i32::from(byte as i8) } else { i32::from(byte) };
+                for (place, (i, j)) in
+                    (0..4).flat_map(|p| (0..SIDE).flat_map(move |i| (0..SIDE).map(move |j| (p, (i, j)))))
+                {
+                    let mut want = 0;
+                    for (step, k, l) in
+                        (0..steps).flat_map(|s| (0..SIDE).flat_map(move |k| (0..4).map(move |l| (s, k, l))))
+                    {
+                        let x = a[step * 32 + place / 2 * 16 + i].0[4 * k + l];
+                        let y = b[step * 64 + place % 2 + k * 4].0[4 * j + l];
+                        want += number(x, signed_a) * number(y, !signed_a);
+                    }
+                    assert_eq!(sums[place][i][j], want, "{steps} steps, product {place}, row {i}, number {j}");
+                }
+            }
+        }
+    }
+}

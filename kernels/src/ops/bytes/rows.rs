@@ -1,0 +1,252 @@
+//! Gradient: lines of columns meet with the digits of residuals.
+
+use super::{
+    EVEN_RESIDUALS, Factors, PAIR, SCRATCH, Scratch, amx_for, in_groups, is_wide, most_rows, side, take_digit,
+};
+use crate::isa::Token;
+use crate::isa::amx::{Amx, Matrices, Place, SIDE};
+use crate::isa::bytes::{ByteKernel, Bytes, Line, QUAD, STRIP, enter};
+use std::ops::Range;
+
+/// Groups of 64 rows after which lanes are added up: sums of digits stay below 2^31 on every tier.
+const GROUPS: usize = 32;
+
+/// `g[v][j] += sum_i r[v][i] x[i][j]`, for at least one column and row.
+pub fn gradient(token: Token, columns: &[&[u8]], rows: Range<usize>, r: &[f32], g: &mut [f64]) {
+    let amx = amx_for(token, columns.len(), r.len() / rows.len());
+    SCRATCH.with_borrow_mut(|scratch| enter(token, Gradient { columns, rows, r, g, scratch, amx }));
+}
+
+struct Gradient<'a> {
+    columns: &'a [&'a [u8]],
+    rows: Range<usize>,
+    r: &'a [f32],
+    g: &'a mut [f64],
+    scratch: &'a mut Scratch,
+    amx: Option<Amx>,
+}
+
+impl Factors {
+    /// Group of 64 rows after group, in a group entry after entry; for matrices as many as whole pairs of matrices have.
+    #[inline(always)]
+    fn pack_rows<B: Bytes>(&mut self, bytes: B, groups: usize, matrices: Option<&Matrices>) {
+        let lines = self.entries * B::LINES;
+        let pitch = if matrices.is_some() { lines.next_multiple_of(PAIR) } else { lines };
+        let mut lines = std::mem::take(&mut self.lines);
+        lines.resize(lines.len().max(groups * pitch), Line::default());
+        for ((_, entries), integers) in self.vectors::<B>().zip(self.integers.chunks_exact(groups * STRIP)) {
+            for (rows, lines) in integers.as_chunks::<STRIP>().0.iter().zip(lines.chunks_exact_mut(pitch)) {
+                let mut rest = *rows;
+                for entry in entries.clone() {
+                    let mut digits = [0; STRIP];
+                    for (digit, rest) in digits.iter_mut().zip(&mut rest) {
+                        *digit = take_digit::<B>(rest);
+                    }
+                    bytes.pack_rows(&digits, &mut lines[entry * B::LINES..(entry + 1) * B::LINES]);
+                }
+            }
+        }
+        if let Some(matrices) = matrices {
+            // Four rows of every entry make a line of a matrix.
+            lines[..groups * pitch].as_chunks_mut::<SIDE>().0.iter_mut().for_each(|lines| matrices.turn(lines));
+        }
+        self.lines = lines;
+    }
+}
+
+impl ByteKernel for Gradient<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<B: Bytes>(self, bytes: B) {
+        let Gradient { columns, rows, r, g, scratch: Scratch { residuals, lines, sums, .. }, amx } = self;
+        let (width, groups) = (columns.len(), rows.len().div_ceil(STRIP));
+        residuals.round::<B>(r.chunks_exact(rows.len()), EVEN_RESIDUALS, rows.len(), groups * STRIP);
+        sums.resize(sums.len().max(residuals.entries.next_multiple_of(PAIR)), [0; STRIP]);
+        let matrices = amx.map(Amx::start);
+        residuals.pack_rows(bytes, groups, matrices.as_ref());
+        for group in (0..groups).step_by(GROUPS) {
+            let groups = group..groups.min(group + GROUPS);
+            let piece = Piece { rows: rows.clone(), groups, is_wide: is_wide(width), factors: residuals };
+            let mut first = 0;
+            while first < width {
+                let side = match &matrices {
+                    Some(_) => PAIR.min(width - first),
+                    None if width - first >= QUAD => QUAD,
+                    None => 1,
+                };
+                let some = &columns[first..first + side];
+                if let Some(matrices) = &matrices {
+                    lines.resize(lines.len().max(piece.groups.len() * PAIR), Line::default());
+                    bytes.enter(MultiplyPiece { piece: &piece, columns: some, matrices, lines, sums });
+                } else if let Some(four) = some.first_chunk::<QUAD>() {
+                    bytes.enter(SumPiece { piece: &piece, columns: four, sums });
+                } else {
+                    bytes.enter(SumPiece { piece: &piece, columns: &[some[0]], sums });
+                }
+                for ((rounded, entries), g) in residuals.vectors::<B>().zip(g.chunks_exact_mut(width)) {
+                    rounded.add_to::<B, _>(&sums[entries], &mut g[first..first + side], |g, value| *g += value);
+                }
+                first += side;
+            }
+        }
+    }
+}
+
+/// The sums of a piece by matrices: lines of columns are one of them.
+struct MultiplyPiece<'a> {
+    piece: &'a Piece<'a>,
+    columns: &'a [&'a [u8]],
+    matrices: &'a Matrices,
+    lines: &'a mut [Line],
+    sums: &'a mut [[i32; STRIP]],
+}
+
+impl ByteKernel for MultiplyPiece<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<B: Bytes>(self, bytes: B) {
+        let MultiplyPiece { piece, columns, matrices, lines, sums } = self;
+        let (start, steps) = (piece.rows.start + piece.groups.start * STRIP, piece.groups.len());
+        for column in columns.iter().skip(usize::from(piece.is_wide)).step_by(1 + usize::from(piece.is_wide)) {
+            for step in 0..steps {
+                bytes.prefetch_far(column, start + piece.rows.len() + step * STRIP);
+            }
+        }
+        let direct = Place::of_columns(columns, start, steps);
+        if direct.is_none() {
+            for (column, x) in columns.iter().enumerate() {
+                for (line, x) in lines.iter_mut().skip(column).step_by(PAIR).zip(x[start..].chunks(STRIP)).take(steps) {
+                    match x.first_chunk() {
+                        Some(x) => bytes.store(bytes.load(x), line),
+                        None => line.0[..x.len()].copy_from_slice(x),
+                    }
+                }
+            }
+        }
+        let pitch = piece.factors.entries.next_multiple_of(PAIR);
+        let mut products = [[[0; SIDE]; SIDE]; 4];
+        for first in (0..pitch).step_by(PAIR) {
+            let b = &piece.factors.lines[piece.groups.start * pitch + first..];
+            let a = direct.or_else(|| Place::among(lines, steps, [PAIR, SIDE, 1]));
+            let (Some(a), Some(b)) = (a, Place::among(b, steps, [pitch, SIDE, 1])) else {
+                unreachable!("lines of {steps} steps")
+            };
+            matrices.unsigned_by_signed(a, b, &mut products);
+            for (number, product) in products.iter().enumerate() {
+                let (column, entry) = (number / 2 * SIDE, first + number % 2 * SIDE);
+                for (sums, own) in sums[entry..entry + SIDE].iter_mut().zip(matrices.transpose(product)) {
+                    sums[column..column + SIDE].copy_from_slice(&own);
+                }
+            }
+        }
+    }
+}
+
+/// Some groups of 64 rows.
+struct Piece<'a> {
+    /// The tile.
+    rows: Range<usize>,
+    groups: Range<usize>,
+    /// True where margins have asked for every other column of the next tile.
+    is_wide: bool,
+    factors: &'a Factors,
+}
+
+/// The sums of the digits' products, entry after entry, column after column.
+struct SumPiece<'a, const C: usize> {
+    piece: &'a Piece<'a>,
+    columns: &'a [&'a [u8]; C],
+    sums: &'a mut [[i32; STRIP]],
+}
+
+impl<const C: usize> ByteKernel for SumPiece<'_, C> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<B: Bytes>(self, bytes: B) {
+        let SumPiece { piece, columns, sums } = self;
+        in_groups!(piece.factors.entries, most_rows::<B>(), |first, E| {
+            if const { side::<B>() >= C } {
+                piece.sum::<B, C, E>(bytes, columns, first, 0, sums);
+            } else {
+                for (column, x) in columns.iter().enumerate() {
+                    piece.sum::<B, 1, E>(bytes, &[x], first, column, sums);
+                }
+            }
+        });
+    }
+}
+
+impl Piece<'_> {
+    /// Sums of `E` entries from `first` on, over `C` columns, the first of which is number `column`.
+    #[inline(always)]
+    fn sum<B: Bytes, const C: usize, const E: usize>(
+        &self,
+        bytes: B,
+        columns: &[&[u8]; C],
+        first: usize,
+        column: usize,
+        out: &mut [[i32; STRIP]],
+    ) {
+        let start = self.rows.start + self.groups.start * STRIP;
+        let pitch = self.factors.entries * B::LINES;
+        let lines = &self.factors.lines[self.groups.start * pitch..self.groups.end * pitch];
+        let mut x: [&[[u8; STRIP]]; C] = [&[]; C];
+        for (x, column) in x.iter_mut().zip(columns) {
+            *x = column[start..].as_chunks().0;
+        }
+        let whole = x.iter().map(|x| x.len()).min().unwrap_or(0).min(self.groups.len());
+        let mut sums = [[bytes.zero(); C]; E];
+        for (group, lines) in lines.chunks_exact(pitch).take(whole).enumerate() {
+            let lines = &lines[first * B::LINES..(first + E) * B::LINES];
+            let mut values = [bytes.values(bytes.load(&x[0][group])); C];
+            for (value, x) in values.iter_mut().zip(x) {
+                *value = bytes.values(bytes.load(&x[group]));
+            }
+            if first == 0 {
+                for column in columns.iter().skip(usize::from(self.is_wide)).step_by(1 + usize::from(self.is_wide)) {
+                    bytes.prefetch_far(column, start + group * STRIP + self.rows.len());
+                }
+            }
+            add_group(bytes, &mut sums, &values, lines);
+        }
+        if whole < self.groups.len() {
+            // The last rows of the grain.
+            let lines = &lines[whole * pitch..][first * B::LINES..(first + E) * B::LINES];
+            let mut values = [bytes.values(bytes.load(&[0; STRIP])); C];
+            for (value, column) in values.iter_mut().zip(columns) {
+                let mut padded = [0; STRIP];
+                for (to, from) in padded.iter_mut().zip(&column[start + whole * STRIP..]) {
+                    *to = *from;
+                }
+                *value = bytes.values(bytes.load(&padded));
+            }
+            add_group(bytes, &mut sums, &values, lines);
+        }
+        for (sums, out) in sums.into_iter().zip(&mut out[first..first + E]) {
+            let mut four = [bytes.zero(); QUAD];
+            for (four, sum) in four.iter_mut().zip(sums) {
+                *four = sum;
+            }
+            out[column..column + C].copy_from_slice(&bytes.totals(four)[..C]);
+        }
+    }
+}
+
+/// Adds 64 rows of `C` columns to `E` entries.
+#[inline(always)]
+fn add_group<B: Bytes, const C: usize, const E: usize>(
+    bytes: B,
+    sums: &mut [[B::Sums; C]; E],
+    values: &[B::Values; C],
+    lines: &[Line],
+) {
+    for (sums, lines) in sums.iter_mut().zip(lines.chunks_exact(B::LINES)) {
+        let factors = bytes.rows(lines);
+        for (sum, value) in sums.iter_mut().zip(values) {
+            *sum = bytes.add(*sum, *value, factors);
+        }
+    }
+}
