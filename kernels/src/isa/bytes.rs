@@ -6,16 +6,18 @@
 //!
 //! | tier | instructions | digits |
 //! |---|---|---|
-//! | [`vnni`](super::vnni) | `vpdpbusd` of AVX-512 VNNI: 64 products an instruction | 8 bits |
+//! | [`vnni`](super::vnni) | `vpdpbusd` of AVX-512 VNNI, or of AVX-VNNI: 64 or 32 products an instruction | 8 bits |
 //! | [`avx2`](super::avx2), and AVX-512 without VNNI | `vpmaddwd`: 16 products an instruction | 12 bits |
 //! | portable | plain loops | 12 bits |
 //!
 //! Four columns meet in a *quad*: for sixteen rows, the bytes of the four columns side by side. 64 rows of four columns make
 //! four quads; lane `4 b + i` of quad `v` is row `16 b + 4 v + i`, which is the order that unpacking instructions leave.
 
-use super::{Isa, LANES, Token, portable::Portable};
 #[cfg(target_arch = "x86_64")]
-use super::{avx2::Avx2, vnni::Vnni};
+use super::avx2::Avx2;
+#[cfg(target_arch = "x86_64")]
+use super::vnni::{NarrowVnni, Vnni};
+use super::{Isa, LANES, Token, portable::Portable};
 
 /// Columns that meet in a quad.
 pub const QUAD: usize = 4;
@@ -111,6 +113,9 @@ pub fn enter<K: ByteKernel>(token: Token, kernel: K) -> K::Output {
     #[cfg(target_arch = "x86_64")]
     {
         if let (Token::Avx512(_), Some(vnni)) = (token, Vnni::detect()) {
+            return vnni.enter(kernel);
+        }
+        if let (Token::Avx512(_) | Token::Avx2(_), Some(vnni)) = (token, NarrowVnni::detect()) {
             return vnni.enter(kernel);
         }
         if let (Token::Avx512(_) | Token::Avx2(_), Some(avx2)) = (token, Avx2::detect()) {

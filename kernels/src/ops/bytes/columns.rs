@@ -111,13 +111,13 @@ pub fn margins(token: Token, columns: &[&[u8]], rows: Range<usize>, w: &[f32], z
     SCRATCH.with_borrow_mut(|scratch| enter(token, Margins { columns, rows, w, z, scratch, amx }));
 }
 
-struct Margins<'a> {
-    columns: &'a [&'a [u8]],
-    rows: Range<usize>,
-    w: &'a [f32],
-    z: &'a mut [f32],
-    scratch: &'a mut Scratch,
-    amx: Option<Amx>,
+pub(super) struct Margins<'a> {
+    pub(super) columns: &'a [&'a [u8]],
+    pub(super) rows: Range<usize>,
+    pub(super) w: &'a [f32],
+    pub(super) z: &'a mut [f32],
+    pub(super) scratch: &'a mut Scratch,
+    pub(super) amx: Option<Amx>,
 }
 
 impl ByteKernel for Margins<'_> {

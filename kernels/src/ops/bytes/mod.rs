@@ -21,6 +21,8 @@
 
 mod columns;
 mod rows;
+#[cfg(test)]
+mod tests;
 
 pub use columns::margins;
 pub use rows::gradient;

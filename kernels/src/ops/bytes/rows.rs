@@ -17,13 +17,13 @@ pub fn gradient(token: Token, columns: &[&[u8]], rows: Range<usize>, r: &[f32], 
     SCRATCH.with_borrow_mut(|scratch| enter(token, Gradient { columns, rows, r, g, scratch, amx }));
 }
 
-struct Gradient<'a> {
-    columns: &'a [&'a [u8]],
-    rows: Range<usize>,
-    r: &'a [f32],
-    g: &'a mut [f64],
-    scratch: &'a mut Scratch,
-    amx: Option<Amx>,
+pub(super) struct Gradient<'a> {
+    pub(super) columns: &'a [&'a [u8]],
+    pub(super) rows: Range<usize>,
+    pub(super) r: &'a [f32],
+    pub(super) g: &'a mut [f64],
+    pub(super) scratch: &'a mut Scratch,
+    pub(super) amx: Option<Amx>,
 }
 
 impl Factors {
@@ -224,6 +224,16 @@ impl Piece<'_> {
                 *value = bytes.values(bytes.load(&padded));
             }
             add_group(bytes, &mut sums, &values, lines);
+        }
+        if const { C == 1 && E <= QUAD } {
+            let mut four = [bytes.zero(); QUAD];
+            for (four, sums) in four.iter_mut().zip(sums) {
+                *four = sums[0];
+            }
+            for (out, total) in out[first..first + E].iter_mut().zip(bytes.totals(four)) {
+                out[column] = total;
+            }
+            return;
         }
         for (sums, out) in sums.into_iter().zip(&mut out[first..first + E]) {
             let mut four = [bytes.zero(); QUAD];
