@@ -197,7 +197,7 @@ fn images(stream: Stream, first: u64, rows: u64) -> Result<RecordBatch> {
     let shapes: Vec<Vec<f64>> = (0..CLASSES).map(|class| shape(stream.child(10 + class))).collect();
     let (label, other, share, noise) = (stream.child(1), stream.child(2), stream.child(3), stream.child(4));
     let class_of = |own: Stream, row| (own.uniform(row) * CLASSES as f64) as usize;
-    let mut pixels = vec![Vec::with_capacity(rows as usize); SIDE * SIDE];
+    let mut pixels: Vec<Vec<u8>> = (0..SIDE * SIDE).map(|_| Vec::with_capacity(rows as usize)).collect();
     for row in first..first + rows {
         let (own, foreign) = (&shapes[class_of(label, row)], &shapes[class_of(other, row)]);
         let (share, noise) = (0.5 * share.uniform(row), noise.child(row));

@@ -12,6 +12,8 @@ use crate::optim::stochastic::rates::Schedule;
 pub const EPOCHS: u32 = 1;
 /// Batches that an epoch is cut into, about, where nothing is said.
 const BATCHES: f64 = 1_024.0;
+/// Rows beyond which some solvers do with fewer of them.
+const MANY_ROWS: f64 = 1e6;
 /// Least and most rows of a batch then.
 const BATCH_ROWS: (f64, f64) = (32.0, 16_384.0);
 /// Default of `open_grains`.
@@ -240,9 +242,12 @@ impl OnlinePlan {
     }
 
     /// Rows of a batch for so many training rows: as they were given, else the power of two nearest to a 1,024th of them, from 32
-    /// to 16,384. Small datasets need steps; where an epoch has a thousand of them, a batch costs less the larger it is.
-    pub fn rows_of_batch(&self, rows: u64) -> u32 {
-        let share = (rows as f64 / BATCHES).max(1.0);
+    /// to 16,384. Small datasets need steps; where an epoch has a thousand of them, a batch costs less the larger it is. Solvers whose
+    /// rate falls with all gradients so far need fewer: beyond a million rows their share grows with the rows.
+    pub fn rows_of_batch(&self, rows: u64, solver: SolverName) -> u32 {
+        let falls = matches!(solver, SolverName::Adagrad | SolverName::Ftrl);
+        let more = if falls { (rows as f64 / MANY_ROWS).max(1.0) } else { 1.0 };
+        let share = (rows as f64 / BATCHES * more).max(1.0);
         self.batch_rows.unwrap_or_else(|| share.log2().round().exp2().clamp(BATCH_ROWS.0, BATCH_ROWS.1) as u32)
     }
 }
@@ -372,11 +377,12 @@ mod tests {
     #[test]
     fn batches_follow_from_the_rows() {
         let plan = resolve(r#"{"model": "logistic", "solver": "adam"}"#).expect("valid").expect("stochastic");
-        let found =
-            [0, 150, 20_000, 40_000, 100_000, 1_000_000, 5_000_000, 1 << 40].map(|rows| plan.rows_of_batch(rows));
-        assert_eq!(found, [32, 32, 32, 32, 128, 1_024, 4_096, 16_384]);
+        let rows = [0, 150, 20_000, 40_000, 100_000, 1_000_000, 2_000_000, 5_000_000, 1 << 40];
+        let found = |solver| rows.map(|rows| plan.rows_of_batch(rows, solver));
+        assert_eq!(found(SolverName::Adam), [32, 32, 32, 32, 128, 1_024, 2_048, 4_096, 16_384]);
+        assert_eq!(found(SolverName::Ftrl), [32, 32, 32, 32, 128, 1_024, 4_096, 16_384, 16_384]);
         let given = resolve(r#"{"model": "logistic", "solver": "adam", "batch-rows": 7}"#).expect("valid");
-        assert_eq!(given.expect("stochastic").rows_of_batch(5_000_000), 7);
+        assert_eq!(given.expect("stochastic").rows_of_batch(5_000_000, SolverName::Adagrad), 7);
     }
 
     #[test]

@@ -265,7 +265,7 @@ pub fn text(trained: &Trained, measured: &Measured, job: &Job<'_>) -> String {
 
 /// Rows of a batch of a stochastic solver.
 fn batch_rows(trained: &Trained, job: &Job<'_>) -> Option<u32> {
-    job.plan.online.as_ref().map(|online| online.rows_of_batch(trained.rows))
+    job.plan.online.as_ref().map(|online| online.rows_of_batch(trained.rows, job.plan.solver))
 }
 
 fn path_table(trained: &Trained) -> Table {

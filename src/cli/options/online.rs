@@ -12,7 +12,8 @@ pub struct OnlineOptions {
     /// Times that every row is learnt from [default: 1]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub epochs: Option<u32>,
-    /// Rows of a batch, of all ranks together [default: about a 1,024th of the rows, from 32 to 16,384]
+    /// Rows of a batch, of all ranks together [default: about a 1,024th of the rows, from 32 to 16,384;
+    /// more for adagrad and ftrl beyond a million rows]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub batch_rows: Option<u32>,
     /// Learning rate; several, separated by commas, are trained side by side [default: by solver, see docs/online.md]

@@ -220,7 +220,7 @@ impl<R: Real> Course<'_, R> {
 
     /// Batches from one look at the weights to the next; none where there is no average.
     fn between_looks(&self, setup: &Setup<'_>) -> Option<u64> {
-        let batches = setup.statistics.rows.div_ceil(u64::from(self.plan.rows_of_batch(setup.statistics.rows)));
+        let batches = setup.statistics.rows.div_ceil(self.order.batch_rows() as u64);
         self.plan.averaging.map(|_| (batches / SNAPSHOTS).max(1))
     }
 

@@ -95,7 +95,7 @@ impl<'a, R: Real> Training<'a, R> {
         let order = Plan::new(
             grains,
             plan.open_grains as usize,
-            plan.rows_of_batch(setup.statistics.rows) as usize,
+            plan.rows_of_batch(setup.statistics.rows, self.plan.solver) as usize,
             self.plan.seed,
         );
         let mut bundles = bundles(&online.units);

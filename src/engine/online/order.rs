@@ -57,6 +57,11 @@ pub struct Round {
 }
 
 impl Plan {
+    /// Rows of a batch.
+    pub fn batch_rows(&self) -> usize {
+        self.batch_rows
+    }
+
     /// For grains of so many rows.
     pub fn new(grains: Vec<usize>, open: usize, batch_rows: usize, seed: u64) -> Plan {
         let rows: u64 = grains.iter().map(|&rows| rows as u64).sum();

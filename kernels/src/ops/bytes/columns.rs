@@ -258,12 +258,10 @@ impl Strip<'_> {
             && let (Some(a), Some(b)) = (a[self.row..].first_chunk(), b[self.row..].first_chunk())
             && let (Some(c), Some(d)) = (c[self.row..].first_chunk(), d[self.row..].first_chunk())
         {
-            if is_wide(self.columns.len()) {
-                // Half of the next tile; the gradient asks for the other half.
-                bytes.prefetch_far(a, self.tile);
-                bytes.prefetch_far(c, self.tile);
-            } else {
-                for column in [a, b, c, d] {
+            for column in [a, b, c, d] {
+                if is_wide(self.columns.len()) {
+                    bytes.prefetch_far(column, self.tile);
+                } else {
                     bytes.prefetch(column, 2 * CACHE_LINE);
                 }
             }

@@ -46,8 +46,8 @@ const EVEN_RESIDUALS: i64 = 4_096;
 /// Columns, 64 rows of which fit a quarter of a first-level cache.
 const NEAR_COLUMNS: usize = 128;
 
-/// True where the next rows of all columns do not fit the first-level cache: the next tile is asked for instead, in equal parts
-/// while margins and gradient are made, so that memory is busy all the time.
+/// True where the next rows of all columns do not fit the first-level cache. Then margins ask for the next tile, column by column as they
+/// read this one: the page of a column is known then, and where it is not a request may be dropped.
 const fn is_wide(columns: usize) -> bool {
     columns > NEAR_COLUMNS
 }

@@ -109,7 +109,7 @@ impl ByteKernel for MultiplyPiece<'_> {
     fn run<B: Bytes>(self, bytes: B) {
         let MultiplyPiece { piece, columns, matrices, lines, sums } = self;
         let (start, steps) = (piece.rows.start + piece.groups.start * STRIP, piece.groups.len());
-        for column in columns.iter().skip(usize::from(piece.is_wide)).step_by(1 + usize::from(piece.is_wide)) {
+        for column in columns.iter().filter(|_| !piece.is_wide) {
             for step in 0..steps {
                 bytes.prefetch_far(column, start + piece.rows.len() + step * STRIP);
             }
@@ -149,7 +149,7 @@ struct Piece<'a> {
     /// The tile.
     rows: Range<usize>,
     groups: Range<usize>,
-    /// True where margins have asked for every other column of the next tile.
+    /// True where margins have asked for the next tile.
     is_wide: bool,
     factors: &'a Factors,
 }
@@ -205,8 +205,8 @@ impl Piece<'_> {
             for (value, x) in values.iter_mut().zip(x) {
                 *value = bytes.values(bytes.load(&x[group]));
             }
-            if first == 0 {
-                for column in columns.iter().skip(usize::from(self.is_wide)).step_by(1 + usize::from(self.is_wide)) {
+            if first == 0 && !self.is_wide {
+                for column in columns {
                     bytes.prefetch_far(column, start + group * STRIP + self.rows.len());
                 }
             }
