@@ -57,6 +57,11 @@ impl Classes {
         self.names.len()
     }
 
+    /// True where every stored label is the number of its class.
+    fn are_numbers(&self) -> bool {
+        self.stored.iter().enumerate().all(|(number, stored)| *stored == number as f64)
+    }
+
     /// Number of the class that is stored so.
     fn number(&self, stored: f64) -> usize {
         match self.stored[..] {
@@ -176,7 +181,11 @@ impl Target {
             y.iter_mut().for_each(|y| *y = R::from_f64(offset + scale * y.to_f64()));
         }
         let Some(classes) = &self.classes else { return };
-        y.iter_mut().for_each(|y| *y = R::from_f64(classes.number(y.to_f64()) as f64));
+        // Labels that are their numbers stay as they are, but for those that no training row has.
+        let known = |y: f64| y >= 0.0 && y < classes.count() as f64 && y == f64::from(y as u32);
+        if !(classes.are_numbers() && y.iter().all(|y| known(y.to_f64()))) {
+            y.iter_mut().for_each(|y| *y = R::from_f64(classes.number(y.to_f64()) as f64));
+        }
         if let Some(weight) = weight {
             for (w, y) in weight.iter_mut().zip(&*y) {
                 *w = R::from_f64(w.to_f64() * classes.weight[y.to_f64() as usize]);

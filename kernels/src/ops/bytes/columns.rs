@@ -140,7 +140,7 @@ impl ByteKernel for Margins<'_> {
             sums.resize(sums.len().max(factors.entries.next_multiple_of(PAIR)), [0; STRIP]);
             lines.resize(lines.len().max(columns.len().next_multiple_of(STRIP)), Line::default());
             for at in (0..rows.len()).step_by(STRIP) {
-                let strip = Strip { columns, row: rows.start + at, tile: rows.len(), factors };
+                let strip = Strip { columns, row: rows.start + at, factors };
                 match &matrices {
                     Some(matrices) => bytes.enter(MultiplyStrip { strip: &strip, matrices, lines, sums }),
                     None => bytes.enter(SumStrip { strip: &strip, lines, sums }),
@@ -159,8 +159,6 @@ struct Strip<'a> {
     columns: &'a [&'a [u8]],
     /// The first row; behind the last of the grain, rows are zeros.
     row: usize,
-    /// Rows of the tile.
-    tile: usize,
     factors: &'a Factors,
 }
 
@@ -260,7 +258,7 @@ impl Strip<'_> {
         {
             for column in [a, b, c, d] {
                 if is_wide(self.columns.len()) {
-                    bytes.prefetch_far(column, self.tile);
+                    bytes.prefetch_far(column, 2 * CACHE_LINE);
                 } else {
                     bytes.prefetch(column, 2 * CACHE_LINE);
                 }

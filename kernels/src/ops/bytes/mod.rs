@@ -46,8 +46,8 @@ const EVEN_RESIDUALS: i64 = 4_096;
 /// Columns, 64 rows of which fit a quarter of a first-level cache.
 const NEAR_COLUMNS: usize = 128;
 
-/// True where the next rows of all columns do not fit the first-level cache. Then margins ask for the next tile, column by column as they
-/// read this one: the page of a column is known then, and where it is not a request may be dropped.
+/// True where the next rows of all columns do not fit the first-level cache. Then margins alone ask for what comes next, column by
+/// column as they read: the page of a column is known then, and where it is not a request may be dropped.
 const fn is_wide(columns: usize) -> bool {
     columns > NEAR_COLUMNS
 }
@@ -100,14 +100,20 @@ struct Rounded {
 #[inline(always)]
 fn round(numbers: &[f32], even: i64, integers: &mut [i32]) -> Rounded {
     // Of numbers without sign the order is that of their bits.
-    let largest = numbers.iter().fold(0, |largest, number| (number.to_bits() & (u32::MAX >> 1)).max(largest));
+    let mut largest = 0;
+    for number in numbers {
+        largest = (number.to_bits() & (u32::MAX >> 1)).max(largest);
+    }
     let largest = f64::from(f32::from_bits(largest));
     if !largest.is_finite() || largest == 0.0 {
         integers.fill(0);
         return Rounded { unit: if largest == 0.0 { 0.0 } else { f64::NAN }, wide: false };
     }
     scale(numbers, f64::from(LARGEST[0]) / largest, integers);
-    let total: i64 = integers.iter().map(|q| i64::from(q.unsigned_abs())).sum();
+    let mut total = 0_i64;
+    for integer in &*integers {
+        total += i64::from(integer.unsigned_abs());
+    }
     let wide = total * even < numbers.len() as i64 * i64::from(LARGEST[0]);
     if wide {
         scale(numbers, f64::from(LARGEST[1]) / largest, integers);
@@ -196,11 +202,11 @@ impl Factors {
     #[inline(always)]
     fn round<'a, B: Bytes>(&mut self, vectors: impl Iterator<Item = &'a [f32]>, even: i64, count: usize, pitch: usize) {
         self.rounded.clear();
-        self.integers.clear();
-        for numbers in vectors {
-            let first = self.integers.len();
-            self.integers.resize(first + pitch, 0);
-            self.rounded.push(round(numbers, even, &mut self.integers[first..first + count]));
+        for (vector, numbers) in vectors.enumerate() {
+            self.integers.resize(self.integers.len().max((vector + 1) * pitch), 0);
+            let (own, rest) = self.integers[vector * pitch..(vector + 1) * pitch].split_at_mut(count);
+            self.rounded.push(round(numbers, even, own));
+            rest.fill(0);
         }
         self.entries = self.rounded.iter().map(Rounded::entries::<B>).sum();
     }

@@ -149,7 +149,7 @@ struct Piece<'a> {
     /// The tile.
     rows: Range<usize>,
     groups: Range<usize>,
-    /// True where margins have asked for the next tile.
+    /// True where margins ask for what comes next.
     is_wide: bool,
     factors: &'a Factors,
 }
