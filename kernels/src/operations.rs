@@ -100,11 +100,14 @@ macro_rules! each_dtype {
     };
 }
 
-/// Margins of `u8` columns in integers, where the arithmetic type is `f32`.
+/// Margins of many `u8` columns in integers, where the arithmetic type is `f32`.
 fn byte_margins<R: Real>(token: Token, block: &Block<'_>, rows: &Range<usize>, w: &[R], z: &mut [R]) -> bool {
     let Block::Columns(Columns::U8(columns)) = block else { return false };
     let (Some(w), Some(z)) = (R::singles(w), R::singles_mut(z)) else { return false };
-    if !columns.is_empty() && !rows.is_empty() {
+    if columns.len() < bytes::LEAST_COLUMNS {
+        return false;
+    }
+    if !rows.is_empty() {
         bytes::margins(token, columns, rows.clone(), w, z);
     }
     true
@@ -114,7 +117,10 @@ fn byte_margins<R: Real>(token: Token, block: &Block<'_>, rows: &Range<usize>, w
 fn byte_gradient<R: Real>(token: Token, block: &Block<'_>, rows: &Range<usize>, r: &[R], g: &mut [f64]) -> bool {
     let Block::Columns(Columns::U8(columns)) = block else { return false };
     let Some(r) = R::singles(r) else { return false };
-    if !columns.is_empty() && !rows.is_empty() {
+    if columns.len() < bytes::LEAST_COLUMNS {
+        return false;
+    }
+    if !rows.is_empty() {
         bytes::gradient(token, columns, rows.clone(), r, g);
     }
     true

@@ -7,7 +7,7 @@
 mod tests;
 
 use super::avx512::Avx512;
-use super::bytes::Line;
+use super::bytes::{Line, STRIP};
 use std::arch::asm;
 use std::arch::x86_64::*;
 use std::marker::PhantomData;
@@ -202,35 +202,35 @@ impl Matrices {
 }
 
 impl Matrices {
-    /// Number `j` of row `i` becomes number `i` of row `j`.
+    /// Number `j` of row `i` becomes number `first + i` of line `j`.
+    ///
+    /// # Panics
+    /// When there are fewer than sixteen lines, or numbers from `first` on.
     #[inline(always)]
-    pub fn transpose(&self, rows: &Sums) -> Sums {
-        let mut turned = [[0; SIDE]; SIDE];
-        let (rows, to) =
-            (rows.each_ref().map(|row| row.as_ptr().cast()), turned.each_mut().map(|row| row.as_mut_ptr().cast()));
-        // SAFETY: each row holds 64 bytes, to be read or written.
-        unsafe { self.turn_rows(rows, to) };
-        turned
+    pub fn transpose(&self, rows: &Sums, lines: &mut [[i32; STRIP]], first: usize) {
+        assert!(lines.len() >= SIDE && first + SIDE <= STRIP, "room for sixteen by sixteen numbers");
+        let to = lines.as_flattened_mut()[first..].as_mut_ptr().cast();
+        // SAFETY: rows hold 64 bytes each, one behind the other; so do the places in the lines, as asserted.
+        unsafe { self.turn_rows((rows.as_ptr().cast(), LINE), (to, STRIP * size_of::<i32>())) };
     }
 
     /// The same of four bytes each, in place.
     #[inline(always)]
     pub fn turn(&self, lines: &mut [Line; SIDE]) {
-        let (rows, to) =
-            (lines.each_ref().map(|line| line.0.as_ptr()), lines.each_mut().map(|line| line.0.as_mut_ptr()));
-        // SAFETY: each line holds 64 bytes, to be read or written; all are read before the first is written.
-        unsafe { self.turn_rows(rows, to) };
+        let bytes: *mut u8 = lines.as_mut_ptr().cast();
+        // SAFETY: lines hold 64 bytes each, one behind the other; all are read before the first is written.
+        unsafe { self.turn_rows((bytes, LINE), (bytes, LINE)) };
     }
 
     /// # Safety
-    /// 64 bytes may be read from each of `rows`, and written to each of `to`.
+    /// From sixteen places, so many bytes apart, 64 bytes may be read, and to sixteen others written.
     #[inline(always)]
-    unsafe fn turn_rows(&self, rows: [*const u8; SIDE], to: [*mut u8; SIDE]) {
+    unsafe fn turn_rows(&self, (rows, row_bytes): (*const u8, usize), (to, to_bytes): (*mut u8, usize)) {
         // SAFETY: the guard proves AVX-512; what is read and written is the caller's promise, at any alignment.
         unsafe {
             let mut r = [_mm512_setzero_si512(); SIDE];
-            for (r, row) in r.iter_mut().zip(rows) {
-                *r = _mm512_loadu_si512(row.cast());
+            for (number, r) in r.iter_mut().enumerate() {
+                *r = _mm512_loadu_si512(rows.add(number * row_bytes).cast());
             }
             // Pairs, then fours of rows inside the four parts of registers.
             let mut pairs = r;
@@ -259,7 +259,7 @@ impl Matrices {
                     _mm512_shuffle_i32x4::<0xdd>(high, high_rest),
                 ];
                 for (part, column) in columns.into_iter().enumerate() {
-                    _mm512_storeu_si512(to[4 * part + k].cast(), column);
+                    _mm512_storeu_si512(to.add((4 * part + k) * to_bytes).cast(), column);
                 }
             }
         }

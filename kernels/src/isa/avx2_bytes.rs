@@ -29,11 +29,6 @@ impl Bytes for Avx2 {
     }
 
     #[inline(always)]
-    fn prefetch(self, values: &[u8], index: usize) {
-        Isa::prefetch(self, values, index);
-    }
-
-    #[inline(always)]
     fn prefetch_far(self, values: &[u8], index: usize) {
         Isa::prefetch_far(self, values, index);
     }

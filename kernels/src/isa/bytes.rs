@@ -8,7 +8,7 @@
 //! |---|---|---|
 //! | [`vnni`](super::vnni) | `vpdpbusd` of AVX-512 VNNI, or of AVX-VNNI: 64 or 32 products an instruction | 8 bits |
 //! | [`avx2`](super::avx2), and AVX-512 without VNNI | `vpmaddwd`: 16 products an instruction | 12 bits |
-//! | portable | plain loops | 12 bits |
+//! | portable | multiply-adds of pairs in `wide` | 12 bits |
 //!
 //! Four columns meet in a *quad*: for sixteen rows, the bytes of the four columns side by side. 64 rows of four columns make
 //! four quads; lane `4 b + i` of quad `v` is row `16 b + 4 v + i`, which is the order that unpacking instructions leave.
@@ -18,6 +18,7 @@ use super::avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 use super::vnni::{NarrowVnni, Vnni};
 use super::{Isa, LANES, Token, portable::Portable};
+use wide::{i16x8, i32x4};
 
 /// Columns that meet in a quad.
 pub const QUAD: usize = 4;
@@ -56,10 +57,7 @@ pub trait Bytes: Copy + 'static {
     /// Runs `kernel`, compiled with the instructions of the tier as a function of its own.
     fn enter<K: ByteKernel>(self, kernel: K) -> K::Output;
 
-    /// Asks for the cache line of `values[index]` to be brought into the first-level cache; `index` may be any.
-    fn prefetch(self, values: &[u8], index: usize);
-
-    /// The same into the second-level cache.
+    /// Asks for the cache line of `values[index]` to be brought into the second-level cache; `index` may be any.
     fn prefetch_far(self, values: &[u8], index: usize);
 
     /// The quads of 64 rows of four columns.
@@ -126,22 +124,22 @@ pub fn enter<K: ByteKernel>(token: Token, kernel: K) -> K::Output {
     Bytes::enter(Portable::new(), kernel)
 }
 
+/// Sixteen bytes at a time: those at even and those at odd places, as 16-bit numbers.
+type Pairs = [[i16x8; 2]; 4];
+
 impl Bytes for Portable {
     const DIGIT_BITS: u32 = 12;
     const REGISTERS: usize = 16;
     const LINES: usize = 2;
     type Quad = [u8; STRIP];
-    type Values = [i32; STRIP];
-    type Factors = [i32; STRIP];
-    type Sums = [i32; LANES];
+    type Values = Pairs;
+    type Factors = Pairs;
+    type Sums = [i32x4; 4];
 
     #[inline(never)]
     fn enter<K: ByteKernel>(self, kernel: K) -> K::Output {
         kernel.run(self)
     }
-
-    #[inline(always)]
-    fn prefetch(self, _values: &[u8], _index: usize) {}
 
     #[inline(always)]
     fn prefetch_far(self, _values: &[u8], _index: usize) {}
@@ -168,69 +166,83 @@ impl Bytes for Portable {
     }
 
     #[inline(always)]
-    fn values(self, quad: [u8; STRIP]) -> [i32; STRIP] {
-        quad.map(i32::from)
+    fn values(self, quad: [u8; STRIP]) -> Pairs {
+        let mut pairs = [[i16x8::ZERO; 2]; 4];
+        for (pairs, bytes) in pairs.iter_mut().zip(quad.as_chunks::<16>().0) {
+            let (mut even, mut odd) = ([0; 8], [0; 8]);
+            for ((even, odd), pair) in even.iter_mut().zip(&mut odd).zip(bytes.as_chunks::<2>().0) {
+                (*even, *odd) = (i16::from(pair[0]), i16::from(pair[1]));
+            }
+            *pairs = [i16x8::from(even), i16x8::from(odd)];
+        }
+        pairs
     }
 
     #[inline(always)]
     fn pack_four(self, digits: [i32; QUAD], words: &mut [u32]) {
-        for (word, pair) in words.iter_mut().zip(digits.as_chunks::<2>().0) {
-            *word = pack_pair(pair[0], pair[1]);
-        }
+        words[0] = pack_pair(digits[0], digits[2]);
+        words[1] = pack_pair(digits[1], digits[3]);
     }
 
     #[inline(always)]
-    fn four(self, words: &[u32]) -> [i32; STRIP] {
-        let mut factors = [0; STRIP];
-        for (at, factor) in factors.iter_mut().enumerate() {
-            *factor = of_pair(words[at / 2 % 2])[at % 2];
-        }
-        factors
+    fn four(self, words: &[u32]) -> Pairs {
+        let splat = |word: u32| {
+            let (low, high) = (word as i16, (word >> 16) as i16);
+            i16x8::from([low, high, low, high, low, high, low, high])
+        };
+        [[splat(words[0]), splat(words[1])]; 4]
     }
 
     #[inline(always)]
     fn pack_rows(self, digits: &[i32; STRIP], lines: &mut [Line]) {
-        for (line, digits) in lines.iter_mut().zip(digits.chunks_exact(STRIP / 2)) {
-            for (bytes, digit) in line.0.as_chunks_mut::<2>().0.iter_mut().zip(digits) {
-                *bytes = (*digit as i16).to_le_bytes();
+        let places = lines.iter_mut().flat_map(|line| line.0.as_chunks_mut::<32>().0);
+        for (place, digits) in places.zip(digits.as_chunks::<16>().0) {
+            let (even, odd) = place.split_at_mut(16);
+            let both = even.as_chunks_mut::<2>().0.iter_mut().zip(odd.as_chunks_mut::<2>().0);
+            for ((even, odd), pair) in both.zip(digits.as_chunks::<2>().0) {
+                *even = (pair[0] as i16).to_le_bytes();
+                *odd = (pair[1] as i16).to_le_bytes();
             }
         }
     }
 
     #[inline(always)]
-    fn rows(self, lines: &[Line]) -> [i32; STRIP] {
-        let mut factors = [0; STRIP];
-        for (factors, line) in factors.chunks_exact_mut(STRIP / 2).zip(lines) {
-            for (factor, bytes) in factors.iter_mut().zip(line.0.as_chunks::<2>().0) {
-                *factor = i32::from(i16::from_le_bytes(*bytes));
+    fn rows(self, lines: &[Line]) -> Pairs {
+        let mut factors = [[i16x8::ZERO; 2]; 4];
+        let places = lines.iter().flat_map(|line| line.0.as_chunks::<16>().0);
+        for (factor, place) in factors.as_flattened_mut().iter_mut().zip(places) {
+            let mut numbers = [0; 8];
+            for (number, bytes) in numbers.iter_mut().zip(place.as_chunks::<2>().0) {
+                *number = i16::from_le_bytes(*bytes);
             }
+            *factor = i16x8::from(numbers);
         }
         factors
     }
 
     #[inline(always)]
-    fn zero(self) -> [i32; LANES] {
-        [0; LANES]
+    fn zero(self) -> [i32x4; 4] {
+        [i32x4::ZERO; 4]
     }
 
     #[inline(always)]
-    fn add(self, mut sums: [i32; LANES], values: [i32; STRIP], factors: [i32; STRIP]) -> [i32; LANES] {
-        for (lane, sum) in sums.iter_mut().enumerate() {
-            for at in lane * QUAD..(lane + 1) * QUAD {
-                *sum += values[at] * factors[at];
-            }
+    fn add(self, mut sums: [i32x4; 4], values: Pairs, factors: Pairs) -> [i32x4; 4] {
+        for ((sum, values), factors) in sums.iter_mut().zip(values).zip(factors) {
+            *sum += values[0].dot(factors[0]) + values[1].dot(factors[1]);
         }
         sums
     }
 
     #[inline(always)]
-    fn lanes(self, sums: [i32; LANES], lanes: &mut [i32; LANES]) {
-        *lanes = sums;
+    fn lanes(self, sums: [i32x4; 4], lanes: &mut [i32; LANES]) {
+        for (lanes, sum) in lanes.as_chunks_mut::<4>().0.iter_mut().zip(sums) {
+            *lanes = sum.to_array();
+        }
     }
 
     #[inline(always)]
-    fn totals(self, four: [[i32; LANES]; 4]) -> [i32; 4] {
-        four.map(|sums| sums.iter().sum())
+    fn totals(self, four: [[i32x4; 4]; 4]) -> [i32; 4] {
+        four.map(|[a, b, c, d]| ((a + b) + (c + d)).to_array().iter().sum())
     }
 }
 
@@ -238,9 +250,4 @@ impl Bytes for Portable {
 #[inline(always)]
 pub(super) const fn pack_pair(low: i32, high: i32) -> u32 {
     (low as u32 & 0xffff) | (high as u32) << 16
-}
-
-#[inline(always)]
-const fn of_pair(word: u32) -> [i32; 2] {
-    [word as i16 as i32, (word >> 16) as i16 as i32]
 }

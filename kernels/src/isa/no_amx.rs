@@ -1,6 +1,6 @@
 //! What [`super::amx`] is on other processors: nothing that could be had.
 
-use super::bytes::Line;
+use super::bytes::{Line, STRIP};
 use std::marker::PhantomData;
 
 /// Lines of a matrix; sums of a product in a row.
@@ -49,7 +49,7 @@ impl Matrices {
         match *self {}
     }
 
-    pub fn transpose(&self, _: &Sums) -> Sums {
+    pub fn transpose(&self, _: &Sums, _: &mut [[i32; STRIP]], _: usize) {
         match *self {}
     }
 

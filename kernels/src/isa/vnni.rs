@@ -39,15 +39,9 @@ impl Bytes for Vnni {
     }
 
     #[inline(always)]
-    fn prefetch(self, values: &[u8], index: usize) {
+    fn prefetch_far(self, values: &[u8], index: usize) {
         // SAFETY: prefetching has no effect on memory and cannot fault, whatever the address; the pointer is not
         // dereferenced and is computed without the rules of pointers in bounds.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(values.as_ptr().wrapping_add(index).cast::<i8>()) }
-    }
-
-    #[inline(always)]
-    fn prefetch_far(self, values: &[u8], index: usize) {
-        // SAFETY: as in `prefetch`.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(values.as_ptr().wrapping_add(index).cast::<i8>()) }
     }
 
@@ -171,11 +165,6 @@ impl Bytes for NarrowVnni {
         }
         // SAFETY: the token proves that the processor has the features enabled.
         unsafe { compiled(self, kernel) }
-    }
-
-    #[inline(always)]
-    fn prefetch(self, values: &[u8], index: usize) {
-        Bytes::prefetch(self.0, values, index);
     }
 
     #[inline(always)]

@@ -6,8 +6,12 @@ use super::*;
 fn rows_become_columns() {
     let Some(amx) = Amx::detect() else { return println!("skipped: no AMX here") };
     let rows: Sums = std::array::from_fn(|i| std::array::from_fn(|j| (100 * i + j) as i32));
-    let turned = amx.start().transpose(&rows);
-    assert_eq!(turned, std::array::from_fn::<[i32; SIDE], SIDE, _>(|i| std::array::from_fn(|j| rows[j][i])));
+    let mut lines = vec![[7; STRIP]; SIDE + 1];
+    amx.start().transpose(&rows, &mut lines[1..], 48);
+    for (j, line) in lines[1..].iter().enumerate() {
+        assert_eq!(line[48..], std::array::from_fn::<i32, SIDE, _>(|i| rows[i][j]));
+        assert_eq!(line[..48], [7; 48]);
+    }
 }
 
 #[test]

@@ -1,9 +1,7 @@
 //! Margins: quads of 64 rows meet with the digits of weights.
 
 use super::super::margins::CACHE_LINE;
-use super::{
-    EVEN_WEIGHTS, Factors, PAIR, SCRATCH, Scratch, amx_for, in_groups, is_wide, most_entries, side, take_digit,
-};
+use super::{EVEN_WEIGHTS, Factors, PAIR, SCRATCH, Scratch, amx_for, in_groups, most_entries, side, take_digit};
 use crate::isa::amx::{Amx, Matrices, Place, SIDE};
 use crate::isa::bytes::{ByteKernel, Bytes, Line, QUAD, STRIP, enter};
 use crate::isa::{LANES, Token};
@@ -107,7 +105,7 @@ impl Factors {
 
 /// `z[v][i] += sum_j w[v][j] x[i][j]`, for at least one column and row.
 pub fn margins(token: Token, columns: &[&[u8]], rows: Range<usize>, w: &[f32], z: &mut [f32]) {
-    let amx = amx_for(token, columns.len(), w.len() / columns.len());
+    let amx = amx_for(token, w.len() / columns.len());
     SCRATCH.with_borrow_mut(|scratch| enter(token, Margins { columns, rows, w, z, scratch, amx }));
 }
 
@@ -257,11 +255,8 @@ impl Strip<'_> {
             && let (Some(c), Some(d)) = (c[self.row..].first_chunk(), d[self.row..].first_chunk())
         {
             for column in [a, b, c, d] {
-                if is_wide(self.columns.len()) {
-                    bytes.prefetch_far(column, 2 * CACHE_LINE);
-                } else {
-                    bytes.prefetch(column, 2 * CACHE_LINE);
-                }
+                // The page of the column is known now; where it is not, a request may be dropped.
+                bytes.prefetch_far(column, 2 * CACHE_LINE);
             }
             return bytes.interleave([a, b, c, d]);
         }

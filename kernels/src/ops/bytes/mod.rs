@@ -1,4 +1,4 @@
-//! Margins and gradient of `u8` columns in integers, for one or several vectors.
+//! Margins and gradient of many `u8` columns in integers, for one or several vectors.
 //!
 //! The numbers of a vector are rounded to integers of 24 or 32 bits below the largest of them,
 //!
@@ -43,14 +43,8 @@ const EVEN_WEIGHTS: i64 = 32;
 /// The same of residuals.
 const EVEN_RESIDUALS: i64 = 4_096;
 
-/// Columns, 64 rows of which fit a quarter of a first-level cache.
-const NEAR_COLUMNS: usize = 128;
-
-/// True where the next rows of all columns do not fit the first-level cache. Then margins alone ask for what comes next, column by
-/// column as they read: the page of a column is known then, and where it is not a request may be dropped.
-const fn is_wide(columns: usize) -> bool {
-    columns > NEAR_COLUMNS
-}
+/// Columns of a block from which on integers pay: what a strip of 64 rows and a tile cost whatever their columns is little then.
+pub const LEAST_COLUMNS: usize = 128;
 
 /// Columns, or entries, of two matrices side by side.
 const PAIR: usize = 2 * SIDE;
@@ -261,8 +255,8 @@ const fn side<B: Bytes>() -> usize {
     if B::REGISTERS < 32 { 1 } else { 4 }
 }
 
-/// Matrices, where there are enough columns and vectors for them.
-fn amx_for(token: Token, columns: usize, vectors: usize) -> Option<Amx> {
-    let fit = columns >= STRIP / 2 && vectors >= MATRIX_VECTORS && token.tier() == Tier::Avx512;
+/// Matrices, where there are enough vectors for them.
+fn amx_for(token: Token, vectors: usize) -> Option<Amx> {
+    let fit = vectors >= MATRIX_VECTORS && token.tier() == Tier::Avx512;
     fit.then(Amx::detect).flatten()
 }

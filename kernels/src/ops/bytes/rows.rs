@@ -1,8 +1,6 @@
 //! Gradient: lines of columns meet with the digits of residuals.
 
-use super::{
-    EVEN_RESIDUALS, Factors, PAIR, SCRATCH, Scratch, amx_for, in_groups, is_wide, most_rows, side, take_digit,
-};
+use super::{EVEN_RESIDUALS, Factors, PAIR, SCRATCH, Scratch, amx_for, in_groups, most_rows, side, take_digit};
 use crate::isa::Token;
 use crate::isa::amx::{Amx, Matrices, Place, SIDE};
 use crate::isa::bytes::{ByteKernel, Bytes, Line, QUAD, STRIP, enter};
@@ -13,7 +11,7 @@ const GROUPS: usize = 32;
 
 /// `g[v][j] += sum_i r[v][i] x[i][j]`, for at least one column and row.
 pub fn gradient(token: Token, columns: &[&[u8]], rows: Range<usize>, r: &[f32], g: &mut [f64]) {
-    let amx = amx_for(token, columns.len(), r.len() / rows.len());
+    let amx = amx_for(token, r.len() / rows.len());
     SCRATCH.with_borrow_mut(|scratch| enter(token, Gradient { columns, rows, r, g, scratch, amx }));
 }
 
@@ -67,7 +65,7 @@ impl ByteKernel for Gradient<'_> {
         residuals.pack_rows(bytes, groups, matrices.as_ref());
         for group in (0..groups).step_by(GROUPS) {
             let groups = group..groups.min(group + GROUPS);
-            let piece = Piece { rows: rows.clone(), groups, is_wide: is_wide(width), factors: residuals };
+            let piece = Piece { rows: rows.clone(), groups, factors: residuals };
             let mut first = 0;
             while first < width {
                 let side = match &matrices {
@@ -109,11 +107,6 @@ impl ByteKernel for MultiplyPiece<'_> {
     fn run<B: Bytes>(self, bytes: B) {
         let MultiplyPiece { piece, columns, matrices, lines, sums } = self;
         let (start, steps) = (piece.rows.start + piece.groups.start * STRIP, piece.groups.len());
-        for column in columns.iter().filter(|_| !piece.is_wide) {
-            for step in 0..steps {
-                bytes.prefetch_far(column, start + piece.rows.len() + step * STRIP);
-            }
-        }
         let direct = Place::of_columns(columns, start, steps);
         if direct.is_none() {
             for (column, x) in columns.iter().enumerate() {
@@ -136,9 +129,7 @@ impl ByteKernel for MultiplyPiece<'_> {
             matrices.unsigned_by_signed(a, b, &mut products);
             for (number, product) in products.iter().enumerate() {
                 let (column, entry) = (number / 2 * SIDE, first + number % 2 * SIDE);
-                for (sums, own) in sums[entry..entry + SIDE].iter_mut().zip(matrices.transpose(product)) {
-                    sums[column..column + SIDE].copy_from_slice(&own);
-                }
+                matrices.transpose(product, &mut sums[entry..entry + SIDE], column);
             }
         }
     }
@@ -149,8 +140,6 @@ struct Piece<'a> {
     /// The tile.
     rows: Range<usize>,
     groups: Range<usize>,
-    /// True where margins ask for what comes next.
-    is_wide: bool,
     factors: &'a Factors,
 }
 
@@ -204,11 +193,6 @@ impl Piece<'_> {
             let mut values = [bytes.values(bytes.load(&x[0][group])); C];
             for (value, x) in values.iter_mut().zip(x) {
                 *value = bytes.values(bytes.load(&x[group]));
-            }
-            if first == 0 && !self.is_wide {
-                for column in columns {
-                    bytes.prefetch_far(column, start + group * STRIP + self.rows.len());
-                }
             }
             add_group(bytes, &mut sums, &values, lines);
         }
