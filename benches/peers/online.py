@@ -18,7 +18,7 @@ parser.add_argument("source")
 parser.add_argument("--held-out", type=int, default=500_000)
 parser.add_argument("--rounds", type=int, default=3)
 parser.add_argument("--threads", type=int, default=2)
-parser.add_argument("--batch-rows", type=int, default=4096)
+parser.add_argument("--batch-rows", type=int, default=None)
 parser.add_argument("--gristmill", default="target/release/gristmill")
 parser.add_argument("--folder", default="online-peer")
 args = parser.parse_args()
@@ -68,7 +68,8 @@ for _ in range(args.rounds):
     begin = time.perf_counter()
     subprocess.run(vw + learn + ["-d", at("train.vw"), "-f", at("model.vw")], **quiet)
     seconds["vw"].append(time.perf_counter() - begin)
-    ours = [args.gristmill, "train", at("data"), "--model", "logistic", "--solver", "adagrad", "--batch-rows", str(args.batch_rows)]
+    ours = [args.gristmill, "train", at("data"), "--model", "logistic", "--solver", "adagrad"]
+    ours += ["--batch-rows", str(args.batch_rows)] if args.batch_rows else []
     subprocess.run(ours + ["--threads", str(args.threads), "-o", at("run"), "--force", "-q"], **quiet)
     epoch = json.loads(open(at("run/metrics.jsonl")).readline())
     seconds["gristmill"].append(epoch["seconds"])
