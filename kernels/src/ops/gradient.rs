@@ -3,9 +3,9 @@
 //! Lane `k` of a column's accumulator adds rows `k, k + 16, ..` of the tile in row order, in the arithmetic type; the
 //! lanes are folded in the fixed tree of [`Lanes::sum`] and the result is added in `f64`. Several columns go side by
 //! side, so that a residual is loaded once for all of them. The tile itself is near, since its margins were just
-//! computed; the rows of the next tile are asked for meanwhile, so that memory is never idle. Cost: 2 flops a value, each value read once.
+//! computed; the rows of the next tile that margins did not ask for are asked for meanwhile. Cost: 2 flops a value, each value read once.
 
-use super::margins::CACHE_LINE;
+use super::margins::{ASKED_WITH_MARGINS, CACHE_LINE};
 use crate::isa::{Isa, Kernel, LANES, Lanes, Load, Real};
 use std::ops::Range;
 
@@ -55,9 +55,10 @@ fn side_by_side<T: Isa, E: Load, R: Real, const COLUMNS: usize>(
     let mut row = start;
     for r in groups {
         let mut x: [&[[E; LANES]]; COLUMNS] = [&[]; COLUMNS];
-        for (x, column) in x.iter_mut().zip(columns) {
+        for (c, (x, column)) in x.iter_mut().zip(columns).enumerate() {
             *x = column[row..row + ROWS].as_chunks::<LANES>().0;
-            for line in 0..size_of::<E>() {
+            let lines = if COLUMNS == 4 && c < ASKED_WITH_MARGINS { 0 } else { size_of::<E>() };
+            for line in 0..lines {
                 tier.prefetch_far(column, row + ahead + line * CACHE_LINE / size_of::<E>());
             }
         }

@@ -1,8 +1,8 @@
 //! Margins of scalar columns: `z[i] += sum_j w[j] x[i][j]`.
 //!
 //! The margins of 64 rows stay in registers while all columns pass by; the next 64 rows of each column are asked for
-//! meanwhile. Each row is one chain of fused multiply-adds in column order, so that its bits do not depend on where it
-//! stands. Cost: 2 flops a value, each value read once.
+//! meanwhile, and those of the next tile of half of them. Each row is one chain of fused multiply-adds in column order,
+//! so that its bits do not depend on where it stands. Cost: 2 flops a value, each value read once.
 
 use crate::isa::{Isa, Kernel, LANES, Lanes, Load, Real};
 use std::ops::Range;
@@ -12,6 +12,10 @@ const ROWS: usize = 4 * LANES;
 
 /// Bytes of a cache line: 64 rows of a column fill as many lines as a value has bytes.
 pub(crate) const CACHE_LINE: usize = 64;
+
+/// Of four columns the first so many are asked for their rows of the next tile while margins are made, the others while the gradient is:
+/// memory is idle in neither. With one or three of them passes of `f32` and `f16` were as fast or slower.
+pub(super) const ASKED_WITH_MARGINS: usize = 2;
 
 /// The arguments: `w` has one weight a column, `z` one margin a row of `rows`.
 pub struct Margins<'a, E, R> {
@@ -31,9 +35,10 @@ impl<E: Load, R: Real> Kernel for Margins<'_, E, R> {
     #[inline(always)]
     fn run<T: Isa>(self, tier: T) {
         let mut row = self.rows.start;
+        let ahead = self.z.len();
         let (groups, tail) = self.z.as_chunks_mut::<ROWS>();
         for z in groups {
-            many::<T, E, R>(tier, self.columns, row, self.w, z);
+            many::<T, E, R>(tier, self.columns, (row, ahead), self.w, z);
             row += ROWS;
         }
         for z in tail.chunks_mut(LANES) {
@@ -45,17 +50,20 @@ impl<E: Load, R: Real> Kernel for Margins<'_, E, R> {
 
 /// 64 rows.
 #[inline(always)]
-fn many<T: Isa, E: Load, R: Real>(tier: T, columns: &[&[E]], row: usize, w: &[R], z: &mut [R; ROWS]) {
+fn many<T: Isa, E: Load, R: Real>(tier: T, columns: &[&[E]], (row, ahead): (usize, usize), w: &[R], z: &mut [R; ROWS]) {
     let (z, _) = z.as_chunks_mut::<LANES>();
     let mut sums = [R::Lanes::<T>::zero(tier); ROWS / LANES];
     for (sum, z) in sums.iter_mut().zip(&*z) {
         *sum = R::load::<T, R>(tier, z);
     }
-    for (column, &weight) in columns.iter().zip(w) {
+    for (j, (column, &weight)) in columns.iter().zip(w).enumerate() {
         let (x, _) = column[row..row + ROWS].as_chunks::<LANES>();
         let weight = R::Lanes::<T>::splat(tier, weight);
         for line in 0..size_of::<E>() {
             tier.prefetch(column, row + ROWS + line * CACHE_LINE / size_of::<E>());
+            if j % 4 < ASKED_WITH_MARGINS {
+                tier.prefetch_far(column, row + ahead + line * CACHE_LINE / size_of::<E>());
+            }
         }
         for (sum, x) in sums.iter_mut().zip(x) {
             *sum = weight.fma(E::load::<T, R>(tier, x), *sum);
