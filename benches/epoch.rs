@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, Throughput};
 use gristmill::bench::grains::{Grains, Rows};
 use gristmill::bench::median;
-use gristmill::bench::stream::{Scratch, epoch};
+use gristmill::bench::stream::{Scratch, epoch, lawful_epoch};
 use gristmill::machine::memory::MemoryRuler;
 use gristmill::plan::{TrainPlan, TrainRequest};
 use gristmill::train::{Company, Ended, PassReport, Start, Trained, Unwatched, train};
@@ -38,16 +38,23 @@ fn passes(trained: &Trained) -> Vec<&PassReport> {
 /// Passes in turn with and without it, of which the medians count.
 const TURNS: usize = 15;
 
-/// On: passes of a training, whose sums do not depend on their order. Off: the same kernels over the same stream, every worker
-/// adding plain `f64`, so that the last bits depend on who took which grain.
-fn law_on_dense_columns(scratch: &Scratch, plan: &TrainPlan, threads: usize) -> f64 {
+/// On and off: the same kernels over the same stream, the sums of a grain added to integers as in a training, or to plain `f64`, so
+/// that the last bits depend on who took which grain. Then whole passes of a training against those, with all that the engine does
+/// around the kernels.
+fn law_on_dense_columns(scratch: &Scratch, plan: &TrainPlan, threads: usize) -> [f64; 2] {
     let stream = scratch.stream(Io::Mmap, u64::MAX, threads).expect("a stream");
+    let lawful = |threads| lawful_epoch(&stream, threads, &Cancel::new()).expect("a pass");
     let off = || epoch(&stream, threads, &Cancel::new()).expect("a pass").0.seconds;
-    let on = || median(passes(&fit(&scratch.dataset, plan)).iter().map(|pass| pass.seconds).collect());
-    // The first of each maps the data.
-    on();
-    off();
-    median((0..TURNS).map(|_| on() / median((0..5).map(|_| off()).collect())).collect())
+    let engine = || median(passes(&fit(&scratch.dataset, plan)).iter().map(|pass| pass.seconds).collect());
+    // The first maps the data.
+    let ([one, all], plain) = ([1, threads].map(|threads| lawful(threads).1), epoch(&stream, threads, &Cancel::new()));
+    assert_eq!(one, all, "sums of {threads} threads are others than of one");
+    let plain = plain.expect("a pass").1;
+    assert!((one[0] - plain).abs() <= 1e-9 * plain.abs(), "loss {} by the law and {plain} without", one[0]);
+    let turn = |on: &dyn Fn() -> f64| on() / median((0..5).map(|_| off()).collect());
+    let law = || median((0..5).map(|_| lawful(threads).0.seconds).collect());
+    let ratios: Vec<[f64; 2]> = (0..TURNS).map(|_| [turn(&law), turn(&engine)]).collect();
+    [0, 1].map(|which| median(ratios.iter().map(|ratio| ratio[which]).collect()))
 }
 
 /// Rows of a tile of codes.
@@ -171,9 +178,9 @@ fn main() {
     let request = r#"{"model": "logistic", "l2": 0.001, "solver": "lbfgs", "tolerance": 1e-9}"#;
     let plan = serde_json::from_str::<TrainRequest>(request).expect("a request").resolve().expect("a plan");
     let bytes = if test { 1 << 20 } else { 64 << 20 };
+    let [dense, engine] = law_on_dense_columns(&scratch, &plan, threads);
     println!(
-        "the law of the same bits, time with it over time without: 28 dense columns {:.3}; 26 categorical columns of 2^10 levels {:.3}, of 2^16 {:.3}",
-        law_on_dense_columns(&scratch, &plan, threads),
+        "the law of the same bits, time with it over time without: 28 dense columns {dense:.3} (whole passes of a training {engine:.3}); 26 categorical columns of 2^10 levels {:.3}, of 2^16 {:.3}",
         CodesPass::new(1 << 10, bytes).law(),
         CodesPass::new(1 << 16, bytes).law(),
     );

@@ -20,6 +20,7 @@ use gristmill_kernels::{
 use super::grains::{Grains, Random, Rows};
 use super::rulers::Rulers;
 use super::{Measurement, Options, Rounds, Run};
+use crate::engine::sum::Scale;
 use crate::error::{Error, Result};
 use crate::machine::clock::Stretch;
 use crate::machine::memory::MemoryRuler;
@@ -327,14 +328,25 @@ pub fn labels(rows: usize) -> Vec<f32> {
 /// Loss and gradient of one grain of `f32` columns, as a pass has it; for the benches of the stream.
 pub struct Epoch {
     worker: Worker<f32>,
+    /// The limbs of loss and gradient, where the sums of grains are added as integers, by the law of the same bits.
+    limbs: Option<Vec<i64>>,
 }
+
+/// Bound of a grain's sums in the limbs: rows of a grain times values below 1.
+const GRAIN_SUM_EXPONENT: i32 = 24;
 
 impl Epoch {
     /// For grains of `columns` columns of `f32`.
     pub fn new(tier: Tier, columns: usize) -> Epoch {
         let data = Grains::new(Rows::Columns(DType::F32), columns, 1);
         let case = Case { rows: Rows::Columns(DType::F32), tier, vectors: 1, gram: false, wide: false };
-        Epoch { worker: Worker::new(&case, &data) }
+        Epoch { worker: Worker::new(&case, &data), limbs: None }
+    }
+
+    /// The same, the sums of each grain added to integers, as a training does.
+    pub fn lawful(tier: Tier, columns: usize) -> Epoch {
+        let plain = Epoch::new(tier, columns);
+        Epoch { limbs: Some(vec![0; 2 * (1 + plain.worker.gradient.len())]), ..plain }
     }
 
     /// Adds a grain with its labels.
@@ -346,12 +358,28 @@ impl Epoch {
             let n = label.len().min(self.worker.y.len());
             self.worker.y[..n].copy_from_slice(&label[..n]);
         }
-        self.worker.grain(&grain.blocks, grain.rows)
+        self.worker.grain(&grain.blocks, grain.rows)?;
+        let Some(limbs) = &mut self.limbs else { return Ok(()) };
+        let (scale, worker) = (Scale::of(GRAIN_SUM_EXPONENT), &mut self.worker);
+        let sums = std::iter::once(&mut worker.loss).chain(&mut worker.gradient);
+        sums.zip(limbs.chunks_exact_mut(2)).try_for_each(|(sum, limbs)| scale.add(std::mem::take(sum), limbs))
     }
 
-    /// Sum of the losses.
-    pub fn loss(&self) -> f64 {
-        self.worker.loss
+    /// Sums of the loss and of residual times column over all grains of some workers, alike of all kinds.
+    pub fn sums(workers: &[Epoch]) -> Vec<f64> {
+        let Some(first) = workers.first() else { return Vec::new() };
+        match &first.limbs {
+            None => {
+                let plain = |at: usize| workers.iter().map(|own| own.worker.gradient[at]).sum();
+                let loss = workers.iter().map(|own| own.worker.loss).sum();
+                std::iter::once(loss).chain((0..first.worker.gradient.len()).map(plain)).collect()
+            }
+            Some(limbs) => {
+                let limb = |at: usize| workers.iter().filter_map(|own| own.limbs.as_ref()).map(|own| own[at]).sum();
+                let total: Vec<i64> = (0..limbs.len()).map(limb).collect();
+                total.chunks_exact(2).map(|limbs| Scale::of(GRAIN_SUM_EXPONENT).value(limbs)).collect()
+            }
+        }
     }
 }
 

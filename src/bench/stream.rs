@@ -106,14 +106,32 @@ impl Drop for Remove<'_> {
     }
 }
 
-/// One pass of loss and gradient; its report and the loss.
+/// One pass of loss and gradient, every worker adding plain `f64`; its report and the loss.
 ///
 /// # Errors
 /// Of reading, or when it is interrupted.
 pub fn epoch(stream: &TileStream<'_>, threads: usize, cancel: &Cancel) -> Result<(ScanReport, f64)> {
-    let mut workers: Vec<Epoch> = (0..threads.max(1)).map(|_| Epoch::new(Tier::best(), COLUMNS)).collect();
+    let (report, sums) = epoch_of(&|| Epoch::new(Tier::best(), COLUMNS), stream, threads, cancel)?;
+    Ok((report, sums[0]))
+}
+
+/// The same by the law of the same bits; its report, the loss and the gradient.
+///
+/// # Errors
+/// Of reading, or when it is interrupted.
+pub fn lawful_epoch(stream: &TileStream<'_>, threads: usize, cancel: &Cancel) -> Result<(ScanReport, Vec<f64>)> {
+    epoch_of(&|| Epoch::lawful(Tier::best(), COLUMNS), stream, threads, cancel)
+}
+
+fn epoch_of(
+    make: &dyn Fn() -> Epoch,
+    stream: &TileStream<'_>,
+    threads: usize,
+    cancel: &Cancel,
+) -> Result<(ScanReport, Vec<f64>)> {
+    let mut workers: Vec<Epoch> = (0..threads.max(1)).map(|_| make()).collect();
     let report = stream.scan(&mut workers, Pick::All, cancel, &Silent, |worker, _, grain| worker.grain(grain))?;
-    Ok((report, workers.iter().map(Epoch::loss).sum()))
+    Ok((report, Epoch::sums(&workers)))
 }
 
 /// Measure the cases that are wanted.

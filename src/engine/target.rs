@@ -181,9 +181,12 @@ impl Target {
             y.iter_mut().for_each(|y| *y = R::from_f64(offset + scale * y.to_f64()));
         }
         let Some(classes) = &self.classes else { return };
-        // Labels that are their numbers stay as they are, but for those that no training row has.
-        let known = |y: f64| y >= 0.0 && y < classes.count() as f64 && y == f64::from(y as u32);
-        if !(classes.are_numbers() && y.iter().all(|y| known(y.to_f64()))) {
+        // Labels that are their numbers stay as they are, but for those that no training row has. All are looked at, whatever is found,
+        // so that registers hold many of them.
+        let count = classes.count() as f64;
+        let known = |y: f64| (y >= 0.0) & (y < count) & (y == y.floor());
+        let all_known = |y: &[R]| vectorised(|| y.iter().fold(true, |all, y| all & known(y.to_f64())));
+        if !(classes.are_numbers() && all_known(y)) {
             y.iter_mut().for_each(|y| *y = R::from_f64(classes.number(y.to_f64()) as f64));
         }
         if let Some(weight) = weight {
