@@ -8,6 +8,7 @@ mod tests;
 
 use super::avx512::Avx512;
 use super::bytes::{Line, STRIP};
+use super::even::Even;
 use std::arch::asm;
 use std::arch::x86_64::*;
 use std::marker::PhantomData;
@@ -118,20 +119,11 @@ impl<'a> Place<'a> {
         })
     }
 
-    /// Two matrices whose lines are 64 rows each of twice sixteen columns, from row `row` on. None unless the columns lie one behind the
-    /// other in memory, equally far apart, and have all the rows.
-    pub fn of_columns(columns: &[&'a [u8]], row: usize, steps: usize) -> Option<Place<'a>> {
-        let columns = columns.first_chunk::<{ 2 * SIDE }>()?;
-        let pitch = columns[1].as_ptr().addr().checked_sub(columns[0].as_ptr().addr())?;
-        let mut next = columns[0].as_ptr().addr();
-        for column in columns {
-            if column.as_ptr().expose_provenance() != next || column.len() < row + steps * LINE || steps == 0 {
-                return None;
-            }
-            next += pitch;
-        }
-        let first = columns[0].as_ptr().addr() + row;
-        Some(Place { first, step: LINE, matrix: SIDE * pitch, line: pitch, bytes: PhantomData, steps })
+    /// Two matrices whose lines are 64 rows each of twice sixteen columns from `column` on, from row `row` on. None unless the
+    /// columns are there and have all the rows.
+    pub fn of_columns(columns: Even<'a>, column: usize, row: usize, steps: usize) -> Option<Place<'a>> {
+        let (first, line) = columns.place((column, 2 * SIDE), (row, steps * LINE))?;
+        (steps > 0).then_some(Place { first, step: LINE, matrix: SIDE * line, line, bytes: PhantomData, steps })
     }
 }
 
@@ -149,24 +141,23 @@ impl Drop for Matrices {
     }
 }
 
-macro_rules! multiply {
+macro_rules! add_products {
     ($name:ident, $instruction:literal, $doc:literal) => {
         #[doc = $doc]
         ///
-        /// Sums over steps of the products of two matrices `a` with two matrices `b`: first with first, first with second,
-        /// second with first, second with second. Row `i` of a product belongs to line `i` of `a`, and number `j` in it to the bytes `4 j .. 4 j + 4` of
-        /// all lines of `b`: `sum_kl a[i][4 k + l] b[k][4 j + l]`.
+        /// Adds to four products, which registers hold until they are cleared, those of two matrices `a` with two matrices `b` at all steps:
+        /// first with first, first with second, second with first, second with second. Row `i` of a product belongs to line `i` of `a`, and
+        /// number `j` in it to the bytes `4 j .. 4 j + 4` of all lines of `b`: `sum_kl a[i][4 k + l] b[k][4 j + l]`.
         ///
         /// # Panics
         /// When the places differ in steps.
         #[inline(always)]
-        pub fn $name(&self, a: Place<'_>, b: Place<'_>, sums: &mut [Sums; 4]) {
+        pub fn $name(&self, a: Place<'_>, b: Place<'_>) {
             assert_eq!(a.steps, b.steps, "as many matrices on both sides");
             // SAFETY: the guard proves the instructions and the registers' shape; a place has at least one step, and all its bytes may
-            // be read; each store writes the sixteen rows of 64 bytes of a product.
+            // be read.
             unsafe {
                 asm!(
-                    "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3",
                     "2:",
                     "tileloadd tmm4, [{a} + {a_line}]",
                     "tileloadd tmm6, [{b} + {b_line}]",
@@ -180,16 +171,11 @@ macro_rules! multiply {
                     "add {b}, {b_step}", "add {b_two}, {b_step}",
                     "dec {steps}",
                     "jnz 2b",
-                    "mov {steps}, 64",
-                    "tilestored [{sums} + {steps}], tmm0",
-                    "tilestored [{sums} + {steps} + 1024], tmm1",
-                    "tilestored [{sums} + {steps} + 2048], tmm2",
-                    "tilestored [{sums} + {steps} + 3072], tmm3",
                     a = inout(reg) a.first => _, a_two = inout(reg) a.first + a.matrix => _,
                     b = inout(reg) b.first => _, b_two = inout(reg) b.first + b.matrix => _,
                     a_line = in(reg) a.line, b_line = in(reg) b.line, a_step = in(reg) a.step, b_step = in(reg) b.step,
-                    steps = inout(reg) a.steps => _, sums = in(reg) sums.as_mut_ptr(),
-                    options(nostack),
+                    steps = inout(reg) a.steps => _,
+                    options(nostack, readonly),
                 );
             }
         }
@@ -197,8 +183,62 @@ macro_rules! multiply {
 }
 
 impl Matrices {
-    multiply!(unsigned_by_signed, "tdpbusd", "Bytes of `a` are without sign, those of `b` have one.");
-    multiply!(signed_by_unsigned, "tdpbsud", "Bytes of `a` have a sign, those of `b` are without.");
+    /// The four products become zero.
+    #[inline(always)]
+    pub fn clear(&self) {
+        // SAFETY: the guard proves the instructions and the registers' shape.
+        unsafe {
+            asm!(
+                "tilezero tmm0",
+                "tilezero tmm1",
+                "tilezero tmm2",
+                "tilezero tmm3",
+                options(nostack, nomem, preserves_flags),
+            );
+        }
+    }
+
+    add_products!(add_unsigned_by_signed, "tdpbusd", "Bytes of `a` are without sign, those of `b` have one.");
+    add_products!(add_signed_by_unsigned, "tdpbsud", "Bytes of `a` have a sign, those of `b` are without.");
+
+    /// Stores the four products, one behind the other.
+    #[inline(always)]
+    pub fn store_apart(&self, products: &mut [Sums; 4]) {
+        // SAFETY: the guard proves the instructions and the registers' shape; each store writes the sixteen rows of 64 bytes of a product.
+        unsafe {
+            asm!(
+                "tilestored [{first} + {pitch}], tmm0",
+                "tilestored [{first} + {pitch} + 1024], tmm1",
+                "tilestored [{first} + {pitch} + 2048], tmm2",
+                "tilestored [{first} + {pitch} + 3072], tmm3",
+                first = in(reg) products.as_mut_ptr(), pitch = in(reg) LINE,
+                options(nostack, preserves_flags),
+            );
+        }
+    }
+
+    /// Stores the four products: number `j` of row `i` of product `2 p + q` as number `first + 16 q + j` of line `16 p + i`.
+    ///
+    /// # Panics
+    /// When there are fewer than 32 lines, or numbers from `first` on.
+    #[inline(always)]
+    pub fn store(&self, lines: &mut [[i32; STRIP]], first: usize) {
+        assert!(lines.len() >= 2 * SIDE && first + 2 * SIDE <= STRIP, "room for four products");
+        let pitch = size_of::<[i32; STRIP]>();
+        let first = lines.as_flattened_mut()[first..].as_mut_ptr();
+        // SAFETY: the guard proves the instructions and the registers' shape; each store writes sixteen rows of 64 bytes, whose places
+        // are in the lines, as asserted: the second product beside the first, the two others sixteen lines behind these.
+        unsafe {
+            asm!(
+                "tilestored [{first} + {pitch}], tmm0",
+                "tilestored [{first} + {pitch} + 64], tmm1",
+                "tilestored [{other} + {pitch}], tmm2",
+                "tilestored [{other} + {pitch} + 64], tmm3",
+                first = in(reg) first, other = in(reg) first.byte_add(SIDE * pitch), pitch = in(reg) pitch,
+                options(nostack, preserves_flags),
+            );
+        }
+    }
 }
 
 impl Matrices {

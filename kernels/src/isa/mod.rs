@@ -20,6 +20,8 @@ pub mod bytes;
 mod element;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod elementwise;
+#[allow(unsafe_code)]
+pub mod even;
 mod group;
 mod token;
 

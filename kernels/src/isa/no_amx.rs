@@ -1,6 +1,7 @@
 //! What [`super::amx`] is on other processors: nothing that could be had.
 
 use super::bytes::{Line, STRIP};
+use super::even::Even;
 use std::marker::PhantomData;
 
 /// Lines of a matrix; sums of a product in a row.
@@ -27,7 +28,7 @@ impl<'a> Place<'a> {
         None
     }
 
-    pub fn of_columns(_: &[&'a [u8]], _: usize, _: usize) -> Option<Place<'a>> {
+    pub fn of_columns(_: Even<'a>, _: usize, _: usize, _: usize) -> Option<Place<'a>> {
         None
     }
 }
@@ -45,7 +46,23 @@ impl Amx {
 
 #[allow(missing_docs)]
 impl Matrices {
-    pub fn unsigned_by_signed(&self, _: Place<'_>, _: Place<'_>, _: &mut [Sums; 4]) {
+    pub fn clear(&self) {
+        match *self {}
+    }
+
+    pub fn add_unsigned_by_signed(&self, _: Place<'_>, _: Place<'_>) {
+        match *self {}
+    }
+
+    pub fn add_signed_by_unsigned(&self, _: Place<'_>, _: Place<'_>) {
+        match *self {}
+    }
+
+    pub fn store(&self, _: &mut [[i32; STRIP]], _: usize) {
+        match *self {}
+    }
+
+    pub fn store_apart(&self, _: &mut [Sums; 4]) {
         match *self {}
     }
 
@@ -54,10 +71,6 @@ impl Matrices {
     }
 
     pub fn turn(&self, _: &mut [Line; SIDE]) {
-        match *self {}
-    }
-
-    pub fn signed_by_unsigned(&self, _: Place<'_>, _: Place<'_>, _: &mut [Sums; 4]) {
         match *self {}
     }
 }

@@ -25,12 +25,15 @@ fn products_are_those_of_plain_loops() {
         let (of_a, of_b) = (place(&a, [32, 16, 1]), place(&b, [64, 1, 4]));
         assert!(Place::among(&a, steps, [40, 16, 100]).is_none() && Place::among(&a, 0, [32, 16, 1]).is_none());
         for signed_a in [false, true] {
-            let mut sums = [[[7; SIDE]; SIDE]; 4];
+            matrices.clear();
             if signed_a {
-                matrices.signed_by_unsigned(of_a, of_b, &mut sums);
+                matrices.add_signed_by_unsigned(of_a, of_b);
             } else {
-                matrices.unsigned_by_signed(of_a, of_b, &mut sums);
+                matrices.add_unsigned_by_signed(of_a, of_b);
             }
+            let (mut sums, mut lines) = ([[[7; SIDE]; SIDE]; 4], vec![[7; STRIP]; 2 * SIDE]);
+            matrices.store_apart(&mut sums);
+            matrices.store(&mut lines, 16);
             let number = |byte: u8, signed: bool| if signed { i32::from(byte as i8) } else { i32::from(byte) };
             for (place, (i, j)) in (0..4).flat_map(|p| (0..SIDE).flat_map(move |i| (0..SIDE).map(move |j| (p, (i, j)))))
             {
@@ -41,7 +44,12 @@ fn products_are_those_of_plain_loops() {
                     let y = b[step * 64 + place % 2 + k * 4].0[4 * j + l];
                     want += number(x, signed_a) * number(y, !signed_a);
                 }
-                assert_eq!(sums[place][i][j], want, "{steps} steps, product {place}, row {i}, number {j}");
+                let of_lines = lines[place / 2 * SIDE + i][16 + place % 2 * SIDE + j];
+                assert_eq!(
+                    [sums[place][i][j], of_lines],
+                    [want; 2],
+                    "{steps} steps, product {place}, row {i}, number {j}"
+                );
             }
         }
     }

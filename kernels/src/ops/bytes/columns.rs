@@ -1,9 +1,12 @@
 //! Margins: quads of 64 rows meet with the digits of weights.
 
 use super::super::margins::CACHE_LINE;
-use super::{EVEN_WEIGHTS, Factors, PAIR, SCRATCH, Scratch, amx_for, in_groups, most_entries, side, take_digit};
+use super::{
+    EVEN_WEIGHTS, Factors, PAIR, Rounded, SCRATCH, Scratch, amx_for, in_groups, most_entries, side, take_digit,
+};
 use crate::isa::amx::{Amx, Matrices, Place, SIDE};
 use crate::isa::bytes::{ByteKernel, Bytes, Line, QUAD, STRIP, enter};
+use crate::isa::even::Even;
 use crate::isa::{LANES, Token};
 use std::any::TypeId;
 use std::ops::Range;
@@ -136,16 +139,18 @@ impl ByteKernel for Margins<'_> {
         let matrices = amx.map(Amx::start);
         for (columns, factors) in columns.chunks(chunk(width)).zip(&weights[place].chunks) {
             sums.resize(sums.len().max(factors.entries.next_multiple_of(PAIR)), [0; STRIP]);
-            lines.resize(lines.len().max(columns.len().next_multiple_of(STRIP)), Line::default());
+            // Room for the quads of all columns, and for two steps' more.
+            lines.resize(lines.len().max(columns.len().next_multiple_of(STRIP) + 2 * HALF), Line::default());
+            let even = Even::new(columns);
             for at in (0..rows.len()).step_by(STRIP) {
-                let strip = Strip { columns, row: rows.start + at, factors };
+                let strip = Strip { columns, even, row: rows.start + at, factors };
                 match &matrices {
                     Some(matrices) => bytes.enter(MultiplyStrip { strip: &strip, matrices, lines, sums }),
                     None => bytes.enter(SumStrip { strip: &strip, lines, sums }),
                 }
                 let left = STRIP.min(rows.len() - at);
                 for ((rounded, entries), z) in factors.vectors::<B>().zip(z.chunks_exact_mut(rows.len())) {
-                    rounded.add_to::<B, _>(&sums[entries], &mut z[at..at + left], |z, value| *z += value as f32);
+                    add_lanes::<B>(rounded, &sums[entries], &mut z[at..at + left]);
                 }
             }
         }
@@ -155,12 +160,14 @@ impl ByteKernel for Margins<'_> {
 /// 64 rows of a chunk of columns.
 struct Strip<'a> {
     columns: &'a [&'a [u8]],
+    /// The same, if they lie equally far apart.
+    even: Option<Even<'a>>,
     /// The first row; behind the last of the grain, rows are zeros.
     row: usize,
     factors: &'a Factors,
 }
 
-/// The sums of the digits' products, entry after entry, row after row.
+/// The sums of the digits' products, entry after entry, quad after quad, lane after lane.
 struct SumStrip<'a> {
     strip: &'a Strip<'a>,
     lines: &'a mut [Line],
@@ -173,7 +180,12 @@ impl ByteKernel for SumStrip<'_> {
     #[inline(always)]
     fn run<B: Bytes>(self, bytes: B) {
         let SumStrip { strip, lines, sums } = self;
-        strip.store_quads(bytes, lines);
+        let quads = &mut lines.as_chunks_mut::<QUAD>().0[..strip.columns.len().div_ceil(QUAD)];
+        for (number, four) in quads.iter_mut().enumerate() {
+            for (quad, line) in strip.quads(bytes, number).into_iter().zip(four) {
+                bytes.store(quad, line);
+            }
+        }
         let quads = lines.as_chunks::<QUAD>().0;
         in_groups!(strip.factors.entries, most_entries::<B>(), |first, E| {
             if const { side::<B>() == QUAD } {
@@ -192,7 +204,7 @@ impl ByteKernel for SumStrip<'_> {
     }
 }
 
-/// The same by matrices: four quads of sixteen columns are four matrices.
+/// The same by matrices: the quads of 64 columns, two of the four at a time, are two matrices.
 struct MultiplyStrip<'a> {
     strip: &'a Strip<'a>,
     matrices: &'a Matrices,
@@ -200,49 +212,101 @@ struct MultiplyStrip<'a> {
     sums: &'a mut [[i32; STRIP]],
 }
 
+/// Lines of two of the four quads of 64 columns.
+const HALF: usize = STRIP / 2;
+
 impl ByteKernel for MultiplyStrip<'_> {
     type Output = ();
 
+    /// The first two quads of 64 columns are multiplied as soon as the next 64 have been read, so that waiting for memory and
+    /// multiplying go side by side; the others are kept for a round of their own. With one pair of matrices of weights, the first
+    /// two are not needed any more then, and their place is taken again: what is kept stays in the first-level cache.
     #[inline(always)]
     fn run<B: Bytes>(self, bytes: B) {
         let MultiplyStrip { strip, matrices, lines, sums } = self;
-        strip.store_quads(bytes, lines);
         let (steps, pitch) = (strip.columns.len().div_ceil(STRIP), strip.factors.entries.next_multiple_of(PAIR));
-        let mut products = [[[0; SIDE]; SIDE]; 4];
-        for first in (0..pitch).step_by(PAIR) {
-            for v in (0..QUAD).step_by(2) {
-                let a = Place::among(&strip.factors.lines[first..], steps, [pitch, SIDE, 1]);
-                let b = Place::among(&lines[v..], steps, [STRIP, 1, QUAD]);
-                let (Some(a), Some(b)) = (a, b) else { unreachable!("lines of {steps} steps") };
-                matrices.signed_by_unsigned(a, b, &mut products);
-                for (number, product) in products.iter().enumerate() {
-                    let entries = first + number / 2 * SIDE;
-                    for (lanes, sums) in product.iter().zip(&mut sums[entries..entries + SIDE]) {
-                        store_lanes(lanes, v + number % 2, sums);
-                    }
-                }
+        let alone = pitch == PAIR;
+        let place = |step: usize| HALF * if alone { step & 1 } else { step };
+        let (early, late) = lines.split_at_mut(HALF * if alone { 2 } else { steps });
+        matrices.clear();
+        for step in 0..steps + 2 {
+            if step > 1 {
+                multiply(matrices, (strip.factors, step - 2, 0), &early[place(step - 2)..], 1);
             }
+            if step < steps {
+                strip.store_quads(bytes, step, &mut early[place(step)..][..HALF], &mut late[step * HALF..][..HALF]);
+            }
+        }
+        matrices.store(sums, 0);
+        for first in (0..pitch).step_by(PAIR) {
+            if first > 0 {
+                matrices.clear();
+                multiply(matrices, (strip.factors, 0, first), early, steps);
+                matrices.store(&mut sums[first..], 0);
+            }
+            matrices.clear();
+            multiply(matrices, (strip.factors, 0, first), late, steps);
+            matrices.store(&mut sums[first..], HALF);
         }
     }
 }
 
-/// Stores the lanes of quad `v` row by row: lane `4 b + i` is row `16 b + 4 v + i`.
+/// Multiplies the weights of some steps, a pair of matrices of entries from `first` on, with pairs of quads.
 #[inline(always)]
-fn store_lanes(lanes: &[i32; LANES], v: usize, rows: &mut [i32; STRIP]) {
-    for (lanes, rows) in lanes.as_chunks::<QUAD>().0.iter().zip(rows.as_chunks_mut::<LANES>().0) {
-        rows[v * QUAD..(v + 1) * QUAD].copy_from_slice(lanes);
+fn multiply(matrices: &Matrices, (factors, step, first): (&Factors, usize, usize), quads: &[Line], steps: usize) {
+    let pitch = factors.entries.next_multiple_of(PAIR);
+    let a = Place::among(&factors.lines[step * pitch + first..], steps, [pitch, SIDE, 1]);
+    let (Some(a), Some(b)) = (a, Place::among(quads, steps, [HALF, 1, 2])) else {
+        unreachable!("lines of {steps} steps")
+    };
+    matrices.add_signed_by_unsigned(a, b);
+}
+
+/// Adds what the sums of the digits of 64 rows stand for to the margins of these, or fewer rows: lane `4 b + i` of
+/// quad `v` is row `16 b + 4 v + i`.
+#[inline(always)]
+fn add_lanes<B: Bytes>(rounded: &Rounded, sums: &[[i32; STRIP]], z: &mut [f32]) {
+    let mut lanes = [0.0_f32; STRIP];
+    rounded.add_to::<B, _>(sums, &mut lanes, |lane, value| *lane = value as f32);
+    let fours = lanes.as_chunks::<QUAD>().0;
+    if let Some(z) = z.as_chunks_mut::<STRIP>().0.first_mut() {
+        for (b, z) in z.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+            for (v, z) in z.as_chunks_mut::<QUAD>().0.iter_mut().enumerate() {
+                // Four at a time: wider loads would wait for several stores.
+                let [i, j, k, l] = fours[v * QUAD + b];
+                *z = [z[0] + i, z[1] + j, z[2] + k, z[3] + l];
+            }
+        }
+        return;
+    }
+    for (row, z) in z.iter_mut().enumerate() {
+        *z += fours[row / QUAD % QUAD * QUAD + row / LANES][row % QUAD];
     }
 }
 
+#[inline(always)]
+fn store_halves<B: Bytes>(bytes: B, [a, b, c, d]: [B::Quad; QUAD], early: &mut [Line; 2], late: &mut [Line; 2]) {
+    bytes.store(a, &mut early[0]);
+    bytes.store(b, &mut early[1]);
+    bytes.store(c, &mut late[0]);
+    bytes.store(d, &mut late[1]);
+}
+
 impl Strip<'_> {
-    /// Stores the quads of all columns.
+    /// Stores the quads of 64 columns, or of the last fewer: the first two and the last two of every four apart.
     #[inline(always)]
-    fn store_quads<B: Bytes>(&self, bytes: B, lines: &mut [Line]) {
-        let quads = &mut lines.as_chunks_mut::<QUAD>().0[..self.columns.len().div_ceil(QUAD)];
-        for (quad, four) in quads.iter_mut().enumerate() {
-            for (quad, line) in self.quads(bytes, quad).into_iter().zip(four) {
-                bytes.store(quad, line);
+    fn store_quads<B: Bytes>(&self, bytes: B, step: usize, early: &mut [Line], late: &mut [Line]) {
+        let first = step * STRIP / QUAD;
+        let last = self.columns.len().div_ceil(QUAD).min(first + STRIP / QUAD);
+        let places = early.as_chunks_mut::<2>().0.iter_mut().zip(late.as_chunks_mut::<2>().0);
+        if let Some(quads) = self.even.and_then(|even| even.quads((first * QUAD, last - first), self.row)) {
+            for (four, (early, late)) in quads.zip(places) {
+                store_halves(bytes, self.interleave(bytes, four), early, late);
             }
+            return;
+        }
+        for (number, (early, late)) in (first..last).zip(places) {
+            store_halves(bytes, self.quads(bytes, number), early, late);
         }
     }
 
@@ -254,11 +318,7 @@ impl Strip<'_> {
             && let (Some(a), Some(b)) = (a[self.row..].first_chunk(), b[self.row..].first_chunk())
             && let (Some(c), Some(d)) = (c[self.row..].first_chunk(), d[self.row..].first_chunk())
         {
-            for column in [a, b, c, d] {
-                // The page of the column is known now; where it is not, a request may be dropped.
-                bytes.prefetch_far(column, 2 * CACHE_LINE);
-            }
-            return bytes.interleave([a, b, c, d]);
+            return self.interleave(bytes, [a, b, c, d]);
         }
         let mut padded = [[0; STRIP]; QUAD];
         for (padded, column) in padded.iter_mut().zip(columns) {
@@ -268,6 +328,16 @@ impl Strip<'_> {
         }
         let [a, b, c, d] = &padded;
         bytes.interleave([a, b, c, d])
+    }
+
+    /// The quads of 64 rows of four columns, whose next rows are asked for.
+    #[inline(always)]
+    fn interleave<B: Bytes>(&self, bytes: B, columns: [&[u8; STRIP]; QUAD]) -> [B::Quad; QUAD] {
+        for column in columns {
+            // The page of the column is known now; where it is not, a request may be dropped.
+            bytes.prefetch_far(column, 2 * CACHE_LINE);
+        }
+        bytes.interleave(columns)
     }
 
     /// Sums of `E` entries from `first` on, over `V` of the quads from `v` on.
@@ -298,9 +368,7 @@ impl Strip<'_> {
         }
         for (sums, out) in sums.into_iter().zip(&mut out[first..first + E]) {
             for (place, sum) in sums.into_iter().enumerate() {
-                let mut lanes = [0; LANES];
-                bytes.lanes(sum, &mut lanes);
-                store_lanes(&lanes, v + place, out);
+                bytes.lanes(sum, &mut out.as_chunks_mut().0[v + place]);
             }
         }
     }

@@ -27,7 +27,7 @@ mod tests;
 pub use columns::margins;
 pub use rows::gradient;
 
-use crate::isa::amx::{Amx, SIDE};
+use crate::isa::amx::{Amx, SIDE, Sums};
 use crate::isa::bytes::{Bytes, Line, STRIP};
 use crate::isa::{LANES, Token};
 use crate::tier::Tier;
@@ -61,6 +61,8 @@ struct Scratch {
     residuals: Factors,
     /// Quads of 64 rows, or lines of some columns.
     lines: Vec<Line>,
+    /// Products of two matrices with two.
+    products: [Sums; 4],
     /// Sums of each entry: of 64 rows, or of some columns.
     sums: Vec<[i32; STRIP]>,
 }

@@ -2,8 +2,9 @@
 
 use super::{EVEN_RESIDUALS, Factors, PAIR, SCRATCH, Scratch, amx_for, in_groups, most_rows, side, take_digit};
 use crate::isa::Token;
-use crate::isa::amx::{Amx, Matrices, Place, SIDE};
+use crate::isa::amx::{Amx, Matrices, Place, SIDE, Sums};
 use crate::isa::bytes::{ByteKernel, Bytes, Line, QUAD, STRIP, enter};
+use crate::isa::even::Even;
 use std::ops::Range;
 
 /// Groups of 64 rows after which lanes are added up: sums of digits stay below 2^31 on every tier.
@@ -57,36 +58,45 @@ impl ByteKernel for Gradient<'_> {
 
     #[inline(always)]
     fn run<B: Bytes>(self, bytes: B) {
-        let Gradient { columns, rows, r, g, scratch: Scratch { residuals, lines, sums, .. }, amx } = self;
+        let Gradient { columns, rows, r, g, scratch: Scratch { residuals, lines, products, sums, .. }, amx } = self;
         let (width, groups) = (columns.len(), rows.len().div_ceil(STRIP));
         residuals.round::<B>(r.chunks_exact(rows.len()), EVEN_RESIDUALS, rows.len(), groups * STRIP);
         sums.resize(sums.len().max(residuals.entries.next_multiple_of(PAIR)), [0; STRIP]);
-        let matrices = amx.map(Amx::start);
+        let (even, matrices) = (Even::new(columns), amx.map(Amx::start));
         residuals.pack_rows(bytes, groups, matrices.as_ref());
         for group in (0..groups).step_by(GROUPS) {
             let groups = group..groups.min(group + GROUPS);
             let piece = Piece { rows: rows.clone(), groups, factors: residuals };
-            let mut first = 0;
-            while first < width {
-                let side = match &matrices {
-                    Some(_) => PAIR.min(width - first),
-                    None if width - first >= QUAD => QUAD,
-                    None => 1,
-                };
-                let some = &columns[first..first + side];
-                if let Some(matrices) = &matrices {
-                    lines.resize(lines.len().max(piece.groups.len() * PAIR), Line::default());
-                    bytes.enter(MultiplyPiece { piece: &piece, columns: some, matrices, lines, sums });
-                } else if let Some(four) = some.first_chunk::<QUAD>() {
-                    bytes.enter(SumPiece { piece: &piece, columns: four, sums });
-                } else {
-                    bytes.enter(SumPiece { piece: &piece, columns: &[some[0]], sums });
+            if let Some(matrices) = &matrices {
+                lines.resize(lines.len().max(piece.groups.len() * PAIR), Line::default());
+                for first in (0..width).step_by(PAIR) {
+                    let range = first..width.min(first + PAIR);
+                    let some = &columns[range.clone()];
+                    let place = even.map(|even| (even, first));
+                    bytes.enter(MultiplyPiece { piece: &piece, columns: some, place, matrices, lines, products, sums });
+                    residuals.add_to::<B>(sums, g, width, range);
                 }
-                for ((rounded, entries), g) in residuals.vectors::<B>().zip(g.chunks_exact_mut(width)) {
-                    rounded.add_to::<B, _>(&sums[entries], &mut g[first..first + side], |g, value| *g += value);
-                }
-                first += side;
+                continue;
             }
+            let (fours, rest) = columns.as_chunks::<QUAD>();
+            for (four, first) in fours.iter().zip((0..).step_by(QUAD)) {
+                bytes.enter(SumPiece { piece: &piece, columns: four, sums });
+                residuals.add_to::<B>(sums, g, width, first..first + QUAD);
+            }
+            for (column, first) in rest.iter().zip(fours.len() * QUAD..) {
+                bytes.enter(SumPiece { piece: &piece, columns: &[*column], sums });
+                residuals.add_to::<B>(sums, g, width, first..first + 1);
+            }
+        }
+    }
+}
+
+impl Factors {
+    /// Adds what the sums of the digits of some columns stand for.
+    #[inline(always)]
+    fn add_to<B: Bytes>(&self, sums: &[[i32; STRIP]], g: &mut [f64], width: usize, columns: Range<usize>) {
+        for ((rounded, entries), g) in self.vectors::<B>().zip(g.chunks_exact_mut(width)) {
+            rounded.add_to::<B, _>(&sums[entries], &mut g[columns.clone()], |g, value| *g += value);
         }
     }
 }
@@ -95,8 +105,11 @@ impl ByteKernel for Gradient<'_> {
 struct MultiplyPiece<'a> {
     piece: &'a Piece<'a>,
     columns: &'a [&'a [u8]],
+    /// Where they begin among columns that lie equally far apart.
+    place: Option<(Even<'a>, usize)>,
     matrices: &'a Matrices,
     lines: &'a mut [Line],
+    products: &'a mut [Sums; 4],
     sums: &'a mut [[i32; STRIP]],
 }
 
@@ -105,9 +118,9 @@ impl ByteKernel for MultiplyPiece<'_> {
 
     #[inline(always)]
     fn run<B: Bytes>(self, bytes: B) {
-        let MultiplyPiece { piece, columns, matrices, lines, sums } = self;
+        let MultiplyPiece { piece, columns, place, matrices, lines, products, sums } = self;
         let (start, steps) = (piece.rows.start + piece.groups.start * STRIP, piece.groups.len());
-        let direct = Place::of_columns(columns, start, steps);
+        let direct = place.and_then(|(even, first)| Place::of_columns(even, first, start, steps));
         if direct.is_none() {
             for (column, x) in columns.iter().enumerate() {
                 for (line, x) in lines.iter_mut().skip(column).step_by(PAIR).zip(x[start..].chunks(STRIP)).take(steps) {
@@ -119,14 +132,15 @@ impl ByteKernel for MultiplyPiece<'_> {
             }
         }
         let pitch = piece.factors.entries.next_multiple_of(PAIR);
-        let mut products = [[[0; SIDE]; SIDE]; 4];
         for first in (0..pitch).step_by(PAIR) {
             let b = &piece.factors.lines[piece.groups.start * pitch + first..];
             let a = direct.or_else(|| Place::among(lines, steps, [PAIR, SIDE, 1]));
             let (Some(a), Some(b)) = (a, Place::among(b, steps, [pitch, SIDE, 1])) else {
                 unreachable!("lines of {steps} steps")
             };
-            matrices.unsigned_by_signed(a, b, &mut products);
+            matrices.clear();
+            matrices.add_unsigned_by_signed(a, b);
+            matrices.store_apart(products);
             for (number, product) in products.iter().enumerate() {
                 let (column, entry) = (number / 2 * SIDE, first + number % 2 * SIDE);
                 matrices.transpose(product, &mut sums[entry..entry + SIDE], column);

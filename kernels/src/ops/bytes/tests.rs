@@ -7,7 +7,7 @@ use crate::isa::bytes::Bytes;
 use crate::isa::portable::Portable;
 
 /// Rows, columns, vectors: parts of strips and quads, matrices of one and of two blocks of entries.
-const SHAPES: [[usize; 3]; 5] = [[1, 1, 1], [70, 5, 2], [200, 37, 3], [129, 100, 12], [513, 64, 7]];
+const SHAPES: [[usize; 3]; 6] = [[1, 1, 1], [70, 5, 2], [200, 37, 3], [129, 100, 12], [513, 64, 7], [190, 270, 3]];
 
 /// Margins and gradients of every shape, in bits.
 fn bits<B: Bytes>(bytes: B, amx: Option<Amx>) -> Vec<u64> {
@@ -17,9 +17,12 @@ fn bits<B: Bytes>(bytes: B, amx: Option<Amx>) -> Vec<u64> {
         state >> 33
     };
     let mut all = Vec::new();
-    for [rows, width, vectors] in SHAPES {
+    for ([rows, width, vectors], even) in SHAPES.into_iter().flat_map(|shape| [(shape, true), (shape, false)]) {
         let data: Vec<u8> = (0..(rows + 3) * width).map(|_| random() as u8).collect();
-        let columns: Vec<&[u8]> = data.chunks(rows + 3).collect();
+        let mut columns: Vec<&[u8]> = data.chunks(rows + 3).collect();
+        if !even {
+            columns.swap(0, width / 2);
+        }
         // Of every third vector most numbers are small: it takes 32 bits.
         let mut numbers = |count: usize, vector: usize| {
             let size = move |at: usize| if vector % 3 == 1 && at > 0 { 1e-5 } else { 1.0 };
