@@ -5,7 +5,7 @@
 //! side, so that a residual is loaded once for all of them. The tile itself is near, since its margins were just
 //! computed; the rows of the next tile that margins did not ask for are asked for meanwhile. Cost: 2 flops a value, each value read once.
 
-use super::margins::{ASKED_WITH_MARGINS, CACHE_LINE};
+use super::margins::{ASKED_WITH_MARGINS, CACHE_LINE, two_strips};
 use crate::isa::{Isa, Kernel, LANES, Lanes, Load, Real};
 use std::ops::Range;
 
@@ -29,8 +29,17 @@ impl<E: Load, R: Real> Kernel for Gradient<'_, E, R> {
 
     #[inline(always)]
     fn run<T: Isa>(self, tier: T) {
-        let (groups, tail) = self.columns.as_chunks::<4>();
-        let (sums, sums_tail) = self.g.as_chunks_mut::<4>();
+        let (mut columns, mut g) = (self.columns, self.g);
+        if const { two_strips::<T, E, R>() } {
+            let (groups, tail) = columns.as_chunks::<8>();
+            let (sums, sums_tail) = g.as_chunks_mut::<8>();
+            for (columns, g) in groups.iter().zip(sums) {
+                side_by_side::<T, E, R, 8>(tier, columns, self.rows.start, self.r, g);
+            }
+            (columns, g) = (tail, sums_tail);
+        }
+        let (groups, tail) = columns.as_chunks::<4>();
+        let (sums, sums_tail) = g.as_chunks_mut::<4>();
         for (columns, g) in groups.iter().zip(sums) {
             side_by_side::<T, E, R, 4>(tier, columns, self.rows.start, self.r, g);
         }
@@ -57,7 +66,7 @@ fn side_by_side<T: Isa, E: Load, R: Real, const COLUMNS: usize>(
         let mut x: [&[[E; LANES]]; COLUMNS] = [&[]; COLUMNS];
         for (c, (x, column)) in x.iter_mut().zip(columns).enumerate() {
             *x = column[row..row + ROWS].as_chunks::<LANES>().0;
-            let lines = if COLUMNS == 4 && c < ASKED_WITH_MARGINS { 0 } else { size_of::<E>() };
+            let lines = if COLUMNS >= 4 && c % 4 < ASKED_WITH_MARGINS { 0 } else { size_of::<E>() };
             for line in 0..lines {
                 tier.prefetch_far(column, row + ahead + line * CACHE_LINE / size_of::<E>());
             }

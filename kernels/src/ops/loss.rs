@@ -45,6 +45,12 @@ pub struct Losses<'a, L, R> {
 /// Rows of one turn of the loop.
 pub(super) const ROWS: usize = 4 * LANES;
 
+/// True where the rows of two turns go side by side: four registers of a polynomial are too few to keep the multiply-adds busy, each waiting
+/// for the one before.
+const fn two_turns<T: Isa, L: LossFunction, R: Real>() -> bool {
+    T::REGISTERS >= 32 && <R::Lanes<T> as Lanes<T, R>>::REGISTERS == 1 && !L::WIDE
+}
+
 impl<L: LossFunction, R: Real> Kernel for Losses<'_, L, R> {
     type Output = LossSums;
 
@@ -53,15 +59,22 @@ impl<L: LossFunction, R: Real> Kernel for Losses<'_, L, R> {
         let Losses { loss, z, y, weight, mut curvature } = self;
         let mut sums = Sums::zero(tier);
         let (rows, whole) = (z.len(), z.len() / ROWS * ROWS);
-        for start in (0..whole).step_by(ROWS) {
+        let (mut start, most) = (0, if const { two_turns::<T, L, R>() } { 2 * ROWS } else { ROWS });
+        while start < whole {
+            let count = most.min(whole - start);
             let group = Losses {
                 loss,
-                z: &mut z[start..start + ROWS],
-                y: &y[start..start + ROWS],
-                weight: weight.map(|weight| &weight[start..start + ROWS]),
-                curvature: curvature.as_deref_mut().map(|curvature| &mut curvature[start..start + ROWS]),
+                z: &mut z[start..start + count],
+                y: &y[start..start + count],
+                weight: weight.map(|weight| &weight[start..start + count]),
+                curvature: curvature.as_deref_mut().map(|curvature| &mut curvature[start..start + count]),
             };
-            step::<T, L, R, { ROWS / LANES }>(tier, group, &mut sums);
+            if const { two_turns::<T, L, R>() } && count > ROWS {
+                step::<T, L, R, { 2 * ROWS / LANES }>(tier, group, &mut sums);
+            } else {
+                step::<T, L, R, { ROWS / LANES }>(tier, group, &mut sums);
+            }
+            start += count;
         }
         for start in (whole..rows).step_by(LANES) {
             let rows = start..rows.min(start + LANES);
@@ -138,14 +151,17 @@ fn step_wide<T: Isa, L: LossFunction, R: Real, const N: usize>(tier: T, rows: Lo
     }
 }
 
-/// Adds the vectors of a group, first among themselves in the arithmetic type.
+/// Adds the vectors of a group, first those of 64 rows among themselves in the arithmetic type.
 #[inline(always)]
-pub(super) fn add<T: Isa, R: Real, const N: usize>(sum: T::F64, group: Group<T, R, N>) -> T::F64 {
-    let mut total = group.0[0];
-    for &lanes in &group.0[1..] {
-        total = total + lanes;
+pub(super) fn add<T: Isa, R: Real, const N: usize>(mut sum: T::F64, group: Group<T, R, N>) -> T::F64 {
+    for vectors in group.0.chunks(ROWS / LANES) {
+        let mut total = vectors[0];
+        for &lanes in &vectors[1..] {
+            total = total + lanes;
+        }
+        sum = sum + total.widen();
     }
-    sum + total.widen()
+    sum
 }
 
 /// At most 16 rows: the lanes behind them repeat the first of them with weight 0, so that they add nothing and yet hold

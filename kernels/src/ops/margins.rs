@@ -36,9 +36,18 @@ impl<E: Load, R: Real> Kernel for Margins<'_, E, R> {
     fn run<T: Isa>(self, tier: T) {
         let mut row = self.rows.start;
         let ahead = self.z.len();
-        let (groups, tail) = self.z.as_chunks_mut::<ROWS>();
+        let mut rest = self.z;
+        if const { two_strips::<T, E, R>() } {
+            let (groups, tail) = rest.as_chunks_mut::<{ 2 * ROWS }>();
+            for z in groups {
+                many::<T, E, R, { 2 * ROWS / LANES }>(tier, self.columns, (row, ahead), self.w, z);
+                row += 2 * ROWS;
+            }
+            rest = tail;
+        }
+        let (groups, tail) = rest.as_chunks_mut::<ROWS>();
         for z in groups {
-            many::<T, E, R>(tier, self.columns, (row, ahead), self.w, z);
+            many::<T, E, R, { ROWS / LANES }>(tier, self.columns, (row, ahead), self.w, z);
             row += ROWS;
         }
         for z in tail.chunks_mut(LANES) {
@@ -48,19 +57,31 @@ impl<E: Load, R: Real> Kernel for Margins<'_, E, R> {
     }
 }
 
-/// 64 rows.
+/// True where 64 rows are too few sums to keep the multiply-adds busy, each waiting for the one before: where lanes fill a register
+/// each, and values are narrow enough that memory does not bound it.
+pub(super) const fn two_strips<T: Isa, E, R: Real>() -> bool {
+    T::REGISTERS >= 32 && R::Lanes::<T>::REGISTERS == 1 && size_of::<E>() < size_of::<R>()
+}
+
+/// `N` vectors of rows.
 #[inline(always)]
-fn many<T: Isa, E: Load, R: Real>(tier: T, columns: &[&[E]], (row, ahead): (usize, usize), w: &[R], z: &mut [R; ROWS]) {
+fn many<T: Isa, E: Load, R: Real, const N: usize>(
+    tier: T,
+    columns: &[&[E]],
+    (row, ahead): (usize, usize),
+    w: &[R],
+    z: &mut [R],
+) {
     let (z, _) = z.as_chunks_mut::<LANES>();
-    let mut sums = [R::Lanes::<T>::zero(tier); ROWS / LANES];
+    let mut sums = [R::Lanes::<T>::zero(tier); N];
     for (sum, z) in sums.iter_mut().zip(&*z) {
         *sum = R::load::<T, R>(tier, z);
     }
     for (j, (column, &weight)) in columns.iter().zip(w).enumerate() {
-        let (x, _) = column[row..row + ROWS].as_chunks::<LANES>();
+        let (x, _) = column[row..row + N * LANES].as_chunks::<LANES>();
         let weight = R::Lanes::<T>::splat(tier, weight);
-        for line in 0..size_of::<E>() {
-            tier.prefetch(column, row + ROWS + line * CACHE_LINE / size_of::<E>());
+        for line in 0..(N * LANES * size_of::<E>()) / CACHE_LINE {
+            tier.prefetch(column, row + N * LANES + line * CACHE_LINE / size_of::<E>());
             if j % 4 < ASKED_WITH_MARGINS {
                 tier.prefetch_far(column, row + ahead + line * CACHE_LINE / size_of::<E>());
             }
