@@ -3,6 +3,7 @@
 //! | case | what a row costs | multiply-adds |
 //! |---|---|---|
 //! | `gradient DTYPE TIER kN` | margins, logistic loss and gradient of 28 columns, N weight vectors | 2 N a number |
+//! | `gradient f32 TIER k1 c512` | the same of 512 columns, one vector | 2 a number |
 //! | `vectors DTYPE TIER` | the same of one vector of 28 elements | 2 a number |
 //! | `codes TIER`, `sparse TIER` | margins and scattered gradient of 8 categories of 4,096 levels; of 24 entries of 65,536 | 2 a number |
 //! | `gram f32 TIER`, `gram f64 TIER` | the matrix of 28 columns and the constant | 1 an entry of the triangle |
@@ -27,6 +28,8 @@ use crate::machine::memory::MemoryRuler;
 
 /// Columns of the dense cases.
 const COLUMNS: usize = 28;
+/// Columns of the case of many: rows that do not fit the first-level cache 64 at a time.
+const MANY_COLUMNS: usize = 512;
 /// Categorical columns, and levels of each.
 const CODES: (usize, usize) = (8, 4_096);
 /// Entries of a sparse row, and the width of its column.
@@ -42,6 +45,7 @@ const DTYPES: [DType; 5] = [DType::F32, DType::F16, DType::U16, DType::U8, DType
 #[derive(Clone, Copy, Debug)]
 struct Case {
     rows: Rows,
+    columns: usize,
     tier: Tier,
     vectors: usize,
     gram: bool,
@@ -53,7 +57,10 @@ impl Case {
         let tier = self.tier;
         match self.rows {
             Rows::Columns(_) if self.gram => format!("gram {} {tier}", if self.wide { "f64" } else { "f32" }),
-            Rows::Columns(dtype) => format!("gradient {} {tier} k{}", dtype.name(), self.vectors),
+            Rows::Columns(dtype) => {
+                let many = if self.columns == COLUMNS { String::new() } else { format!(" c{}", self.columns) };
+                format!("gradient {} {tier} k{}{many}", dtype.name(), self.vectors)
+            }
             Rows::Vectors(dtype) => format!("vectors {} {tier}", dtype.name()),
             Rows::Codes(_) => format!("codes {tier}"),
             Rows::Sparse(_) => format!("sparse {tier}"),
@@ -67,19 +74,27 @@ fn groups() -> Vec<(Rows, usize, Vec<Case>)> {
     let mut groups = Vec::new();
     for dtype in DTYPES {
         let (rows, wide) = (Rows::Columns(dtype), dtype == DType::F64);
-        let plain = move |tier| VECTORS.map(|vectors| Case { rows, tier, vectors, gram: false, wide });
+        let plain =
+            move |tier| VECTORS.map(|vectors| Case { rows, columns: COLUMNS, tier, vectors, gram: false, wide });
         let mut cases: Vec<Case> = tiers().flat_map(plain).collect();
         if dtype == DType::F32 {
-            let gram = |wide| tiers().map(move |tier| Case { rows, tier, vectors: 1, gram: true, wide });
+            let gram =
+                |wide| tiers().map(move |tier| Case { rows, columns: COLUMNS, tier, vectors: 1, gram: true, wide });
             cases.extend(gram(false).chain(gram(true)));
         }
         groups.push((rows, COLUMNS, cases));
     }
-    let single = |rows, wide| tiers().map(move |tier| Case { rows, tier, vectors: 1, gram: false, wide }).collect();
-    groups
-        .extend(DTYPES.map(|dtype| (Rows::Vectors(dtype), COLUMNS, single(Rows::Vectors(dtype), dtype == DType::F64))));
-    groups.push((Rows::Codes(CODES.1), CODES.0, single(Rows::Codes(CODES.1), false)));
-    groups.push((Rows::Sparse(SPARSE.1), SPARSE.0, single(Rows::Sparse(SPARSE.1), false)));
+    let mut single = |rows, columns| {
+        let wide = matches!(rows, Rows::Columns(DType::F64) | Rows::Vectors(DType::F64));
+        let case = |tier| Case { rows, columns, tier, vectors: 1, gram: false, wide };
+        groups.push((rows, columns, tiers().map(case).collect()));
+    };
+    single(Rows::Columns(DType::F32), MANY_COLUMNS);
+    for dtype in DTYPES {
+        single(Rows::Vectors(dtype), COLUMNS);
+    }
+    single(Rows::Codes(CODES.1), CODES.0);
+    single(Rows::Sparse(SPARSE.1), SPARSE.0);
     groups
 }
 
@@ -339,7 +354,7 @@ impl Epoch {
     /// For grains of `columns` columns of `f32`.
     pub fn new(tier: Tier, columns: usize) -> Epoch {
         let data = Grains::new(Rows::Columns(DType::F32), columns, 1);
-        let case = Case { rows: Rows::Columns(DType::F32), tier, vectors: 1, gram: false, wide: false };
+        let case = Case { rows: Rows::Columns(DType::F32), columns, tier, vectors: 1, gram: false, wide: false };
         Epoch { worker: Worker::new(&case, &data), limbs: None }
     }
 

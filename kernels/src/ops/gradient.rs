@@ -3,9 +3,10 @@
 //! Lane `k` of a column's accumulator adds rows `k, k + 16, ..` of the tile in row order, in the arithmetic type; the
 //! lanes are folded in the fixed tree of [`Lanes::sum`] and the result is added in `f64`. Several columns go side by
 //! side, so that a residual is loaded once for all of them. The tile itself is near, since its margins were just
-//! computed; the rows of the next tile that margins did not ask for are asked for meanwhile. Cost: 2 flops a value, each value read once.
+//! computed; the rows of the next tile that margins did not ask for are asked for meanwhile: of many columns the first 64 rows of the
+//! first half. Cost: 2 flops a value, each value read once.
 
-use super::margins::{ASKED_WITH_MARGINS, CACHE_LINE, two_strips};
+use super::margins::{ASKED_WITH_MARGINS, CACHE_LINE, is_wide, two_strips};
 use crate::isa::{Isa, Kernel, LANES, Lanes, Load, Real};
 use std::ops::Range;
 
@@ -30,28 +31,49 @@ impl<E: Load, R: Real> Kernel for Gradient<'_, E, R> {
     #[inline(always)]
     fn run<T: Isa>(self, tier: T) {
         let (mut columns, mut g) = (self.columns, self.g);
+        let (wide, rows) = (is_wide::<E>(columns.len()), self.rows);
         if const { two_strips::<T, E, R>() } {
-            let (groups, tail) = columns.as_chunks::<8>();
-            let (sums, sums_tail) = g.as_chunks_mut::<8>();
-            for (columns, g) in groups.iter().zip(sums) {
-                side_by_side::<T, E, R, 8>(tier, columns, self.rows.start, self.r, g);
-            }
-            (columns, g) = (tail, sums_tail);
+            (columns, g) = in_groups::<T, E, R, 8>(tier, wide, columns, &rows, self.r, g);
         }
-        let (groups, tail) = columns.as_chunks::<4>();
-        let (sums, sums_tail) = g.as_chunks_mut::<4>();
-        for (columns, g) in groups.iter().zip(sums) {
-            side_by_side::<T, E, R, 4>(tier, columns, self.rows.start, self.r, g);
-        }
+        let (tail, sums_tail) = in_groups::<T, E, R, 4>(tier, wide, columns, &rows, self.r, g);
         for (column, g) in tail.iter().zip(sums_tail) {
-            side_by_side::<T, E, R, 1>(tier, &[column], self.rows.start, self.r, std::array::from_mut(g));
+            side_by_side::<T, E, R, 1, true>(tier, &[column], rows.start, self.r, std::array::from_mut(g));
         }
     }
 }
 
-/// `COLUMNS` columns over all rows.
+/// Columns in groups of `COLUMNS`, and which are left. Each group of a wide block asks for the first rows of the next tile of half as many columns.
 #[inline(always)]
-fn side_by_side<T: Isa, E: Load, R: Real, const COLUMNS: usize>(
+fn in_groups<'a, T: Isa, E: Load, R: Real, const COLUMNS: usize>(
+    tier: T,
+    wide: bool,
+    columns: &'a [&'a [E]],
+    rows: &Range<usize>,
+    r: &[R],
+    g: &'a mut [f64],
+) -> (&'a [&'a [E]], &'a mut [f64]) {
+    let (groups, tail) = columns.as_chunks::<COLUMNS>();
+    let (sums, sums_tail) = g.as_chunks_mut::<COLUMNS>();
+    if wide {
+        for ((group, g), asked) in groups.iter().zip(sums).zip(columns.chunks_exact(COLUMNS / 2)) {
+            for column in asked {
+                for line in 0..size_of::<E>() {
+                    tier.prefetch_far(column, rows.end + line * CACHE_LINE / size_of::<E>());
+                }
+            }
+            side_by_side::<T, E, R, COLUMNS, false>(tier, group, rows.start, r, g);
+        }
+    } else {
+        for (group, g) in groups.iter().zip(sums) {
+            side_by_side::<T, E, R, COLUMNS, true>(tier, group, rows.start, r, g);
+        }
+    }
+    (tail, sums_tail)
+}
+
+/// `COLUMNS` columns over all rows; `ASKS`: and asks for their rows of the next tile.
+#[inline(always)]
+fn side_by_side<T: Isa, E: Load, R: Real, const COLUMNS: usize, const ASKS: bool>(
     tier: T,
     columns: &[&[E]; COLUMNS],
     start: usize,
@@ -66,7 +88,8 @@ fn side_by_side<T: Isa, E: Load, R: Real, const COLUMNS: usize>(
         let mut x: [&[[E; LANES]]; COLUMNS] = [&[]; COLUMNS];
         for (c, (x, column)) in x.iter_mut().zip(columns).enumerate() {
             *x = column[row..row + ROWS].as_chunks::<LANES>().0;
-            let lines = if COLUMNS >= 4 && c % 4 < ASKED_WITH_MARGINS { 0 } else { size_of::<E>() };
+            let with_margins = COLUMNS >= 4 && c % 4 < ASKED_WITH_MARGINS;
+            let lines = if !ASKS || with_margins { 0 } else { size_of::<E>() };
             for line in 0..lines {
                 tier.prefetch_far(column, row + ahead + line * CACHE_LINE / size_of::<E>());
             }

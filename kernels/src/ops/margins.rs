@@ -1,7 +1,8 @@
 //! Margins of scalar columns: `z[i] += sum_j w[j] x[i][j]`.
 //!
-//! The margins of 64 rows stay in registers while all columns pass by; the next 64 rows of each column are asked for
-//! meanwhile, and those of the next tile of half of them. Each row is one chain of fused multiply-adds in column order,
+//! The margins of 64 rows stay in registers while all columns pass by. Of few columns the next 64 rows of each are asked for
+//! meanwhile, and those of the next tile of half of them. 64 rows of many columns do not fit the first-level cache: of these the
+//! 64 rows of the column that is read 16 KiB later are asked for. Each row is one chain of fused multiply-adds in column order,
 //! so that its bits do not depend on where it stands. Cost: 2 flops a value, each value read once.
 
 use crate::isa::{Isa, Kernel, LANES, Lanes, Load, Real};
@@ -16,6 +17,16 @@ pub(crate) const CACHE_LINE: usize = 64;
 /// Of four columns the first so many are asked for their rows of the next tile while margins are made, the others while the gradient is:
 /// memory is idle in neither. With one or three of them passes of `f32` and `f16` were as fast or slower.
 pub(super) const ASKED_WITH_MARGINS: usize = 2;
+
+/// Of many columns, what is asked for is read so many bytes later: far enough for memory to answer, and a third of a first-level cache.
+/// 8 KiB are as good, 24 are not.
+const AHEAD: usize = 16 << 10;
+
+/// Whether 64 rows of all columns are more than what is asked for ahead. Narrower values than `f32`, of which 64 rows are two lines at most,
+/// are slower so: 512 columns of `f16` by a tenth.
+pub(super) const fn is_wide<E>(columns: usize) -> bool {
+    size_of::<E>() >= size_of::<f32>() && columns * ROWS * size_of::<E>() > AHEAD
+}
 
 /// The arguments: `w` has one weight a column, `z` one margin a row of `rows`.
 pub struct Margins<'a, E, R> {
@@ -77,21 +88,50 @@ fn many<T: Isa, E: Load, R: Real, const N: usize>(
     for (sum, z) in sums.iter_mut().zip(&*z) {
         *sum = R::load::<T, R>(tier, z);
     }
-    for (j, (column, &weight)) in columns.iter().zip(w).enumerate() {
-        let (x, _) = column[row..row + N * LANES].as_chunks::<LANES>();
-        let weight = R::Lanes::<T>::splat(tier, weight);
-        for line in 0..(N * LANES * size_of::<E>()) / CACHE_LINE {
-            tier.prefetch(column, row + N * LANES + line * CACHE_LINE / size_of::<E>());
-            if j % 4 < ASKED_WITH_MARGINS {
-                tier.prefetch_far(column, row + ahead + line * CACHE_LINE / size_of::<E>());
+    if is_wide::<E>(columns.len()) {
+        let columns_ahead = AHEAD / (N * LANES * size_of::<E>());
+        let (first, last) = columns.split_at(columns.len() - columns_ahead);
+        let (w_first, w_last) = w.split_at(first.len());
+        wide::<T, E, R, N>(tier, (first, row), (&columns[columns_ahead..], row), w_first, &mut sums);
+        wide::<T, E, R, N>(tier, (last, row), (columns, row + N * LANES), w_last, &mut sums);
+    } else {
+        for (j, (column, &weight)) in columns.iter().zip(w).enumerate() {
+            let (x, _) = column[row..row + N * LANES].as_chunks::<LANES>();
+            let weight = R::Lanes::<T>::splat(tier, weight);
+            for line in 0..(N * LANES * size_of::<E>()) / CACHE_LINE {
+                tier.prefetch(column, row + N * LANES + line * CACHE_LINE / size_of::<E>());
+                if j % 4 < ASKED_WITH_MARGINS {
+                    tier.prefetch_far(column, row + ahead + line * CACHE_LINE / size_of::<E>());
+                }
             }
-        }
-        for (sum, x) in sums.iter_mut().zip(x) {
-            *sum = weight.fma(E::load::<T, R>(tier, x), *sum);
+            for (sum, x) in sums.iter_mut().zip(x) {
+                *sum = weight.fma(E::load::<T, R>(tier, x), *sum);
+            }
         }
     }
     for (sum, z) in sums.iter().zip(z) {
         sum.store(z);
+    }
+}
+
+/// Adds `N` vectors of rows of some of many columns, and asks for as many rows of as many others.
+#[inline(always)]
+fn wide<T: Isa, E: Load, R: Real, const N: usize>(
+    tier: T,
+    (columns, row): (&[&[E]], usize),
+    (asked, asked_row): (&[&[E]], usize),
+    w: &[R],
+    sums: &mut [R::Lanes<T>; N],
+) {
+    for ((column, asked), &weight) in columns.iter().zip(asked).zip(w) {
+        let (x, _) = column[row..row + N * LANES].as_chunks::<LANES>();
+        let weight = R::Lanes::<T>::splat(tier, weight);
+        for line in 0..(N * LANES * size_of::<E>()) / CACHE_LINE {
+            tier.prefetch(asked, asked_row + line * CACHE_LINE / size_of::<E>());
+        }
+        for (sum, x) in sums.iter_mut().zip(x) {
+            *sum = weight.fma(E::load::<T, R>(tier, x), *sum);
+        }
     }
 }
 
