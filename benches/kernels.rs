@@ -314,7 +314,9 @@ fn main() {
             let data = all_data.len() - 1;
             let bytes = options.columns * dtype.bytes();
             let tile = ((options.tile * 112) / bytes / 64).max(2) * 64;
-            let tile = if options.tile == 0 { (65_536 / bytes / 64).clamp(2, 16) * 64 } else { tile.min(options.tile) };
+            // As trainings cut it: 32 KiB, or 256 rows where these fit 64 KiB.
+            let own = (65_536 / bytes).min((32_768 / bytes).max(256)).clamp(128, 1_024) / 64 * 64;
+            let tile = if options.tile == 0 { own } else { tile.min(options.tile) };
             for (tier, name) in names {
                 let kernels = Kernels::new(tier);
                 check(&kernels, &all_data[data], tile);

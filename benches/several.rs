@@ -87,8 +87,9 @@ struct Worker {
 
 impl Worker {
     fn new(columns: usize, vectors: usize) -> Worker {
-        // The engine's: some 64 KiB of values.
-        let tile = ((64 << 10) / (columns * 4)).clamp(128, 1_024) / 64 * 64;
+        // The engine's: 32 KiB of values, or 256 rows where these fit 64 KiB.
+        let bytes = columns * 4;
+        let tile = ((64 << 10) / bytes).min(((32 << 10) / bytes).max(256)).clamp(128, 1_024) / 64 * 64;
         Worker {
             vectors,
             tile,

@@ -178,10 +178,15 @@ impl<R: Real + Default> Worker<R> {
     fn new(case: &Case, data: &Grains) -> Worker<R> {
         let blocks = data.blocks(0);
         let parameters: usize = blocks.iter().map(Block::parameters).sum();
+        let scattered = blocks.iter().any(Block::is_scattered);
         let tile = if case.gram {
             data.rows
         } else {
-            (65_536 * data.grains * data.rows / data.bytes() / 64).clamp(2, 16) * 64
+            // As trainings cut it.
+            let rows_of = |tile_bytes: usize| tile_bytes * data.grains * data.rows / data.bytes();
+            let most = rows_of(64 << 10);
+            let rows = if scattered { most } else { most.min(rows_of(32 << 10).max(256)) };
+            rows.clamp(128, 1_024) / 64 * 64
         };
         let grain = Grain { rows: data.rows, blocks, label: None, weight: None, offset: None };
         let layout = if case.gram { GramLayout::of(&grain, false) } else { None };
@@ -189,7 +194,6 @@ impl<R: Real + Default> Worker<R> {
             let scales = GramScales::new(&layout, 1 << 30, 1.0, &vec![1.0; layout.variables()]).ok()?;
             Some((layout, scales, GramScratch::default()))
         });
-        let scattered = grain.blocks.iter().any(Block::is_scattered);
         Worker {
             kernels: Kernels::new(case.tier),
             vectors: case.vectors,
