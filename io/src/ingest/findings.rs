@@ -145,8 +145,7 @@ pub fn merged(all: &[Findings<'_>], plan: &[Planned], limits: LevelLimits<'_>) -
             }
             let bytes = found.tables.iter().flatten().map(|table| table.memory() as u64).sum::<u64>();
             if bytes > limits.bytes {
-                let levels = found.tables[number].as_ref().map_or(0, Interner::len);
-                return Err(located(too_large(levels, limits.bytes), &plan[number].name, &|_| nowhere()));
+                return Err(located(too_large(limits.bytes), &plan[number].name, &|_| nowhere()));
             }
         }
     }

@@ -60,13 +60,14 @@ impl Job<'_> {
 
     /// Pass A over all rows, or over those of a span with what lies before it.
     pub(super) fn survey(&self, keeper: &Keeper, span: Option<Before>) -> Result<Found> {
-        let Job { source, plan, options, budget, around: Around { progress, cancel, .. }, .. } = *self;
+        let Job { source, file, plan, options, budget, around: Around { progress, cancel, .. }, .. } = *self;
         let splitter = match plan.split {
             Some(_) => split::Splitter::Column,
             None => split::Splitter::share(options.seed, options.test_share),
         };
         let survey = Survey {
             source,
+            file,
             plan,
             splitter,
             shuffle: options.shuffle.then(|| Stream::new(options.seed, Purpose::Shuffle)),
