@@ -9,7 +9,7 @@
 
 use gristmill_kernels::dtype::{DType, f16};
 use gristmill_kernels::isa::{Isa, Kernel, LANES, Lanes, Load, Token};
-use gristmill_kernels::tile::{Block, Columns, Values};
+use gristmill_kernels::tile::{Block, Columns, Cut, Values};
 use gristmill_kernels::{Kernels, Loss, Tier, reference};
 use std::time::Instant;
 
@@ -314,8 +314,7 @@ fn main() {
             let data = all_data.len() - 1;
             let bytes = options.columns * dtype.bytes();
             let tile = ((options.tile * 112) / bytes / 64).max(2) * 64;
-            // As trainings cut it: 32 KiB, or 256 rows where these fit 64 KiB.
-            let own = (65_536 / bytes).min((32_768 / bytes).max(256)).clamp(128, 1_024) / 64 * 64;
+            let own = Cut::dense(bytes, options.columns).piece;
             let tile = if options.tile == 0 { own } else { tile.min(options.tile) };
             for (tier, name) in names {
                 let kernels = Kernels::new(tier);

@@ -5,7 +5,7 @@
 //! Every tier and K checks first that each vector gets the bits that it gets alone. All cores read their own grains of
 //! `f32` columns, tile by tile; the cases of a round run in turn, and the median of the rounds' ratios is told.
 
-use gristmill_kernels::tile::{Block, Columns};
+use gristmill_kernels::tile::{Block, Columns, Cut};
 use gristmill_kernels::{Aligned, Kernels, Loss, Tier};
 use std::time::Instant;
 
@@ -87,9 +87,7 @@ struct Worker {
 
 impl Worker {
     fn new(columns: usize, vectors: usize) -> Worker {
-        // The engine's: 32 KiB of values, or 256 rows where these fit 64 KiB.
-        let bytes = columns * 4;
-        let tile = ((64 << 10) / bytes).min(((32 << 10) / bytes).max(256)).clamp(128, 1_024) / 64 * 64;
+        let tile = Cut::dense(columns * 4, columns).piece;
         Worker {
             vectors,
             tile,

@@ -13,9 +13,9 @@
 use gristmill_io::watch::Cancel;
 use gristmill_kernels::dtype::DType;
 use gristmill_kernels::fixed::FixedScale;
-use gristmill_kernels::tile::{Block, Grain, Values};
+use gristmill_kernels::tile::{Block, Cut, Grain, Values};
 use gristmill_kernels::{
-    GramLayout, GramRows, GramScales, GramScratch, GramSums, Kernels, Loss, Real, Residuals, Tier, reference,
+    Aligned, GramLayout, GramRows, GramScales, GramScratch, GramSums, Kernels, Loss, Real, Residuals, Tier, reference,
 };
 
 use super::grains::{Grains, Random, Rows};
@@ -159,16 +159,17 @@ fn pass<R: Real + Default>(case: &Case, data: &Grains, options: &Options) -> Res
     Ok(Run { seconds, bytes: data.bytes() as f64, multiply_adds, rows })
 }
 
-/// The buffers of a thread.
+/// The buffers of a thread; what it writes tile after tile lies apart from what others write.
+#[repr(align(128))]
 struct Worker<R: Real> {
     kernels: Kernels<R>,
     vectors: usize,
     tile: usize,
     w: Vec<R>,
-    z: Vec<R>,
+    z: Aligned<R>,
     y: Vec<R>,
-    quantised: Vec<i64>,
-    gradient: Vec<f64>,
+    quantised: Aligned<i64>,
+    gradient: Aligned<f64>,
     scattered: Vec<i64>,
     loss: f64,
     gram: Option<(GramLayout, GramScales, GramScratch<R>)>,
@@ -183,10 +184,8 @@ impl<R: Real + Default> Worker<R> {
             data.rows
         } else {
             // As trainings cut it.
-            let rows_of = |tile_bytes: usize| tile_bytes * data.grains * data.rows / data.bytes();
-            let most = rows_of(64 << 10);
-            let rows = if scattered { most } else { most.min(rows_of(32 << 10).max(256)) };
-            rows.clamp(128, 1_024) / 64 * 64
+            let row_bytes = data.bytes() / (data.grains * data.rows);
+            if scattered { Cut::scattered(row_bytes).piece } else { Cut::dense(row_bytes, data.columns).piece }
         };
         let grain = Grain { rows: data.rows, blocks, label: None, weight: None, offset: None };
         let layout = if case.gram { GramLayout::of(&grain, false) } else { None };
@@ -199,10 +198,12 @@ impl<R: Real + Default> Worker<R> {
             vectors: case.vectors,
             tile,
             w: (0..parameters * case.vectors).map(|j| R::from_f64((j as f64 * 0.7).sin() * 1e-3)).collect(),
-            z: vec![R::default(); tile * case.vectors],
+            z: Aligned::zeros(tile * case.vectors),
             y: (0..tile).map(|i| R::from_f64(f64::from(i % 3 == 0))).collect(),
-            quantised: vec![0; if scattered { tile } else { 0 }],
-            gradient: vec![0.0; gram.as_ref().map_or(parameters * case.vectors, |(layout, ..)| layout.dense_len())],
+            quantised: Aligned::zeros(if scattered { tile } else { 0 }),
+            gradient: Aligned::zeros(
+                gram.as_ref().map_or(parameters * case.vectors, |(layout, ..)| layout.dense_len()),
+            ),
             scattered: vec![0; if scattered { parameters } else { 0 }],
             loss: 0.0,
             gram,
@@ -268,7 +269,7 @@ impl<R: Real + Default> Worker<R> {
             return layout.assemble(scales, &self.gradient, &[]);
         }
         let scattered = self.scattered.iter().map(|&sum| sum as f64 / f64::from(SCALE.0).exp2());
-        let gradient: Vec<f64> = if self.scattered.is_empty() { self.gradient.clone() } else { scattered.collect() };
+        let gradient: Vec<f64> = if self.scattered.is_empty() { self.gradient.to_vec() } else { scattered.collect() };
         std::iter::once(self.loss).chain(gradient).collect()
     }
 }
@@ -380,7 +381,7 @@ impl Epoch {
         self.worker.grain(&grain.blocks, grain.rows)?;
         let Some(limbs) = &mut self.limbs else { return Ok(()) };
         let (scale, worker) = (Scale::of(GRAIN_SUM_EXPONENT), &mut self.worker);
-        let sums = std::iter::once(&mut worker.loss).chain(&mut worker.gradient);
+        let sums = std::iter::once(&mut worker.loss).chain(&mut *worker.gradient);
         sums.zip(limbs.chunks_exact_mut(2)).try_for_each(|(sum, limbs)| scale.add(std::mem::take(sum), limbs))
     }
 

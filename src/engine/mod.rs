@@ -79,6 +79,8 @@ mod part_tests;
 #[cfg(test)]
 mod path_tests;
 #[cfg(test)]
+mod pieces_tests;
+#[cfg(test)]
 mod reference_tests;
 #[cfg(test)]
 mod several_tests;

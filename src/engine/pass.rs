@@ -13,7 +13,7 @@ use std::time::Instant;
 use gristmill_io::tiles::{Pick, ScanReport};
 use gristmill_io::watch::Progress;
 use gristmill_kernels::ops::gram::{GramLayout, Shape};
-use gristmill_kernels::tile::Grain;
+use gristmill_kernels::tile::{Cut, Grain};
 use gristmill_kernels::{Kernels, LossSums, Real};
 
 use super::late::{Late, Pace};
@@ -106,12 +106,12 @@ impl Order<'_> {
         self.points.iter().any(|point| point.want == Want::Gram)
     }
 
-    /// Rows of a tile, as the grain is cut for this pass.
-    fn tile_rows(&self, setup: &Setup<'_>) -> usize {
+    /// How grains are cut for this pass.
+    fn cut(&self, setup: &Setup<'_>) -> Cut {
         match (self.is_gram() && self.sample.is_all(), self.points.len()) {
-            (true, 1) => setup.grain_rows,
-            (true, _) => GRAM_ROWS.min(setup.grain_rows),
-            (false, _) => setup.tile_rows,
+            (true, 1) => Cut { tile: setup.grain_rows, ..setup.cut },
+            (true, _) => Cut { tile: GRAM_ROWS.min(setup.grain_rows), ..setup.cut },
+            (false, _) => setup.cut,
         }
     }
 }
@@ -163,7 +163,7 @@ impl<R: Real + Default> Passes<R> {
         let layout = self.gram_layout(setup, order)?;
         let sheet = Sheet::new(setup, order.points, level, layout.as_ref())?;
         let (grains_every, tiles_every) = parts(setup, order.sample);
-        let job = Job::new(setup, order, &sheet, (self.kernels, self.wide), order.tile_rows(setup));
+        let job = Job::new(setup, order, &sheet, (self.kernels, self.wide), order.cut(setup));
         self.workers.iter_mut().for_each(|worker| job.prepare(worker));
         let watch = setup.company.watch;
         let key = Key::of(setup, order, sheet.count(), level);

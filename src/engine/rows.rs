@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use gristmill_kernels::tile::Grain;
-use gristmill_kernels::{Kernels, Real};
+use gristmill_kernels::{Aligned, Kernels, Real};
 
 use super::setup::Setup;
 use super::target::{self, Target};
@@ -12,16 +12,16 @@ use super::target::{self, Target};
 /// Buffers of a worker.
 #[derive(Default)]
 pub struct Rows<R> {
-    y: Vec<R>,
-    weight: Vec<R>,
+    y: Aligned<R>,
+    weight: Aligned<R>,
     /// What is added to margins; empty where there is nothing.
     offset: Vec<R>,
     /// 1 for rows of a class or with a label, 0 for all others.
-    against: Vec<R>,
+    against: Aligned<R>,
     /// The fold of each row.
-    fold: Vec<u16>,
+    fold: Aligned<u16>,
     /// For each fold that is left out, one after the other, the weights of the other rows.
-    outside: Vec<R>,
+    outside: Aligned<R>,
     /// Rows that are in the buffers.
     rows: usize,
 }
@@ -57,12 +57,12 @@ impl LeftOut {
 impl<R: Real + Default> Rows<R> {
     /// Room for tiles of so many rows.
     pub fn prepare(&mut self, rows: usize, left_out: &LeftOut) {
-        self.y.resize(rows, R::default());
-        self.weight.resize(rows, R::default());
-        self.against.resize(rows, R::default());
+        self.y.resize(rows);
+        self.weight.resize(rows);
+        self.against.resize(rows);
         let (folds, outside) = if left_out.is_empty() { (0, 0) } else { (rows, rows * left_out.folds.len()) };
-        self.fold.resize(folds, 0);
-        self.outside.resize(outside, R::default());
+        self.fold.resize(folds);
+        self.outside.resize(outside);
     }
 
     /// Reads the rows of a tile.
@@ -86,7 +86,7 @@ impl<R: Real + Default> Rows<R> {
         if let Some(folds) = setup.folds.filter(|_| !left_out.is_empty()) {
             folds.read(setup.first_row(number) + rows.start as u64, &mut self.fold[..n]);
             for (place, &fold) in left_out.folds.iter().enumerate() {
-                let own = self.outside[place * n..(place + 1) * n].iter_mut().zip(&self.fold).zip(&self.weight);
+                let own = self.outside[place * n..(place + 1) * n].iter_mut().zip(&*self.fold).zip(&*self.weight);
                 own.for_each(|((to, of), weight)| *to = if *of == fold { R::default() } else { *weight });
             }
         }

@@ -9,7 +9,7 @@ use gristmill_io::statistics::Statistics;
 use gristmill_io::tiles::{StreamOptions, TileStream};
 use gristmill_kernels::dtype::DType;
 use gristmill_kernels::ops::gram::Shape as GramShape;
-use gristmill_kernels::tile::Grain;
+use gristmill_kernels::tile::{Cut, Grain};
 use gristmill_kernels::{Kernels, Real, Tier};
 
 use super::folds::Folds;
@@ -23,19 +23,6 @@ use crate::metrics::deviance::saturated;
 use crate::models::{Model, Shape};
 use crate::plan::TrainPlan;
 use crate::train::Company;
-
-/// Feature bytes of a tile, about: it stays in the L2 cache from margins to gradient.
-const TILE_BYTES: usize = 64 << 10;
-
-/// The same where all features are numbers: passes are faster, presumably because what is asked for of the next tile fits beside it into the
-/// L1 cache (docs/speed.md). Categories cost something a tile, and a matrix wants chunks of 256 rows or more: neither gains.
-const DENSE_TILE_BYTES: usize = 32 << 10;
-const DENSE_ROWS_MIN: usize = 256;
-
-/// The same where a row has several margins: half of a common L2 cache. A tile's end costs each of its sums about as much as 128
-/// rows, so tiles have many rows; residuals of twelve margins and 512 rows fill the L1 cache.
-const JOINT_TILE_BYTES: usize = 512 << 10;
-const JOINT_ROWS_MAX: usize = 512;
 
 /// See the head of the file.
 pub struct Setup<'a> {
@@ -71,8 +58,8 @@ pub struct Setup<'a> {
     pub offset_range: (f64, f64),
     /// Their weighted mean.
     pub offset_mean: f64,
-    /// Rows of a tile.
-    pub tile_rows: usize,
+    /// How the rows of a grain are cut.
+    pub cut: Cut,
     /// Rows of a full grain.
     pub grain_rows: usize,
     /// Grains of all ranks.
@@ -133,7 +120,7 @@ impl<'a> Setup<'a> {
         }
         let grain_rows = dataset.manifest().grain_rows;
         Ok(Setup {
-            tile_rows: tile_rows(dataset, joint),
+            cut: cut(dataset, joint),
             centre: 0.0,
             offset: offset(columns, &*model, target.units)?,
             offset_range: (0.0, 0.0),
@@ -323,15 +310,18 @@ pub(super) fn tier(plan: &TrainPlan) -> Result<Tier> {
     }
 }
 
-/// Rows of a tile: a multiple of 64 in 128..=1,024, a function of the columns and of whether a row has `joint` margins.
-fn tile_rows(dataset: &Dataset, joint: usize) -> usize {
-    let columns = || dataset.manifest().columns.iter().filter(|column| column.role == Role::Feature);
-    let bytes: usize = columns()
-        .map(|column| match &column.kind {
+/// How grains are cut: a function of the columns and of whether a row has `joint` margins.
+fn cut(dataset: &Dataset, joint: usize) -> Cut {
+    let kinds = || {
+        let columns = dataset.manifest().columns.iter();
+        columns.filter(|column| column.role == Role::Feature).map(|column| &column.kind)
+    };
+    let bytes = kinds()
+        .map(|kind| match kind {
             Kind::Numeric { dtype, .. } | Kind::Labels { dtype, .. } => dtype.bytes(),
             Kind::Vector { dtype, width } => dtype.bytes() * width,
             Kind::Categorical { .. } | Kind::Hashed { .. } | Kind::Bucketized { .. } => {
-                column.kind.codes().map_or(4, |(bytes, _)| usize::from(bytes))
+                kind.codes().map_or(4, |(bytes, _)| usize::from(bytes))
             }
             Kind::Indicator { .. } => 1,
             Kind::Crossed { .. } => 0,
@@ -339,12 +329,16 @@ fn tile_rows(dataset: &Dataset, joint: usize) -> usize {
             Kind::Sparse { .. } | Kind::Text { .. } => 512,
         })
         .sum();
-    let bytes = bytes.max(1);
-    let dense = columns().all(|column| matches!(column.kind, Kind::Numeric { .. } | Kind::Vector { .. }));
-    let (rows, most_rows) = match (joint > 1, dense) {
-        (true, _) => (JOINT_TILE_BYTES / bytes, JOINT_ROWS_MAX),
-        (false, true) => ((TILE_BYTES / bytes).min(DENSE_ROWS_MIN.max(DENSE_TILE_BYTES / bytes)), 1024),
-        (false, false) => (TILE_BYTES / bytes, 1024),
-    };
-    rows.clamp(128, most_rows) / 64 * 64
+    let numbers = kinds()
+        .map(|kind| match kind {
+            Kind::Numeric { .. } => Some(1),
+            Kind::Vector { width, .. } => Some(*width),
+            _ => None,
+        })
+        .sum::<Option<usize>>();
+    match (joint > 1, numbers) {
+        (true, _) => Cut::joint(bytes),
+        (false, Some(numbers)) => Cut::dense(bytes, numbers),
+        (false, None) => Cut::scattered(bytes),
+    }
 }

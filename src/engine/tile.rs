@@ -1,12 +1,15 @@
 //! What a tile adds at every point of a pass (stages 4 and 5).
 //!
 //! ```text
-//! for each group     z_k = b_k; z_k += X_block w_k,block for every block
-//! of eight points    z_k -> residual_k (and h_k), G_k += X' h_k X, point after point; of a joint loss all z_k -> residual_k
-//!                    g_k,block += X_block' residual_k for every block
+//! for each piece of the tile, for each group of eight points
+//!     z_k = b_k; z_k += X_block w_k,block for every block
+//!     z_k -> residual_k (and h_k), point after point; of a joint loss all z_k -> residual_k (and G_k)
+//!     g_k,block += X_block' residual_k for every block
+//! G_k += X' h_k X over the whole tile, point after point
 //! ```
 //! A value that was loaded serves the whole group; margins and residuals of a group stay in the first-level cache. The tile
-//! itself is in the second-level cache from the first group to the last.
+//! itself is in the second-level cache from the first group to the last. Pieces are short so that memory is busy, tiles are longer for
+//! the matrix (see [`Cut`]); losses and gradients have the same bits with and without one.
 //!
 //! Cost a row of p numbers and a point: 2 p multiply-adds for a gradient, p^2 / 2 more for a matrix; bytes: each number once
 //! for all points.
@@ -16,7 +19,7 @@ use std::ops::Range;
 use gristmill_io::mmap;
 use gristmill_kernels::ops::gram::{GramRows, GramScratch, GramSums};
 use gristmill_kernels::ops::lines;
-use gristmill_kernels::tile::Grain;
+use gristmill_kernels::tile::{Cut, Grain, parts};
 use gristmill_kernels::{Aligned, Kernels, LossSums, Real, Residuals, Softmax};
 
 use super::cells::Cells;
@@ -33,8 +36,9 @@ use crate::error::{Error, Result};
 /// Levels whose lines are moved at a time: they stay in the caches from point to point.
 const LEVELS: usize = 1_024;
 
-/// A worker's buffers.
+/// A worker's buffers; what it writes tile after tile is `Aligned`, apart from what others write.
 #[derive(Default)]
+#[repr(align(128))]
 pub struct Worker<R: Real> {
     /// Its flat sum, but for what is in `lines` yet.
     pub cells: Vec<i64>,
@@ -45,19 +49,19 @@ pub struct Worker<R: Real> {
     rows: Rows<R>,
     /// Margins, then residuals, of a group: point after point.
     z: Aligned<R>,
-    bend: Vec<R>,
-    wide_bend: Vec<f64>,
-    quantised: Vec<i64>,
+    bend: Aligned<R>,
+    wide_bend: Aligned<f64>,
+    quantised: Aligned<i64>,
     /// Of each point.
-    loss: Vec<LossSums>,
+    loss: Aligned<LossSums>,
     /// Of each group: block after block, in a block point after point.
-    gradient: Vec<f64>,
+    gradient: Aligned<f64>,
     /// Sums of residuals of the margins of one loss.
-    residuals: Vec<f64>,
+    residuals: Aligned<f64>,
     /// Probabilities of the classes of a joint loss, class after class, where a matrix is wanted.
-    shares: Vec<f64>,
+    shares: Aligned<f64>,
     /// Of each point that wants a matrix.
-    gram: Vec<f64>,
+    gram: Aligned<f64>,
     scratch: GramScratch<R>,
     wide_scratch: GramScratch<f64>,
 }
@@ -76,8 +80,7 @@ pub struct Job<'a, R: Real> {
     dense: usize,
     /// Where the matrix of each point begins, and where the last ends.
     gram_starts: Vec<usize>,
-    /// Rows of a tile.
-    tile_rows: usize,
+    cut: Cut,
 }
 
 impl<'a, R: Real + Default> Job<'a, R> {
@@ -87,7 +90,7 @@ impl<'a, R: Real + Default> Job<'a, R> {
         order: &'a Order<'a>,
         sheet: &'a Sheet,
         (kernels, wide): (Kernels<R>, Kernels<f64>),
-        tile_rows: usize,
+        cut: Cut,
     ) -> Job<'a, R> {
         let blocks = Blocks::of(setup.stream.layout(), &setup.dataset.manifest().columns);
         let points: Vec<&Stored> = order.points.iter().map(|point| &point.at).collect();
@@ -107,7 +110,7 @@ impl<'a, R: Real + Default> Job<'a, R> {
             wide,
             blocks,
             gram_starts,
-            tile_rows,
+            cut,
         }
     }
 
@@ -118,19 +121,19 @@ impl<'a, R: Real + Default> Job<'a, R> {
 
     /// Makes a worker's buffers as large as this pass needs them, and its sum zero.
     pub fn prepare(&self, worker: &mut Worker<R>) {
-        let (tile, points) = (self.tile_rows, self.order.points.len());
+        let (Cut { tile, piece }, points) = (self.cut, self.order.points.len());
         worker.rows.prepare(tile, &self.left_out);
-        worker.bend.resize(tile, R::default());
-        let margins = if self.order.is_gram() { 0 } else { tile };
+        worker.bend.resize(tile * points);
+        let margins = if self.order.is_gram() { 0 } else { piece };
         worker.z.resize(margins * Group::most(&self.groups));
-        worker.quantised.resize(margins * Group::most(&self.groups), 0);
-        worker.wide_bend.resize(if self.order.exact { tile } else { 0 }, 0.0);
-        worker.loss.resize(points, LossSums::default());
-        worker.gradient.resize(points * self.dense, 0.0);
-        worker.residuals.resize(self.setup.joint, 0.0);
+        worker.quantised.resize(margins * Group::most(&self.groups));
+        worker.wide_bend.resize(if self.order.exact { tile } else { 0 });
+        worker.loss.resize(points);
+        worker.gradient.resize(points * self.dense);
+        worker.residuals.resize(self.setup.joint);
         let shares = if self.setup.joint > 1 && self.gram_starts[points] > 0 { tile * self.setup.joint } else { 0 };
-        worker.shares.resize(shares, 0.0);
-        worker.gram.resize(self.gram_starts[points], 0.0);
+        worker.shares.resize(shares);
+        worker.gram.resize(self.gram_starts[points]);
         worker.cells.clear();
         if worker.cells.capacity() < self.sheet.count() {
             worker.cells = mmap::table(self.sheet.count());
@@ -174,9 +177,8 @@ impl<'a, R: Real + Default> Job<'a, R> {
     /// # Errors
     /// [`Error::Sum`] when a sum leaves its bound.
     pub fn scatter_kept(&self, worker: &mut Worker<R>, grain: &Grain<'_>, kept: &[R], segment: &Segment) -> Result<()> {
-        for start in (0..grain.rows).step_by(self.tile_rows) {
-            let rows = start..grain.rows.min(start + self.tile_rows);
-            let first = start * self.order.points.len() + segment.point * rows.len();
+        for rows in parts(&(0..grain.rows), self.cut.piece) {
+            let first = rows.start * self.order.points.len() + segment.point * rows.len();
             let residuals = &kept[first..first + rows.len()];
             let Worker { cells, quantised, .. } = worker;
             self.scatter(cells, (residuals, quantised), (grain, &rows), segment.point, &segment.blocks)?;
@@ -194,10 +196,9 @@ impl<'a, R: Real + Default> Job<'a, R> {
         worker.loss.fill(LossSums::default());
         worker.gradient.fill(0.0);
         worker.gram.fill(0.0);
-        let first = number * self.setup.grain_rows.div_ceil(self.tile_rows);
-        for (tile, start) in (0..grain.rows).step_by(self.tile_rows).enumerate() {
+        let first = number * self.setup.grain_rows.div_ceil(self.cut.tile);
+        for (tile, rows) in parts(&(0..grain.rows), self.cut.tile).enumerate() {
             if (first + tile).is_multiple_of(tiles_every) {
-                let rows = start..grain.rows.min(start + self.tile_rows);
                 self.tile(worker, (number, grain), &rows, kept.as_deref_mut())?;
             }
         }
@@ -234,6 +235,20 @@ impl<'a, R: Real + Default> Job<'a, R> {
         if self.order.is_gram() {
             return self.products(worker, grain, rows);
         }
+        for piece in parts(rows, self.cut.piece) {
+            self.piece(worker, grain, (rows, &piece), kept.as_deref_mut())?;
+        }
+        if self.setup.model.is_joint() { Ok(()) } else { self.matrices(worker, grain.1, rows) }
+    }
+
+    /// Adds what a piece of a tile adds to losses and gradients; of a joint loss, whose tiles are one piece, to matrices too.
+    fn piece(
+        &self,
+        worker: &mut Worker<R>,
+        grain: (usize, &Grain<'_>),
+        (tile, rows): (&Range<usize>, &Range<usize>),
+        mut kept: Option<&mut Vec<R>>,
+    ) -> Result<()> {
         worker.rows.read(&self.kernels, self.setup, grain, rows, &self.left_out);
         for group in &self.groups {
             let z = &mut worker.z[..group.points.len() * rows.len()];
@@ -245,7 +260,7 @@ impl<'a, R: Real + Default> Job<'a, R> {
                         self.joint_matrices(worker, grain.1, rows, (place, point))?;
                     }
                 } else {
-                    self.loss(worker, grain.1, rows, (place, point))?;
+                    self.loss(worker, (tile, rows), (place, point));
                 }
             }
             self.gradient(worker, grain.1, rows, group);
@@ -318,24 +333,27 @@ impl<'a, R: Real + Default> Job<'a, R> {
         }
     }
 
-    /// Turns the margins of a point into residuals, and gathers its matrix where it wants one.
+    /// Turns the margins of a point into residuals, and keeps curvatures where it wants a matrix.
     fn loss(
         &self,
         worker: &mut Worker<R>,
-        grain: &Grain<'_>,
-        rows: &Range<usize>,
+        (tile, rows): (&Range<usize>, &Range<usize>),
         (place, point): (usize, usize),
-    ) -> Result<()> {
-        let n = rows.len();
+    ) {
+        let (n, first) = (rows.len(), point * self.cut.tile + rows.start - tile.start);
         let Point { want, against, smoothing, .. } = self.order.points[point];
-        let hessian = want == Want::Hessian;
         worker.rows.turn_against(&self.setup.target, against);
         let y = if against.is_some() { worker.rows.against() } else { worker.rows.y() };
         let weight = worker.rows.weight(self.setup, &self.left_out, point);
-        let bend = hessian.then_some(&mut worker.bend[..n]);
+        let bend = (want == Want::Hessian).then_some(&mut worker.bend[first..first + n]);
         let z = &mut worker.z[place * n..(place + 1) * n];
         worker.loss[point] += self.kernels.loss(self.setup.model.smoothed(smoothing), z, y, weight, bend);
-        if hessian { self.matrix(worker, grain, rows, (point, 0), true) } else { Ok(()) }
+    }
+
+    /// Gathers the matrices of a tile from the curvatures that its pieces left.
+    fn matrices(&self, worker: &mut Worker<R>, grain: &Grain<'_>, rows: &Range<usize>) -> Result<()> {
+        let mut points = self.order.points.iter().enumerate().filter(|(_, point)| point.want == Want::Hessian);
+        points.try_for_each(|(point, _)| self.matrix(worker, grain, rows, (point, 0), true))
     }
 
     /// Turns the margins of all classes, at as many points from `point` on, into residuals. The loss counts at the first.
@@ -378,7 +396,8 @@ impl<'a, R: Real + Default> Job<'a, R> {
                 let weight = worker.rows.weight(self.setup, &self.left_out, point);
                 let shares = |class: usize| &worker.shares[class * n..(class + 1) * n];
                 let pairs = shares(class).iter().zip(shares(other));
-                for (row, (bend, (one, two))) in worker.bend[..n].iter_mut().zip(pairs).enumerate() {
+                let first = (point + class) * self.cut.tile;
+                for (row, (bend, (one, two))) in worker.bend[first..first + n].iter_mut().zip(pairs).enumerate() {
                     *bend = R::from_f64(weight.map_or(1.0, |weight| weight[row].to_f64()) * (one * two));
                 }
                 self.matrix(worker, grain, rows, (point + class, matrix), true)?;
@@ -436,7 +455,7 @@ impl<'a, R: Real + Default> Job<'a, R> {
                 // One after the other, so that the sum does not depend on how the grain is cut.
                 Some(weight) => {
                     weight.iter().for_each(|w| *total += w.to_f64());
-                    worker.bend[..n].copy_from_slice(weight);
+                    worker.bend[point * self.cut.tile..][..n].copy_from_slice(weight);
                 }
                 None => *total += n as f64,
             }
@@ -464,14 +483,15 @@ impl<'a, R: Real + Default> Job<'a, R> {
         let dense = &mut worker.gram[first..first + of_dense];
         let sums = GramSums { dense, scattered };
         let (n, rows) = (rows.len(), rows.clone());
+        let bend = &worker.bend[point * self.cut.tile..][..n];
         let added = if self.order.exact {
-            for (wide, bend) in worker.wide_bend[..n].iter_mut().zip(&worker.bend[..n]) {
+            for (wide, bend) in worker.wide_bend[..n].iter_mut().zip(bend) {
                 *wide = bend.to_f64();
             }
             let tile = GramRows { grain, rows, weight: bent.then_some(&worker.wide_bend[..n]) };
             self.wide.gram(&gram.layout, &gram.scales, &tile, &mut worker.wide_scratch, sums)
         } else {
-            let tile = GramRows { grain, rows, weight: bent.then_some(&worker.bend[..n]) };
+            let tile = GramRows { grain, rows, weight: bent.then_some(bend) };
             self.kernels.gram(&gram.layout, &gram.scales, &tile, &mut worker.scratch, sums)
         };
         let added = added.map_err(|e| Error::Sum(e.to_string()));

@@ -8,7 +8,7 @@ use gristmill_io::manifest::Split;
 use gristmill_io::tiles::{Pick, StreamOptions, TileStream};
 use gristmill_io::watch::{Cancel, Silent};
 use gristmill_kernels::ops::softmax::Softmax;
-use gristmill_kernels::tile::Grain;
+use gristmill_kernels::tile::{Grain, parts};
 use gristmill_kernels::{Kernels, LossSums, Real};
 use serde::{Deserialize, Serialize};
 
@@ -102,12 +102,12 @@ impl<'a> HeldOut<'a> {
         let points: Vec<&Stored> = models.iter().flat_map(|(points, _)| points).collect();
         let groups = Group::<R>::all(&points, &blocks, joint);
         let kernels = Kernels::<R>::new(setup.tier);
-        let most = setup.tile_rows * Group::most(&groups);
+        let most = setup.cut.piece * Group::most(&groups);
         let worker = || Worker {
             z: vec![R::default(); most],
-            y: vec![R::default(); setup.tile_rows],
-            weight: vec![R::default(); setup.tile_rows],
-            against: vec![R::default(); setup.tile_rows],
+            y: vec![R::default(); setup.cut.piece],
+            weight: vec![R::default(); setup.cut.piece],
+            against: vec![R::default(); setup.cut.piece],
             offset: Vec::new(),
             sums: vec![LossSums::default(); models.len()],
             cells: vec![0; models.len() * 2 * exact::CELLS],
@@ -115,8 +115,7 @@ impl<'a> HeldOut<'a> {
         let mut workers: Vec<Worker<R>> = (0..setup.threads).map(|_| worker()).collect();
         let visit = |worker: &mut Worker<R>, _: usize, grain: &Grain<'_>| {
             worker.sums.fill(LossSums::default());
-            for start in (0..grain.rows).step_by(setup.tile_rows) {
-                let rows = start..grain.rows.min(start + setup.tile_rows);
+            for rows in parts(&(0..grain.rows), setup.cut.piece) {
                 let n = rows.len();
                 let (y, weight) = (&mut worker.y[..n], &mut worker.weight[..n]);
                 target::read(&kernels, grain.label.as_ref(), rows.clone(), y);
