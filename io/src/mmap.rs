@@ -84,8 +84,18 @@ pub fn table<T>(capacity: usize) -> Vec<T> {
     room
 }
 
+/// True where the kernel reads a map in huge pages when it is told so (Linux 5.18 with transparent huge pages); older ones would read it page by
+/// page. A file system whose page cache has no large units (ext4 before 6.16) is read in as large requests, into small pages.
+pub fn reads_huge_pages() -> bool {
+    let uname = rustix::system::uname();
+    let release = uname.release().to_string_lossy();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse::<u32>().unwrap_or(0));
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    version >= (5, 18) && Path::new("/sys/kernel/mm/transparent_hugepage").exists()
+}
+
 /// Bytes of a huge page on most machines: smaller tables and blocks have none.
-const HUGE_PAGE: usize = 2 << 20;
+pub const HUGE_PAGE: usize = 2 << 20;
 
 /// Larger buffers get a map of their own, and give it back.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
@@ -185,6 +195,19 @@ impl Map {
         self.pages.is_empty()
     }
 
+    /// From now on, what is missing is read in huge pages where the file system has them: far fewer to ask for, to map and to drop. Advice
+    /// only: without them it is read in large requests. What `ask` asks for is not.
+    pub fn in_huge_pages(&self) {
+        let _ = self.pages.advise(memmap2::Advice::HugePage);
+    }
+
+    /// Have the disk begin to read what is missing of a range, in large requests. A hint: nobody waits for it.
+    pub fn ask(&self, range: Range<usize>) {
+        if !range.is_empty() {
+            let _ = self.pages.advise_range(memmap2::Advice::WillNeed, range.start, range.len());
+        }
+    }
+
     /// Bring the pages of a range in and map them, so that touching them can neither wait nor kill.
     ///
     /// # Errors
@@ -193,8 +216,6 @@ impl Map {
         if range.is_empty() {
             return Ok(());
         }
-        // Large requests for all that is missing first (a hint); then wait for them and map the pages.
-        let _ = self.pages.advise_range(memmap2::Advice::WillNeed, range.start, range.len());
         match self.pages.advise_range(memmap2::Advice::PopulateRead, range.start, range.len()) {
             Ok(()) => Ok(()),
             Err(e) if e.raw_os_error() == Some(rustix::io::Errno::INVAL.raw_os_error()) => self.read_through(range),
@@ -279,11 +300,19 @@ impl Map {
     }
 }
 
-/// Page-aligned memory to read into: the target of direct I/O.
+/// Page-aligned memory to read into: the target of direct I/O. All of a map, or a part of one that nobody else has.
 #[derive(Debug)]
 pub struct Block {
-    pages: memmap2::MmapMut,
+    /// Keeps the memory.
+    map: Arc<memmap2::MmapMut>,
+    start: NonNull<u8>,
+    bytes: usize,
 }
+
+// SAFETY: the bytes belong to the block alone (see `Block::cut`), and the map may be dropped by any thread.
+unsafe impl Send for Block {}
+// SAFETY: through a shared block its bytes can be read only, and nobody else has them.
+unsafe impl Sync for Block {}
 
 impl Block {
     /// A block of at least `bytes` bytes, a whole number of pages, zeroed.
@@ -292,44 +321,56 @@ impl Block {
     /// [`Error::Usage`] when the system has no such memory.
     pub fn new(bytes: usize) -> Result<Block> {
         let bytes = bytes.max(1).next_multiple_of(PAGE);
-        let pages = memmap2::MmapMut::map_anon(bytes)
+        let mut map = memmap2::MmapMut::map_anon(bytes)
             .map_err(|e| Error::Usage(format!("cannot allocate a read buffer of {bytes} bytes: {e}")))?;
-        Ok(Block { pages })
+        let start = NonNull::from(&mut map[..]).cast();
+        Ok(Block { map: Arc::new(map), start, bytes })
     }
 
-    /// A block that stays: in huge pages where the system has them, for fewer misses of the address cache.
+    /// A block that stays or is used again: in huge pages where the system has them, for fewer misses of the address cache. A disk of a
+    /// virtual machine fills them half as fast again as small ones (docs/speed.md).
     ///
     /// # Errors
     /// As [`Block::new`].
     pub fn for_long(bytes: usize) -> Result<Block> {
         let block = Block::new(bytes)?;
         // Advice only: without huge pages all works the same.
-        let _ = block.pages.advise(memmap2::Advice::HugePage);
+        let _ = block.map.advise(memmap2::Advice::HugePage);
         Ok(block)
+    }
+
+    /// Cut the first so many bytes off, whole pages; none when it has fewer.
+    pub fn cut(&mut self, bytes: usize) -> Option<Block> {
+        let bytes = bytes.max(1).checked_next_multiple_of(PAGE).filter(|bytes| *bytes <= self.bytes)?;
+        let first = Block { map: Arc::clone(&self.map), start: self.start, bytes };
+        // SAFETY: at most `self.bytes` further on, so inside the map or at its end. From here on the bytes before belong to `first` alone.
+        self.start = unsafe { self.start.add(bytes) };
+        self.bytes -= bytes;
+        Some(first)
     }
 
     /// Its bytes.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.pages
+        // SAFETY: bytes of a live map, zeroed when it was made, that no other block has.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.bytes) }
     }
 
     /// Number of bytes.
     pub fn len(&self) -> usize {
-        self.pages.len()
+        self.bytes
     }
 
-    /// True for a block of nothing, which is never made.
+    /// True for a block that was cut to its end.
     pub fn is_empty(&self) -> bool {
-        self.pages.is_empty()
+        self.bytes == 0
     }
 
     /// The block as an Arrow buffer that keeps it alive (no copy). It can be written again once all such buffers are
     /// gone (`Arc::get_mut`).
     pub fn buffer(self: &Arc<Block>) -> Buffer {
-        let bytes: &[u8] = &self.pages;
-        // SAFETY: pointer and length are those of a live slice; the buffer's owner keeps the block alive, and while
+        // SAFETY: pointer and length are those of live memory; the buffer's owner keeps the block alive, and while
         // it does, the block cannot be borrowed mutably (that takes the only `Arc`).
-        unsafe { Buffer::from_custom_allocation(NonNull::from(bytes).cast(), bytes.len(), Arc::clone(self) as _) }
+        unsafe { Buffer::from_custom_allocation(self.start, self.bytes, Arc::clone(self) as _) }
     }
 }
 

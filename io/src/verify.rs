@@ -117,6 +117,7 @@ fn check_grains(dataset: &Dataset, report: &mut VerifyReport, progress: &dyn Pro
 fn check_grain(dataset: &Dataset, shard: &crate::shard::Shard, grain: usize) -> Result<u64> {
     let layout = shard.layout(grain)?;
     let (map, place) = (shard.map()?, shard.place(grain)?);
+    map.ask(place.offset as usize..place.end() as usize);
     map.populate(place.offset as usize..place.end() as usize)?;
     let buffer = map.buffer();
     for number in 0..dataset.manifest().columns.len() {

@@ -1,4 +1,4 @@
-//! Many direct reads at once (io_uring): one thread keeps the disk busy and sleeps in between.
+//! Many direct reads at once (io_uring): one thread keeps the disk busy and sleeps in between; threads of the kernel begin the requests.
 //!
 //! A transfer is a block and the parts of a file that are read into it, in requests of a megabyte, as many in flight as keep a
 //! disk busy. Buffers are not registered with the kernel: that takes memory that the system lets an ordinary user lock
@@ -20,7 +20,7 @@ const REQUEST_BYTES: usize = 1 << 20;
 /// What direct reads come in: one that ends elsewhere met the end of the file.
 const SECTOR: usize = 512;
 /// Requests in flight.
-const DEPTH: usize = 16;
+const DEPTH: usize = 8;
 
 /// A part of a file, whole pages, and where in a block it goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -242,6 +242,8 @@ impl Transfer {
         opcode::Read::new(types::Fd(self.file.as_raw_fd()), target, request.length as u32)
             .offset(request.offset)
             .build()
+            // By threads of the kernel: memory that is touched first is cleared there, on other cores, and not while nothing else is asked for.
+            .flags(squeue::Flags::ASYNC)
             .user_data(slot)
     }
 }

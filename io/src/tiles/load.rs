@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::buffer::Buffer;
 
@@ -50,16 +50,42 @@ pub struct Extent {
 }
 
 impl Loaded {
-    /// Populate the wanted columns of a grain in its shard's map.
+    /// Populate all of a grain, its message too, in its shard's map, which is in huge pages: those that it shares with its neighbours too.
+    ///
+    /// # Errors
+    /// Of reading.
+    pub fn in_huge_pages(shard: &Shard, entry: &GrainEntry) -> Result<Loaded> {
+        let place = shard.place(entry.batch)?;
+        // Before the message is read by itself: a page of the cache that is there already is not made part of a huge one.
+        shard.map()?.populate(place.offset as usize..place.end() as usize)?;
+        shard.layout(entry.batch).map(Loaded::Mapped)
+    }
+
+    /// Have the disk begin to read a grain that will be mapped: all of it where all is wanted, else the message that says where the
+    /// columns are.
+    ///
+    /// # Errors
+    /// When there is no such grain, or its shard cannot be mapped.
+    pub fn ask(shard: &Shard, entry: &GrainEntry, shape: &Shape) -> Result<()> {
+        let place = shard.place(entry.batch)?;
+        let end = if shape.is_whole() { place.end() } else { place.body() };
+        shard.map()?.ask(place.offset as usize..end as usize);
+        Ok(())
+    }
+
+    /// Populate the wanted columns of a grain that was asked for in its shard's map.
     ///
     /// # Errors
     /// Of reading.
     pub fn mapped(shard: &Shard, entry: &GrainEntry, shape: &Shape) -> Result<Loaded> {
         let layout = shard.layout(entry.batch)?;
         let map = shard.map()?;
-        for range in merge(wanted(&layout, shape), PAGE as u64) {
-            map.populate(range.start as usize..range.end as usize)?;
+        let ranges = merge(wanted(&layout, shape), PAGE as u64);
+        let ranges = || ranges.iter().map(|range| range.start as usize..range.end as usize);
+        if !shape.is_whole() {
+            ranges().for_each(|range| map.ask(range));
         }
+        ranges().try_for_each(|range| map.populate(range))?;
         Ok(Loaded::Mapped(layout))
     }
 
@@ -97,9 +123,19 @@ impl Loaded {
     }
 }
 
-/// Blocks to read into, kept from pass to pass; there are never more than fit the window.
+/// Blocks are cut from memory of this length, in huge pages: a grain by itself is less than one.
+const CUT_BYTES: usize = 32 << 20;
+
+/// Blocks to read into. Those of grains that do not stay are kept from pass to pass; there are never more than fit the window.
 #[derive(Debug, Default)]
-pub struct Spare(Mutex<Vec<Arc<Block>>>);
+pub struct Spare(Mutex<Pool>);
+
+#[derive(Debug, Default)]
+struct Pool {
+    free: Vec<Arc<Block>>,
+    /// What is left of the memory that blocks are cut from, not touched yet.
+    uncut: Option<Block>,
+}
 
 impl Spare {
     /// A block of at least `bytes` bytes.
@@ -107,15 +143,34 @@ impl Spare {
     /// # Errors
     /// When there is no memory for one.
     pub fn take(&self, bytes: usize) -> Result<Arc<Block>> {
-        let block = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let block = self.lock().free.pop();
         match block.filter(|block| block.len() >= bytes) {
             Some(block) => Ok(block),
-            None => Ok(Arc::new(Block::new(bytes)?)),
+            None => self.cut(bytes),
         }
     }
 
+    /// A block of at least `bytes` bytes that nobody had.
+    ///
+    /// # Errors
+    /// When there is no memory for one.
+    pub fn cut(&self, bytes: usize) -> Result<Arc<Block>> {
+        let mut pool = self.lock();
+        if let Some(block) = pool.uncut.as_mut().and_then(|uncut| uncut.cut(bytes)) {
+            return Ok(Arc::new(block));
+        }
+        let mut uncut = Block::for_long(bytes.next_multiple_of(PAGE).max(CUT_BYTES))?;
+        let block = uncut.cut(bytes);
+        pool.uncut = Some(uncut);
+        block.map(Arc::new).ok_or_else(|| Error::Usage("a grain is larger than all memory".to_string()))
+    }
+
     fn put(&self, block: Arc<Block>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(block);
+        self.lock().free.push(block);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Pool> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -9,11 +9,13 @@
 //! | [`budget`] | which grains stay in memory, and how many may be on their way? |
 //! | [`load`] | how does one grain get into memory, by map or direct I/O? |
 //! | [`reader`] | how is the disk kept busy? |
+//! | [`behind`] | what may go when a grain is done, where maps are in huge pages? |
 //! | [`feed`] | how do readers stay ahead of the workers? |
 //! | [`view`] | how do stored columns become the blocks of a kernel's grain? |
 //! | [`scan`] | how do workers share the grains of a pass? |
 //! | [`open`] | how are several grains held at once? |
 
+pub mod behind;
 pub mod budget;
 pub mod feed;
 pub mod load;
@@ -35,6 +37,7 @@ use crate::dataset::{Dataset, GrainEntry};
 use crate::error::{Error, Result};
 use crate::manifest::Layout;
 use crate::memory::format_size;
+use crate::mmap;
 use crate::shard::Shard;
 use crate::trace::Trace;
 
@@ -49,8 +52,10 @@ pub struct TileStream<'d> {
     residency: Residency,
     /// Memory that each grain takes if it stays, in the order of the stream.
     stay_bytes: Vec<u64>,
-    /// Bytes of a read buffer, when grains that do not stay are read by direct I/O.
+    /// Bytes of a read buffer, where grains are read by direct I/O.
     block_bytes: Option<u64>,
+    /// Whether passes over all grains read maps in huge pages.
+    huge_pages: bool,
     /// How it reads.
     way: Way,
     /// Whether direct reads may go through a ring.
@@ -85,13 +90,16 @@ impl Dataset {
         let fits = mapped_bytes.iter().sum::<u64>() <= budget;
         let has_direct = self.has_direct(options.io, fits, &chosen)?;
         let blocks = if has_direct { Some(self.block_bytes(&chosen, &shape, &mapped_bytes)?) } else { None };
-        // What stays is mapped, unless maps are not wanted at all.
-        let staying = blocks.as_ref().filter(|_| options.io == Io::Direct);
-        let stay_bytes = staying.unwrap_or(&mapped_bytes).clone();
+        let stay_bytes = blocks.as_ref().unwrap_or(&mapped_bytes).clone();
         let most = |bytes: &[u64]| bytes.iter().copied().max().unwrap_or(0);
         let block_bytes = blocks.as_deref().map(most);
         let moving_bytes = block_bytes.unwrap_or_else(|| most(&mapped_bytes));
-        let residency = Residency::of(&stay_bytes, moving_bytes, budget, options.threads)?;
+        let mut residency = Residency::of(&stay_bytes, moving_bytes, budget, options.threads)?;
+        let huge_pages =
+            !has_direct && shape.is_whole() && residency.has_room_for_huge_pages() && mmap::reads_huge_pages();
+        if huge_pages {
+            residency = residency.in_runs(&stay_bytes, budget);
+        }
         let way = way(options.io, has_direct, &residency, budget);
         let views = numbers.iter().map(|_| OnceLock::new()).collect();
         Ok(TileStream {
@@ -102,6 +110,7 @@ impl Dataset {
             residency,
             stay_bytes,
             block_bytes,
+            huge_pages,
             way,
             rings: options.rings,
             trace: options.trace,
@@ -110,7 +119,7 @@ impl Dataset {
         })
     }
 
-    /// Whether to read by direct I/O what does not stay, or (`Io::Direct`) everything.
+    /// Whether to read by direct I/O: what is wanted (`Io::Direct`), or everything of data that do not fit.
     fn has_direct(&self, io: Io, fits: bool, grains: &[&GrainEntry]) -> Result<bool> {
         let Some(first) = grains.first().filter(|_| io == Io::Direct || (io == Io::Auto && !fits)) else {
             return Ok(false);
@@ -127,7 +136,7 @@ impl Dataset {
 
     /// Memory that a read buffer for each grain takes, whole pages.
     fn block_bytes(&self, grains: &[&GrainEntry], shape: &Shape, mapped_bytes: &[u64]) -> Result<Vec<u64>> {
-        let page = crate::mmap::PAGE as u64;
+        let page = mmap::PAGE as u64;
         let of = |(&entry, &bytes): (&&GrainEntry, &u64)| {
             Ok(load::block_bytes(&self.shards()[entry.shard], entry, shape, bytes)?.next_multiple_of(page))
         };
@@ -139,7 +148,7 @@ impl Dataset {
 fn way(asked: Io, has_direct: bool, residency: &Residency, budget: u64) -> Way {
     let streams = residency.streamed_bytes > 0;
     let by = |direct: bool| if direct { Io::Direct } else { Io::Mmap };
-    let resident = by(asked == Io::Direct);
+    let resident = by(has_direct);
     let [stay, stream, limit] = [residency.resident_bytes, residency.streamed_bytes, budget].map(format_size);
     let why = match (streams, asked, has_direct) {
         (false, Io::Direct, _) => format!("all {stay} stay in memory of our own, past the page cache, as asked"),
@@ -147,8 +156,8 @@ fn way(asked: Io, has_direct: bool, residency: &Residency, budget: u64) -> Way {
         (false, _, _) => format!("all {stay} stay mapped: they fit the {limit} for data"),
         (true, Io::Auto, true) => {
             format!(
-                "{stay} of the {limit} for data stay mapped; {stream} a pass are read past the page cache, which costs half \
-                     the processor time of maps"
+                "{stay} of the {limit} for data stay in memory of our own; {stream} a pass are read past the page cache, which is \
+                     faster than maps"
             )
         }
         (true, Io::Auto, false) => format!(

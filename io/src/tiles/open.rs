@@ -5,16 +5,12 @@
 //! stream keeps; the others are read when they are opened (by map or direct I/O, as in a scan) and let go of when they are
 //! closed. The caller bounds how many are open; what the stream's options call `threads` is that number.
 
-use std::sync::Arc;
-
 use gristmill_kernels::tile::Grain;
 
 use super::TileStream;
 use super::load::{Loaded, Reading, Step, explain, read};
-use super::options::Io;
 use super::view::GrainView;
 use crate::error::{Error, Result};
-use crate::mmap::Block;
 
 /// A grain whose bytes are in memory.
 pub struct OpenGrain<'s> {
@@ -62,11 +58,12 @@ impl TileStream<'_> {
     fn load(&self, number: usize, index: usize) -> Result<Loaded> {
         let (entry, stays) = (&self.grains[number], self.residency.resident[index]);
         let shard = self.shard(entry);
-        let Some(block_bytes) = self.block_bytes.filter(|_| !stays || self.way.resident == Io::Direct) else {
+        let Some(block_bytes) = self.block_bytes else {
+            Loaded::ask(shard, entry, &self.shape)?;
             return Loaded::mapped(shard, entry, &self.shape);
         };
         let block = match stays {
-            true => Arc::new(Block::for_long(self.stay_bytes[index] as usize)?),
+            true => self.spare.cut(self.stay_bytes[index] as usize)?,
             false => self.spare.take(block_bytes as usize)?,
         };
         let file = shard.open_direct()?.ok_or_else(|| {

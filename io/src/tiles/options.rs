@@ -39,7 +39,7 @@ pub struct StreamOptions {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Io {
-    /// Maps for what stays in memory; what does not, direct where the file system can, else through maps.
+    /// Maps where all stays in memory; else direct where the file system can, else through maps.
     #[default]
     Auto,
     /// Through maps of the files: populated ahead, and dropped behind where they do not stay.

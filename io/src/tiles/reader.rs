@@ -1,9 +1,9 @@
 //! A reader: a thread that loads grains for the feed and keeps the disk busy.
 //!
-//! Maps are populated one grain after the other. Direct reads go through a ring, as many at once as the window has room for;
-//! where the kernel allows no ring, one after the other too.
+//! Of maps, some grains are asked for before the first of them is waited for and populated. Direct reads go through a ring, as many at
+//! once as the window has room for; where the kernel allows no ring, one after the other.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -12,12 +12,15 @@ use std::time::Instant;
 use super::TileStream;
 use super::feed::Feed;
 use super::load::{Loaded, Reading, Step, explain, read};
-use super::options::Io;
 use super::scan::Picked;
 use crate::error::{Error, Result};
 use crate::mmap::Block;
 use crate::mmap::ring::{Failure, Ring};
 use crate::trace::Lane;
+
+/// Grains to be mapped that a reader asks for at once, about a megabyte each. With one the disk waits for the reader in between; more than
+/// six were slower again.
+const ASKED: usize = 4;
 
 /// Loads grains for the feed; keeps the last shard open.
 pub struct Reader<'s> {
@@ -25,6 +28,12 @@ pub struct Reader<'s> {
     /// The grain of each item of the feed.
     to_read: &'s [Picked],
     open: Option<(usize, Arc<File>)>,
+    /// True where maps are read in huge pages.
+    huge_pages: bool,
+    /// The shard whose map was told so last.
+    told: Option<usize>,
+    /// Items to be mapped, asked for, in order.
+    asked: VecDeque<usize>,
     ring: Option<Ring>,
     /// Items in the ring.
     readings: HashMap<usize, Reading>,
@@ -33,17 +42,18 @@ pub struct Reader<'s> {
 
 impl<'s> Reader<'s> {
     /// A reader of these grains.
-    pub fn new(stream: &'s TileStream<'s>, to_read: &'s [Picked], lane: Lane<'s>) -> Reader<'s> {
+    pub fn new(stream: &'s TileStream<'s>, to_read: &'s [Picked], huge_pages: bool, lane: Lane<'s>) -> Reader<'s> {
         let ring = stream.block_bytes.filter(|_| stream.rings).and_then(|_| Ring::new());
-        Reader { stream, to_read, open: None, ring, readings: HashMap::new(), lane }
+        let (asked, readings) = (VecDeque::new(), HashMap::new());
+        Reader { stream, to_read, open: None, huge_pages, told: None, asked, ring, readings, lane }
     }
 
     /// Load one after the other until all are claimed or `stop` is set; the seconds that loading took.
     pub fn run(mut self, feed: &Feed, stop: &AtomicBool) -> f64 {
         let mut seconds = 0.0;
         loop {
-            let idle = self.readings.is_empty();
-            let has_room = self.ring.as_ref().is_none_or(Ring::has_room);
+            let idle = self.readings.is_empty() && self.asked.is_empty();
+            let has_room = self.asked.len() < ASKED && self.ring.as_ref().is_none_or(Ring::has_room);
             let claimed = match (idle, has_room) {
                 (true, _) => feed.claim(stop),
                 (false, true) => feed.claim_now(stop),
@@ -70,11 +80,19 @@ impl<'s> Reader<'s> {
         let entry = &stream.grains[number];
         let shard = stream.shard(entry);
         let stays = stream.residency.resident[index];
-        let Some(block_bytes) = stream.block_bytes.filter(|_| !stays || stream.way.resident == Io::Direct) else {
-            return Loaded::mapped(shard, entry, &stream.shape).map(Some);
+        let Some(block_bytes) = stream.block_bytes else {
+            if self.huge_pages {
+                if self.told.replace(entry.shard) != Some(entry.shard) {
+                    shard.map()?.in_huge_pages();
+                }
+                return Loaded::in_huge_pages(shard, entry).map(Some);
+            }
+            Loaded::ask(shard, entry, &stream.shape)?;
+            self.asked.push_back(item);
+            return Ok(None);
         };
         let block = if stays {
-            Arc::new(Block::for_long(stream.stay_bytes[index] as usize)?)
+            stream.spare.cut(stream.stay_bytes[index] as usize)?
         } else {
             stream.spare.take(block_bytes as usize)?
         };
@@ -104,9 +122,16 @@ impl<'s> Reader<'s> {
         }
     }
 
-    /// Wait until something in the ring is done.
+    /// Wait for the oldest item that is to be mapped, or until something in the ring is done.
     fn wait(&mut self, feed: &Feed) {
         let start = Instant::now();
+        if let Some(item) = self.asked.pop_front() {
+            let entry = &self.stream.grains[self.to_read[item].number];
+            let loaded = Loaded::mapped(self.stream.shard(entry), entry, &self.stream.shape);
+            self.lane.span("load", start, Some(self.to_read[item].number as u64));
+            feed.put(item, loaded);
+            return;
+        }
         let Some(ring) = &mut self.ring else { return };
         let (item, block, outcome) = match ring.wait() {
             Ok(Some(done)) => done,

@@ -97,6 +97,11 @@ impl Shape {
         let (label, weight, offset) = (label.is_some(), weight.is_some(), offset.is_some());
         Ok(Shape { layout, columns, wanted_share, pieces, blocks, crosses, features, label, weight, offset })
     }
+
+    /// True when every stored column is wanted.
+    pub fn is_whole(&self) -> bool {
+        self.wanted_share >= 1.0
+    }
 }
 
 fn features(columns: &[Column], wanted: Option<&[usize]>) -> Result<Layout> {

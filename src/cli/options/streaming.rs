@@ -9,7 +9,7 @@ use gristmill_io::tiles::Io;
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Machine")]
 pub struct StreamingOptions {
-    /// How data get into memory: auto (maps for what fits, direct I/O for the rest), mmap, direct. Never changes the result
+    /// How data get into memory: auto (maps where all fits, else direct I/O), mmap, direct. Never changes the result
     #[arg(long, value_name = "WAY", value_parser = way)]
     pub io: Option<Io>,
 }
