@@ -123,7 +123,7 @@ impl Loaded {
     }
 }
 
-/// Blocks are cut from memory of this length, in huge pages: a grain by itself is less than one.
+/// Blocks are cut from memory of this length, in huge pages: a grain by itself begins and ends inside one, or is less.
 const CUT_BYTES: usize = 32 << 20;
 
 /// Blocks to read into. Those of grains that do not stay are kept from pass to pass; there are never more than fit the window.
