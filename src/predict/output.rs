@@ -4,9 +4,11 @@
 
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 
-use arrow::array::{Array, RecordBatch};
-use arrow::datatypes::SchemaRef;
+use arrow::array::{Array, ArrayRef, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, FieldRef, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::ipc::writer::FileWriter;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
@@ -150,8 +152,8 @@ impl<W: Write + Send> Writer<W> {
 fn csv_lines(batch: &RecordBatch) -> std::result::Result<Vec<u8>, ArrowError> {
     use std::fmt::Write as _;
     let options = FormatOptions::default();
-    let columns = batch
-        .columns()
+    let shown = batch.columns().iter().map(in_utc).collect::<std::result::Result<Vec<ArrayRef>, _>>()?;
+    let columns = shown
         .iter()
         .map(|column| ArrayFormatter::try_new(column.as_ref(), &options))
         .collect::<std::result::Result<Vec<_>, _>>()?;
@@ -174,6 +176,31 @@ fn csv_lines(batch: &RecordBatch) -> std::result::Result<Vec<u8>, ArrowError> {
     Ok(lines.into_bytes())
 }
 
+/// The same instants with the offset of UTC where a time zone has a name: zones of that kind need a table of their history.
+fn in_utc(column: &ArrayRef) -> std::result::Result<ArrayRef, ArrowError> {
+    let shown = without_names(column.data_type());
+    if shown == *column.data_type() { Ok(Arc::clone(column)) } else { cast(column, &shown) }
+}
+
+/// The type with named time zones replaced, wherever they are in it.
+fn without_names(data_type: &DataType) -> DataType {
+    use DataType as T;
+    let field = |field: &FieldRef| {
+        let inner = without_names(field.data_type());
+        Arc::new(field.as_ref().clone().with_data_type(inner))
+    };
+    match data_type {
+        T::Timestamp(unit, Some(zone)) if !zone.starts_with(['+', '-']) => T::Timestamp(*unit, Some("+00:00".into())),
+        T::List(item) => T::List(field(item)),
+        T::LargeList(item) => T::LargeList(field(item)),
+        T::FixedSizeList(item, size) => T::FixedSizeList(field(item), *size),
+        T::Map(entries, sorted) => T::Map(field(entries), *sorted),
+        T::Struct(fields) => T::Struct(fields.iter().map(field).collect()),
+        T::Dictionary(key, value) => T::Dictionary(key.clone(), Box::new(without_names(value))),
+        other => other.clone(),
+    }
+}
+
 fn needs_quotes(text: &str) -> bool {
     text.is_empty() || text.contains([',', '"', '\n', '\r']) || text.starts_with(' ') || text.ends_with(' ')
 }
@@ -185,8 +212,6 @@ fn quoted(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use arrow::array::{Float64Array, StringArray};
 
     use super::*;
@@ -196,8 +221,8 @@ mod tests {
         let names = StringArray::from(vec![Some("plain"), Some("a,b"), Some("say \"x\""), None, Some("")]);
         let values = Float64Array::from(vec![Some(0.1), None, Some(1e300), Some(-2.0), Some(5.0)]);
         let batch = RecordBatch::try_from_iter([
-            ("na,me", Arc::new(names) as arrow::array::ArrayRef),
-            ("value", Arc::new(values) as arrow::array::ArrayRef),
+            ("na,me", Arc::new(names) as ArrayRef),
+            ("value", Arc::new(values) as ArrayRef),
         ])
         .expect("a batch");
         let mut bytes = Vec::new();
