@@ -3,9 +3,12 @@
 //! Several ranks share the grains, or the chunks of a source, among them; rank 0 adds up what all found, in the order one
 //! process would have. The figures have the same bits.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use arrow::array::RecordBatch;
+use arrow::compute::filter_record_batch;
 use gristmill_io::dataset::Dataset;
+use gristmill_io::encode::row::RowEncoder;
 use gristmill_io::error::Place;
 use gristmill_io::manifest::{Column, Kind, Role, Split};
 use gristmill_io::source::{Chunk, Source};
@@ -32,6 +35,8 @@ pub struct Settings<'a> {
     pub threads: usize,
     /// Of top-k accuracy, instead of the default.
     pub top_k: Option<usize>,
+    /// Leave rows of a source without a label out instead of stopping.
+    pub drop_missing_label: bool,
     /// Bytes that maps and sorted scores may take.
     pub memory_bytes: u64,
     /// How grains of a dataset get into memory.
@@ -116,7 +121,25 @@ fn judge_dataset(
 /// # Errors
 /// When the source cannot be read or a row has no stored form.
 pub fn on_source(model: &Model, source: &dyn Source, settings: &Settings<'_>) -> Result<Option<Evaluation>> {
-    together(model, judge_source(model, source, settings), settings)
+    let judged = together(model, judge_source(model, source, settings), settings)?;
+    match &judged {
+        Some(found) if found.rows == 0 => Err(Error::training("the source holds no rows to judge the model on")),
+        _ => Ok(judged),
+    }
+}
+
+/// The rows of a batch that are judged, and their numbers in it; no numbers: all.
+fn judged_rows(
+    encoder: &RowEncoder,
+    batch: RecordBatch,
+    place: &dyn Fn(usize) -> (PathBuf, Place),
+    settings: &Settings<'_>,
+) -> Result<(RecordBatch, Option<Vec<usize>>)> {
+    let labelled = if settings.drop_missing_label { encoder.labelled(&batch, place)? } else { None };
+    let Some(labelled) = labelled else { return Ok((batch, None)) };
+    let numbers = labelled.values().set_indices().collect();
+    let rows = filter_record_batch(&batch, &labelled).map_err(|error| Error::training(error.to_string()))?;
+    Ok((rows, Some(numbers)))
 }
 
 fn judge_source(model: &Model, source: &dyn Source, settings: &Settings<'_>) -> Result<Scoreboard> {
@@ -146,6 +169,10 @@ fn judge_source(model: &Model, source: &dyn Source, settings: &Settings<'_>) -> 
         let (mut buffers, mut first) = (Buffers::default(), 0);
         for (part, batch) in source.decode(chunk)?.into_iter().enumerate() {
             let place = encoder::place_in(source, number, first);
+            first += batch.num_rows();
+            let (batch, numbers) = judged_rows(&encoder, batch, &place, settings)?;
+            let place =
+                |row: usize| place(numbers.as_ref().map_or(row, |numbers| numbers.get(row).copied().unwrap_or(row)));
             let grain = encoder.encode(&batch, &place)?;
             let at = |row: usize| {
                 let (path, place) = place(row - 1);
@@ -153,7 +180,6 @@ fn judge_source(model: &Model, source: &dyn Source, settings: &Settings<'_>) -> 
             };
             // Chunks hold far fewer than 2^24 batches, so the numbers keep the order of the rows.
             judge.grain((number << 24) + part as u64, &grain.grain(), &mut buffers, &at)?;
-            first += batch.num_rows();
         }
         Ok((first as u64, bytes))
     };

@@ -33,6 +33,9 @@ pub struct Arguments {
     /// Of several classes: count rows whose class is among the N with the greatest margins [default: 5, of more than 5]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     top_k: Option<u64>,
+    /// Leave rows of a source without a label out instead of stopping
+    #[arg(long)]
+    drop_missing_label: bool,
     /// Write the result into the run, as evaluation.json
     #[arg(long)]
     save: bool,
@@ -94,6 +97,7 @@ fn evaluate(arguments: &Arguments, session: &Session) -> Result<()> {
     let settings = Settings {
         threads: share.threads,
         top_k: arguments.top_k.map(|k| k as usize),
+        drop_missing_label: arguments.drop_missing_label,
         memory_bytes: share.memory,
         io: arguments.streaming.io.unwrap_or_default(),
         scratch: &scratch,

@@ -192,6 +192,7 @@ impl Tour<'_> {
         let watcher = self.session.report.watcher();
         let settings = evaluate::Settings {
             top_k: None,
+            drop_missing_label: false,
             threads: self.arguments.machine.threads()?,
             memory_bytes: self.arguments.machine.memory_bytes(),
             io: Io::Auto,

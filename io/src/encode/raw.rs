@@ -327,6 +327,27 @@ pub fn sparse_parts(lists: &ListArray) -> Result<SparseRows, Fault> {
 }
 
 impl SparseRows {
+    /// The same rows without the elements from number `width` on.
+    #[must_use]
+    pub fn below(self, width: usize) -> SparseRows {
+        let ranges = self.offsets.windows(2).map(|pair| pair[0] as usize..pair[1] as usize);
+        // Indices increase inside a row.
+        let known =
+            ranges.map(|row| row.start..row.start + self.indices[row].partition_point(|&at| (at as usize) < width));
+        let known: Vec<std::ops::Range<usize>> = known.collect();
+        if known.iter().map(ExactSizeIterator::len).sum::<usize>() == self.indices.len() {
+            return self;
+        }
+        let mut offsets = vec![0];
+        offsets.extend(known.iter().scan(0, |end, row| {
+            *end += row.len() as i32;
+            Some(*end)
+        }));
+        let indices: Vec<u32> = known.iter().flat_map(|row| &self.indices[row.clone()]).copied().collect();
+        let values: Vec<f32> = known.iter().flat_map(|row| &self.values[row.clone()]).copied().collect();
+        SparseRows { offsets, indices: indices.into(), values: values.into() }
+    }
+
     /// The same rows with indices that count from 0 instead of `base`.
     ///
     /// # Errors
@@ -462,6 +483,19 @@ mod tests {
         let array: ArrayRef = Arc::new(StringArray::from(vec!["1", "two"]));
         let fault = numbers(&array).unwrap_err();
         assert!(fault.row == Some(1) && fault.message.contains("'two'"), "{fault:?}");
+    }
+
+    #[test]
+    fn elements_beyond_a_width_are_left_out() {
+        let rows = SparseRows {
+            offsets: vec![0, 3, 4, 4, 6],
+            indices: vec![0, 2, 3, 7, 1, 4].into(),
+            values: vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0].into(),
+        };
+        assert_eq!(rows.clone().below(8).indices, rows.indices);
+        let known = rows.below(3);
+        assert_eq!((known.offsets, &known.indices[..]), (vec![0, 2, 2, 2, 3], &[0, 2, 1][..]));
+        assert_eq!(&known.values[..], [1.0, 2.0, 5.0]);
     }
 
     #[test]

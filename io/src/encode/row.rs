@@ -2,12 +2,13 @@
 //!
 //! Numbers are stored as `f32` (`f64` where training stored `f64`) around the same offset and scale, never in the narrow
 //! integer types of a shard: a value beyond the range that training saw must not saturate. Where training stored a value
-//! exactly, the stored number is the same.
+//! exactly, the stored number is the same. Elements of sparse rows that training did not know are left out.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, RecordBatch, StringArray};
+use arrow::buffer::NullBuffer;
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
 use gristmill_kernels::dtype::DType;
@@ -25,7 +26,10 @@ use super::words::Words;
 use crate::crossed::Crossing;
 use crate::error::{Error, Place, Result};
 use crate::manifest::{Column, Kind, Layout, READ_AS, Role};
+use crate::roles::is_text;
 use crate::source::libsvm::INDEX_BASE;
+
+const NO_LABEL: &str = "Give it a value in the source, or leave such rows out with --drop-missing-label";
 
 /// Encodes record batches as training did.
 #[derive(Debug)]
@@ -105,7 +109,11 @@ impl RowEncoder {
     pub fn encode(&self, batch: &RecordBatch, place: &dyn Fn(usize) -> (PathBuf, Place)) -> Result<EncodedGrain> {
         let mut columns = vec![None; self.columns.len()];
         for part in &self.parts {
-            let located = |fault: Fault| located(fault, &part.source, place);
+            let no_label = |row: usize| Some(part.number) == self.label && is_missing(batch, &part.source, row);
+            let located = |fault: Fault| match fault.row {
+                Some(row) if no_label(row) => located(Fault { help: NO_LABEL.into(), ..fault }, &part.source, place),
+                _ => located(fault, &part.source, place),
+            };
             let raw = match self.columns[part.number].kind.labels() {
                 Some(names) => Raw::Numbers(self.labels(batch, names, place)?),
                 None => {
@@ -127,6 +135,27 @@ impl RowEncoder {
             weight: self.weight,
             offset: self.offset,
         })
+    }
+
+    /// Which rows of a batch have their label (all of several); none: every row has.
+    ///
+    /// # Errors
+    /// As [`RowEncoder::encode`].
+    pub fn labelled(
+        &self,
+        batch: &RecordBatch,
+        place: &dyn Fn(usize) -> (PathBuf, Place),
+    ) -> Result<Option<BooleanArray>> {
+        let Some(label) = self.label.map(|number| &self.columns[number]) else { return Ok(None) };
+        let one = [label.name.clone()];
+        let mut all: Option<NullBuffer> = None;
+        for name in label.kind.labels().unwrap_or(&one) {
+            let array = self.column(batch, name, place)?;
+            let plain = if label.kind.is_text() { raw::texts(array) } else { raw::numbers(array) };
+            let plain = plain.map_err(|fault| located(fault, name, place))?;
+            all = NullBuffer::union(all.as_ref(), plain.logical_nulls().as_ref());
+        }
+        Ok(all.filter(|nulls| nulls.null_count() > 0).map(|nulls| BooleanArray::new(nulls.into_inner(), None)))
     }
 
     /// Several labels, each from its column, none missing.
@@ -208,7 +237,7 @@ impl Part {
             Encoder::Sparse { .. } if let Kind::Text { bits, ngrams } = column.kind => {
                 Raw::Sparse(Words { bits, ngrams }.rows(&as_trained(array, &column.source_type)?)?)
             }
-            Encoder::Sparse { .. } => Raw::Sparse(raw::sparse(array)?.from_base(base)?),
+            Encoder::Sparse { width, .. } => Raw::Sparse(raw::sparse(array)?.from_base(base)?.below(*width)),
             Encoder::Buckets { .. } => {
                 let Kind::Hashed { bits } = column.kind else { return Err(Fault::whole("is not hashed", "")) };
                 let texts = raw::texts(&as_trained(array, &column.source_type)?)?;
@@ -223,6 +252,10 @@ impl Part {
     }
 }
 
+fn is_missing(batch: &RecordBatch, column: &str, row: usize) -> bool {
+    batch.column_by_name(column).is_some_and(|array| array.is_null(row))
+}
+
 /// What the indices of sparse rows count from: libsvm says it, or leaves it to what training found; others count from 0.
 fn index_base(batch: &RecordBatch, kind: &Kind) -> u32 {
     let said = batch.schema_ref().metadata().get(INDEX_BASE).map(String::as_str);
@@ -235,9 +268,13 @@ fn index_base(batch: &RecordBatch, kind: &Kind) -> u32 {
 /// Numbers that serve as categories are written as text: 3 and 3.0 must not become two levels because one file has
 /// integers and the other has floats.
 fn as_trained(array: &ArrayRef, source_type: &str) -> std::result::Result<ArrayRef, Fault> {
-    let inferred = source_type.split_once(READ_AS).map_or(source_type, |(inferred, _)| inferred);
+    let (inferred, read_as) =
+        source_type.split_once(READ_AS).map_or((source_type, None), |(own, read)| (own, Some(read)));
     let Ok(trained) = inferred.parse::<DataType>() else { return Ok(Arc::clone(array)) };
     let found = array.data_type();
+    if trained.is_numeric() && read_as.is_none() && is_text(found) {
+        return written_as(array, &trained);
+    }
     if !(trained.is_numeric() && found.is_numeric() && trained != *found) {
         return Ok(Arc::clone(array));
     }
@@ -248,6 +285,28 @@ fn as_trained(array: &ArrayRef, source_type: &str) -> std::result::Result<ArrayR
         }
         None => Ok(same),
     }
+}
+
+/// Texts that are numbers, written as those of type `to` are; any other text is a level that training did not see.
+fn written_as(array: &ArrayRef, to: &DataType) -> std::result::Result<ArrayRef, Fault> {
+    let plain = |array: &ArrayRef, to: &DataType| cast(array, to).map_err(|e| Fault::whole(e.to_string(), ""));
+    let texts = plain(array, &DataType::Utf8)?;
+    let texts: StringArray = texts.as_string::<i32>().iter().map(|text| text.map(str::trim)).collect();
+    let whole = |number: &f64| !to.is_integer() || number.fract() == 0.0;
+    let decimals = texts.iter().map(|text| fast_float2::parse(text?).ok().filter(whole));
+    let decimals: ArrayRef = Arc::new(decimals.collect::<Float64Array>());
+    let texts: ArrayRef = Arc::new(texts);
+    // Whole numbers beyond 2^53 are exact only when they are read as such.
+    let exact = plain(&plain(&texts, to)?, &DataType::Utf8)?;
+    let decimal = plain(&plain(&decimals, to)?, &DataType::Utf8)?;
+    let [exact, decimal, texts] = [&exact, &decimal, &texts].map(|array| array.as_string::<i32>().iter());
+    Ok(Arc::new(
+        exact
+            .zip(decimal)
+            .zip(texts)
+            .map(|((exact, decimal), text)| exact.or(decimal).or(text))
+            .collect::<StringArray>(),
+    ))
 }
 
 fn wide(dtype: DType) -> DType {
@@ -265,7 +324,7 @@ pub fn located(fault: Fault, column: &str, place: &dyn Fn(usize) -> (PathBuf, Pl
 mod tests {
     use super::*;
     use crate::manifest::FileEntry;
-    use arrow::array::{Float64Array, Int64Array, StringArray};
+    use arrow::array::Int64Array;
     use gristmill_kernels::tile::{Block, Codes, Columns, Values};
 
     fn columns() -> Vec<Column> {
@@ -320,6 +379,21 @@ mod tests {
         assert_eq!(numbers, &[&[999.5f32, 20.0, -20.0][..], &[0.0, 1.0, 0.0]]);
         let Block::Codes { codes: Codes::U8(codes), levels: 4 } = grain.blocks[1] else { panic!("{:?}", grain.blocks) };
         assert_eq!(codes, [1, 2, 3]);
+    }
+
+    #[test]
+    fn categories_that_were_numbers_are_found_in_text() {
+        let found = |source_type: &str, texts: &[Option<&str>]| -> Vec<Option<String>> {
+            let array: ArrayRef = Arc::new(StringArray::from(texts.to_vec()));
+            let array = as_trained(&array, source_type).unwrap();
+            array.as_string::<i32>().iter().map(|text| text.map(str::to_owned)).collect()
+        };
+        let texts = [Some(" 5"), Some("7.0"), Some("7.5"), Some("9007199254740993"), Some("x7"), None];
+        let expected = [Some("5"), Some("7"), Some("7.5"), Some("9007199254740993"), Some("x7"), None];
+        assert_eq!(found("Int64", &texts), expected.map(|text| text.map(str::to_owned)));
+        assert_eq!(found("Float64", &texts[..2]), ["5.0", "7.0"].map(|text| Some(text.to_owned())));
+        // Digits that training read as text are levels as they stand.
+        assert_eq!(found("Int64, read as Utf8", &[Some("007")]), [Some("007".to_owned())]);
     }
 
     #[test]
