@@ -4,6 +4,7 @@
 //! here and nowhere else. Exit codes: 0 done, 1 failed, 2 the request makes no sense, 130 and 143 after SIGINT and
 //! SIGTERM.
 
+mod advice;
 mod bench;
 mod cache;
 mod completions;
@@ -202,14 +203,21 @@ fn run(arguments: Vec<OsString>, ranks: &Ranks) -> Result<()> {
     match &cli.command {
         Command::Train(arguments) => train::run(arguments, &matches, ranks),
         Command::Resume(arguments) => resume::run(arguments, ranks),
-        Command::Evaluate(arguments) => evaluate::run(arguments, ranks),
-        Command::Predict(arguments) => predict::run(arguments, ranks),
+        Command::Evaluate(arguments) => evaluate::run(arguments, ranks).map_err(|error| possible(error, "evaluate")),
+        Command::Predict(arguments) => predict::run(arguments, ranks).map_err(|error| possible(error, "predict")),
         Command::Ingest(arguments) => ingest::run(arguments, ranks),
         Command::Launch(arguments) => launch::run(arguments, ranks),
         Command::Doctor(arguments) => doctor::run(arguments, ranks),
         _ if ranks.rank() > 0 => Ok(()),
         command => run_alone(command, &matches, ranks.size()),
     }
+}
+
+/// The error with no other advice than the command can take.
+fn possible(error: Error, command: &str) -> Error {
+    let all = Cli::command();
+    let own = all.find_subcommand(command).into_iter().flat_map(clap::Command::get_arguments);
+    advice::possible(error, &own.filter_map(clap::Arg::get_long).collect::<Vec<_>>())
 }
 
 /// The commands that rank 0 runs alone while the others wait for its end.
