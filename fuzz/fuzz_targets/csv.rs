@@ -11,7 +11,12 @@ use libfuzzer_sys::fuzz_target;
 
 fn plan() -> Plan {
     let kinds = [TextType::Float, TextType::Integer, TextType::Text, TextType::Timestamp];
-    let column = |(number, kind): (usize, TextType)| PlannedColumn { name: format!("c{number}"), kind: Some(kind) };
+    let column = |(number, kind): (usize, TextType)| PlannedColumn {
+        name: format!("c{number}"),
+        kind: Some(kind),
+        is_given: false,
+        is_kept: number == 0,
+    };
     Plan::new(
         b',',
         kinds.into_iter().enumerate().map(column).collect(),

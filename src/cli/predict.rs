@@ -218,23 +218,7 @@ pub fn open_source(
     keep: &[String],
     targets: bool,
 ) -> Result<(Box<dyn Source>, Vec<String>)> {
-    let mut options = reading.options()?;
+    let options = reading.options()?;
     let files = source::list(specs, &options)?;
-    let schema = source::open_files(&files, &options)?.schema();
-    let has: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
-    let keep = if keep == ["all"] { has.clone() } else { keep.to_vec() };
-    let (encoder, _) = encoder::encoder(model, targets)?;
-    let needed: Vec<String> = encoder.names().into_iter().map(String::from).collect();
-    if let Some(missing) = needed.iter().find(|name| !has.contains(name)) {
-        let path = files.first().map(|file| file.path.clone()).unwrap_or_default();
-        let error = gristmill_io::Error::data(path, "the column is not there, and the model needs it").column(missing);
-        return Err(error.help(format!("The source has {}", has.join(", "))).into());
-    }
-    options = encoder::typed(options, model, &needed);
-    let mut wanted = needed;
-    wanted.extend(keep.iter().filter(|name| has.contains(name)).cloned());
-    wanted.sort_unstable();
-    wanted.dedup();
-    options.columns = Some(wanted);
-    Ok((source::open_files(&files, &options)?, keep))
+    encoder::open(&files, options, model, keep, targets)
 }

@@ -335,10 +335,10 @@ fn schema(model: &Model, source: &SchemaRef, keep: &[String]) -> Result<(SchemaR
     let added = added(model);
     let (mut fields, mut kept) = (Vec::new(), Vec::new());
     for name in keep {
-        let (number, field) = source.column_with_name(name).ok_or_else(|| {
-            let names: Vec<&str> = source.fields().iter().map(|field| field.name().as_str()).collect();
-            Error::usage(format!("--keep: the source has no column '{name}'. It has {}", names.join(", ")))
-        })?;
+        // Where the model reads a column of that name as well, the kept one stands behind it.
+        let number = source.fields().iter().rposition(|field| field.name() == name);
+        let number = number.ok_or_else(|| Error::usage(format!("--keep: the source has no column '{name}'")))?;
+        let field = source.field(number);
         if added.iter().any(|own| own.name() == name) {
             return Err(Error::usage(format!("--keep: the output has a column '{name}' of its own; leave it out")));
         }

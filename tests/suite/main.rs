@@ -16,6 +16,7 @@ mod labels;
 mod local_shards;
 mod losses;
 mod mid_pass;
+mod new_rows;
 mod online;
 mod outputs;
 mod paths;

@@ -2,6 +2,7 @@
 //!
 //! Lists of numbers stay lists (vector columns later on), and so does a sparse vector,
 //! `List<Struct<index: UInt32, value: Float32>>`. Any other nesting is an error, unless the column is not read.
+//! A column that is only handed on ([`SourceOptions::verbatim`]) keeps its type, whatever it is.
 //! Rare types are turned into common ones on the way: binary text and string views into strings, columns without a type
 //! into numbers that are all missing.
 
@@ -58,9 +59,8 @@ impl Flat {
     /// As there.
     pub fn select(path: &Path, schema: &Schema, options: &SourceOptions) -> Result<Flat> {
         let mut columns = all_columns(path, schema)?;
-        columns.retain(|column| wanted(options, &column.name));
-        let fields =
-            columns.iter().map(|column| field(path, column, options.any_type)).collect::<Result<Vec<Field>>>()?;
+        columns.retain(|column| wanted(options, &column.name) || options.keeps(&column.name));
+        let fields = columns.iter().map(|column| field(path, column, options)).collect::<Result<Vec<Field>>>()?;
         if fields.is_empty() {
             return Err(Error::data(path, "no column is left to read").help("Check --ignore"));
         }
@@ -166,11 +166,12 @@ fn all_columns(path: &Path, schema: &Schema) -> Result<Vec<Column>> {
     }
 }
 
-fn field(path: &Path, column: &Column, any_type: bool) -> Result<Field> {
+fn field(path: &Path, column: &Column, options: &SourceOptions) -> Result<Field> {
+    let is_read = wanted(options, &column.name);
     match &column.to {
-        Some(to) => Ok(Field::new(&column.name, to.clone(), true)),
-        None if any_type => Ok(Field::new(&column.name, column.from.clone(), true)),
-        None => Err(Error::data(path, format!("the type {} cannot be read as numbers or categories", column.from))
+        Some(to) if is_read => Ok(Field::new(&column.name, to.clone(), true)),
+        _ if !is_read || options.any_type => Ok(Field::new(&column.name, column.from.clone(), true)),
+        _ => Err(Error::data(path, format!("the type {} cannot be read as numbers or categories", column.from))
             .column(&column.name)
             .help(format!("Leave the column out with --ignore {}", column.name))),
     }
@@ -340,6 +341,11 @@ mod tests {
         assert_eq!(Flat::plan(Path::new("f"), &schema, &any).unwrap().schema.fields(), schema.fields());
         let options = SourceOptions { ignore: vec!["deep".into()], ..SourceOptions::default() };
         assert!(Flat::plan(Path::new("f"), &schema, &options).is_ok());
+        let x = || Some(vec!["x".into()]);
+        let options = SourceOptions { columns: x(), ..SourceOptions::default() };
+        assert_eq!(Flat::plan(Path::new("f"), &schema, &options).unwrap().roots(), [1]);
+        let options = SourceOptions { columns: x(), verbatim: vec!["deep".into()], ..SourceOptions::default() };
+        assert_eq!(Flat::plan(Path::new("f"), &schema, &options).unwrap().schema.fields(), schema.fields());
     }
 
     #[test]

@@ -20,7 +20,7 @@ use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use super::files::SourceFile;
 use super::text::stream::Cutting;
 use super::text::{Cutter, TextFiles};
-use super::{Before, Chunk, Content, Source, SourceOptions, check_names, foreign_chunk};
+use super::{Before, Chunk, Content, Source, SourceOptions, check_names, foreign_chunk, no_rows};
 use crate::error::{Error, Place, Result};
 
 /// Key of the schema's metadata that says what indices count from: `0`, `1` or `auto`.
@@ -52,7 +52,7 @@ pub fn open(files: &[SourceFile], options: &SourceOptions) -> Result<Box<dyn Sou
         Some(other) => return Err(Error::Usage(format!("indices count from 0 or 1, not from {other}"))),
     };
     check_names(options, &[LABEL.to_owned(), FEATURES.to_owned()])?;
-    let (wants_label, wants_features) = (options.wants(LABEL), options.wants(FEATURES));
+    let [wants_label, wants_features] = [LABEL, FEATURES].map(|name| options.wants(name) || options.keeps(name));
     let source = |files: &[SourceFile], chunk_bytes| LibsvmSource {
         text: TextFiles::new(files.to_vec(), cutting(chunk_bytes, options), Box::new(|_, _| Ok(()))),
         schema: schema(options),
@@ -67,7 +67,8 @@ pub fn open(files: &[SourceFile], options: &SourceOptions) -> Result<Box<dyn Sou
             return Ok(Box::new(source(files, options.chunk_bytes)));
         }
     }
-    Err(Error::data(&files[0].path, "holds no rows").help("Nothing can be learnt from no rows"))
+    no_rows(&files[0].path, "holds no rows", options)?;
+    Ok(Box::new(source(files, options.chunk_bytes)))
 }
 
 fn cutting(chunk_bytes: usize, options: &SourceOptions) -> Cutting {
@@ -85,7 +86,8 @@ fn list_item() -> Arc<Field> {
 
 fn schema(options: &SourceOptions) -> SchemaRef {
     let fields = [Field::new(LABEL, DataType::Float64, true), Field::new(FEATURES, DataType::List(list_item()), true)];
-    let fields: Vec<Field> = fields.into_iter().filter(|field| options.wants(field.name())).collect();
+    let fields: Vec<Field> =
+        fields.into_iter().filter(|field| options.wants(field.name()) || options.keeps(field.name())).collect();
     let base = options.index_base.map_or("auto".to_owned(), |base| base.to_string());
     Arc::new(Schema::new_with_metadata(fields, [(INDEX_BASE.to_owned(), base)].into()))
 }

@@ -59,8 +59,21 @@ pub struct Format {
     pub magic: &'static [&'static [u8]],
     /// True for text, which may be compressed as a whole.
     pub is_text: bool,
+    /// What says which columns there are.
+    pub named_by: NamedBy,
     /// Opens files of it.
     pub open: Open,
+}
+
+/// What says which columns a file has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NamedBy {
+    /// Its header, schema or footer.
+    Head,
+    /// The format: they are always the same.
+    Format,
+    /// Every row for itself; what a row does not name is missing in it.
+    Row,
 }
 
 /// The registry. To add a format, write its file and add its line.
@@ -71,6 +84,7 @@ pub const FORMATS: &[Format] = &[
         extensions: &["parquet", "pq", "parq"],
         magic: &[b"PAR1", b"PARE"],
         is_text: false,
+        named_by: NamedBy::Head,
         open: parquet::open,
     },
     Format {
@@ -79,6 +93,7 @@ pub const FORMATS: &[Format] = &[
         extensions: &["arrow", "feather", "ipc", "arrows"],
         magic: &[arrow_ipc::index::MAGIC, arrow_ipc::index::CONTINUATION],
         is_text: false,
+        named_by: NamedBy::Head,
         open: arrow_ipc::open,
     },
     Format {
@@ -87,6 +102,7 @@ pub const FORMATS: &[Format] = &[
         extensions: &["csv", "tsv", "tab"],
         magic: &[],
         is_text: true,
+        named_by: NamedBy::Head,
         open: csv::open,
     },
     Format {
@@ -95,6 +111,7 @@ pub const FORMATS: &[Format] = &[
         extensions: &["libsvm", "svm", "svmlight"],
         magic: &[],
         is_text: true,
+        named_by: NamedBy::Format,
         open: libsvm::open,
     },
     Format {
@@ -103,6 +120,7 @@ pub const FORMATS: &[Format] = &[
         extensions: &["ndjson", "jsonl", "json"],
         magic: &[],
         is_text: true,
+        named_by: NamedBy::Row,
         open: ndjson::open,
     },
 ];
@@ -120,16 +138,38 @@ pub fn open(specs: &[String], options: &SourceOptions) -> Result<Box<dyn Source>
 /// # Errors
 /// As [`open`].
 pub fn open_files(files: &[SourceFile], options: &SourceOptions) -> Result<Box<dyn Source>> {
-    if let Some(empty) = files.iter().find(|file| file.bytes == 0) {
+    let format = detect::format_of(files, options);
+    let may_be_empty = options.settled && format.as_ref().is_ok_and(|format| format.named_by != NamedBy::Head);
+    if let Some(empty) = files.iter().find(|file| file.bytes == 0 && !may_be_empty) {
         return Err(Error::data(&empty.path, "the file is empty").help("Remove it, or leave it out"));
     }
-    let format = detect::format_of(files, options)?;
-    (format.open)(files, options)
+    (format?.open)(files, options)
+}
+
+/// The names of the columns of files whose rows may be none and whose types may mean nothing. Where a file says in its head which columns
+/// it has, the first speaks for all.
+///
+/// # Errors
+/// As [`open`].
+pub fn names(files: &[SourceFile], options: &SourceOptions) -> Result<Vec<String>> {
+    let look = SourceOptions { any_type: true, settled: true, ..options.clone() };
+    let is_text = detect::format_of(files, options)?.is_text;
+    let schema = open_files(if is_text { files } else { &files[..1] }, &look)?.schema();
+    Ok(schema.fields().iter().map(|field| field.name().clone()).collect())
+}
+
+/// The error of a source without rows; none where those may be none.
+pub(crate) fn no_rows(path: &std::path::Path, what: &str, options: &SourceOptions) -> Result<()> {
+    if options.settled {
+        return Ok(());
+    }
+    Err(Error::data(path, what).help("Nothing can be learnt from no rows"))
 }
 
 /// An error when `options` name a column that is not among `names`.
 pub(crate) fn check_names(options: &SourceOptions, names: &[String]) -> Result<()> {
-    let given = options.columns.iter().flatten().chain(&options.ignore).chain(options.types.keys());
+    let read = options.columns.iter().flatten().chain(&options.verbatim);
+    let given = read.chain(&options.ignore).chain(options.types.keys());
     for name in given {
         if names.iter().any(|known| known == name || known.starts_with(&format!("{name}."))) {
             continue;

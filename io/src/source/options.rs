@@ -16,6 +16,8 @@ pub enum TextType {
     Integer,
     /// A decimal number, with or without exponent.
     Float,
+    /// The same, or `true` or `false` as 1 and 0, and in NDJSON also a number that stands in quotes.
+    Number,
     /// ISO 8601 date, `YYYY-MM-DD`.
     Date,
     /// ISO 8601 date and time, `YYYY-MM-DD hh:mm:ss[.fraction][zone]`.
@@ -30,7 +32,7 @@ impl TextType {
         match self {
             TextType::Boolean => "true or false",
             TextType::Integer => "an integer",
-            TextType::Float => "a number",
+            TextType::Float | TextType::Number => "a number",
             TextType::Date => "a date (YYYY-MM-DD)",
             TextType::Timestamp => "a timestamp (YYYY-MM-DD hh:mm:ss)",
             TextType::Text => "text in UTF-8",
@@ -45,6 +47,12 @@ pub struct SourceOptions {
     pub format: Option<String>,
     /// The only columns to read (flattened names); none: all of them.
     pub columns: Option<Vec<String>>,
+    /// Columns to hand on as they stand in the source. Of CSV and NDJSON as texts, behind all others: a column that is read as well is
+    /// there twice under its name. Of other formats with the type they have, whatever it is, unless they are read as well.
+    pub verbatim: Vec<String>,
+    /// What is read is settled beforehand, by `columns`, `verbatim` and `types`: a source may hold no rows, and a NDJSON key that no line
+    /// has is a missing value in all of them.
+    pub settled: bool,
     /// Columns not to read; a column of an unsupported type is no error when it stands here.
     pub ignore: Vec<String>,
     /// Hand on columns of types that cannot be read as they are, for a caller that first looks at the schema and then says
@@ -77,6 +85,8 @@ impl Default for SourceOptions {
         SourceOptions {
             format: None,
             columns: None,
+            verbatim: Vec::new(),
+            settled: false,
             ignore: Vec::new(),
             any_type: false,
             delimiter: None,
@@ -98,5 +108,10 @@ impl SourceOptions {
     pub fn wants(&self, name: &str) -> bool {
         !self.ignore.iter().any(|ignored| ignored == name)
             && self.columns.as_ref().is_none_or(|columns| columns.iter().any(|column| column == name))
+    }
+
+    /// True when the column is to be handed on as it stands in the source.
+    pub fn keeps(&self, name: &str) -> bool {
+        self.verbatim.iter().any(|kept| kept == name)
     }
 }

@@ -19,7 +19,7 @@ use arrow::ipc::reader::FileDecoder;
 use self::index::{BatchSpan, Index};
 use super::files::{Positioned, SourceFile};
 use super::flatten::Flat;
-use super::{Before, Chunk, Content, Source, SourceOptions, foreign_chunk, guard};
+use super::{Before, Chunk, Content, Source, SourceOptions, foreign_chunk, guard, no_rows};
 use crate::error::{Error, Place, Result};
 
 /// Decoders, with their dictionaries, kept at hand.
@@ -74,7 +74,7 @@ pub fn open(files: &[SourceFile], options: &SourceOptions) -> Result<Box<dyn Sou
     }
     let rows = opened.iter().map(|file| file.index.rows).sum();
     if rows == 0 {
-        return Err(Error::data(&opened[0].file.path, "holds no rows").help("Nothing can be learnt from no rows"));
+        no_rows(&opened[0].file.path, "holds no rows", options)?;
     }
     let state = State { file: 0, batch: 0, handed_out: Vec::new(), end: usize::MAX, decoders: VecDeque::new() };
     Ok(Box::new(ArrowSource { files: opened, rows, state: Mutex::new(state) }))

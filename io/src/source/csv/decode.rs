@@ -37,15 +37,19 @@ pub struct PlannedColumn {
     pub name: String,
     /// Its type; none when it is not read.
     pub kind: Option<TextType>,
+    /// The type was given, not inferred.
+    pub is_given: bool,
+    /// The text of its fields is handed on as well, behind all columns that are read.
+    pub is_kept: bool,
 }
 
 impl Plan {
     /// A plan for these columns.
     pub fn new(delimiter: u8, columns: Vec<PlannedColumn>, nulls: NullMarkers) -> Plan {
-        let fields: Vec<ArrowField> = columns
-            .iter()
-            .filter_map(|column| Some(ArrowField::new(&column.name, data_type(column.kind?), true)))
-            .collect();
+        let read = columns.iter().filter_map(|column| Some((column, data_type(column.kind?))));
+        let kept = columns.iter().filter(|column| column.is_kept).map(|column| (column, DataType::Utf8));
+        let field = |(column, data_type): (&PlannedColumn, DataType)| ArrowField::new(&column.name, data_type, true);
+        let fields: Vec<ArrowField> = read.chain(kept).map(field).collect();
         Plan { delimiter, columns, nulls, schema: Arc::new(Schema::new(fields)) }
     }
 }
@@ -55,7 +59,7 @@ pub fn data_type(kind: TextType) -> DataType {
     match kind {
         TextType::Boolean => DataType::Boolean,
         TextType::Integer => DataType::Int64,
-        TextType::Float => DataType::Float64,
+        TextType::Float | TextType::Number => DataType::Float64,
         TextType::Date => DataType::Date32,
         TextType::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, None),
         TextType::Text => DataType::Utf8,
@@ -76,7 +80,7 @@ struct Trouble {
 /// [`Error::Data`] with line and column.
 pub fn decode(plan: &Plan, path: &Path, line: u64, text: &[u8]) -> Result<RecordBatch> {
     let rows_max = line_feeds(text) as usize + 1;
-    let mut sinks: Vec<Sink> = plan.columns.iter().map(|column| Sink::new(column.kind, rows_max)).collect();
+    let mut sinks: Vec<Sink> = plan.columns.iter().map(|column| Sink::of(column, rows_max)).collect();
     let rows = walk(plan, text, &mut sinks).map_err(|trouble| {
         let error = Error::data(path, trouble.message)
             .at(Place::Line(line + line_feeds(&text[..trouble.at.min(text.len())])))
@@ -86,7 +90,9 @@ pub fn decode(plan: &Plan, path: &Path, line: u64, text: &[u8]) -> Result<Record
             None => error,
         }
     })?;
-    let columns: Vec<ArrayRef> = sinks.into_iter().filter_map(|sink| sink.finish(rows)).collect();
+    let (mut columns, mut kept) = (Vec::new(), Vec::new());
+    sinks.into_iter().for_each(|sink| sink.finish(rows, &mut columns, &mut kept));
+    columns.append(&mut kept);
     let options = arrow::record_batch::RecordBatchOptions::new().with_row_count(Some(rows));
     RecordBatch::try_new_with_options(Arc::clone(&plan.schema), columns, &options)
         .map_err(|error| Error::data(path, error.to_string()).at(Place::Line(line)))
@@ -181,6 +187,10 @@ fn misfit(plan: &Plan, text: &[u8], at: usize, column: usize) -> (String, String
     if shown.len() < found.len() {
         shown.push('…');
     }
+    if plan.columns[column].is_given {
+        let help = format!("Mend it, or pass --null-values '{shown}' if it stands for a missing value");
+        return (format!("expected {expected}, found '{shown}'"), help);
+    }
     let as_number = if fast_float2::parse::<f64, _>(found.trim()).is_ok() {
         format!("pass --numeric {name} to read the column as decimal numbers")
     } else {
@@ -224,18 +234,27 @@ enum Sink {
     Boolean(Vec<bool>, Vec<u32>),
     Integer(Vec<i64>, Vec<u32>),
     Float(Vec<f64>, Vec<u32>),
+    Number(Vec<f64>, Vec<u32>),
     Date(Vec<i32>, Vec<u32>),
     Timestamp(Vec<i64>, Vec<u32>),
     Text(StringBuilder),
+    /// A column that is handed on as it stands, beside what else it is read as.
+    Kept(Box<Sink>, StringBuilder),
 }
 
 impl Sink {
+    fn of(column: &PlannedColumn, rows: usize) -> Sink {
+        let read = Sink::new(column.kind, rows);
+        if column.is_kept { Sink::Kept(Box::new(read), StringBuilder::with_capacity(rows, rows * 8)) } else { read }
+    }
+
     fn new(kind: Option<TextType>, rows: usize) -> Sink {
         match kind {
             None => Sink::Skip,
             Some(TextType::Boolean) => Sink::Boolean(Vec::with_capacity(rows), Vec::new()),
             Some(TextType::Integer) => Sink::Integer(Vec::with_capacity(rows), Vec::new()),
             Some(TextType::Float) => Sink::Float(Vec::with_capacity(rows), Vec::new()),
+            Some(TextType::Number) => Sink::Number(Vec::with_capacity(rows), Vec::new()),
             Some(TextType::Date) => Sink::Date(Vec::with_capacity(rows), Vec::new()),
             Some(TextType::Timestamp) => Sink::Timestamp(Vec::with_capacity(rows), Vec::new()),
             Some(TextType::Text) => Sink::Text(StringBuilder::with_capacity(rows, rows * 8)),
@@ -246,15 +265,17 @@ impl Sink {
     #[inline]
     fn take(&mut self, plan: &Plan, text: &[u8], at: usize, row: usize) -> std::result::Result<usize, Fault> {
         match self {
-            Sink::Float(values, nulls) => {
+            Sink::Float(values, nulls) | Sink::Number(values, nulls)
                 if let Some((value, end)) = float_at(text, at, plan.delimiter)
-                    && !plan.nulls.any_number()
-                {
-                    values.push(value);
-                    return Ok(end);
-                }
+                    && !plan.nulls.any_number() =>
+            {
+                values.push(value);
+                Ok(end)
+            }
+            Sink::Float(values, nulls) => {
                 slow(plan, text, at, row, TextType::Float, values, nulls, |value| fast_float2::parse(value).ok())
             }
+            Sink::Number(values, nulls) => slow(plan, text, at, row, TextType::Number, values, nulls, infer::number),
             Sink::Integer(values, nulls) => {
                 if let Some((value, end)) = integer_at(text, at, plan.delimiter)
                     && !plan.nulls.any_number()
@@ -270,24 +291,40 @@ impl Sink {
                 slow(plan, text, at, row, TextType::Timestamp, values, nulls, infer::timestamp)
             }
             Sink::Text(builder) => text_at(plan, text, at, builder),
+            Sink::Kept(read, builder) => {
+                let field = fields::split(text, at, plan.delimiter)?.0;
+                let is_missing = field.raw.is_empty() && !field.quoted;
+                let value = field.unescaped();
+                builder.append_option(
+                    (!is_missing).then(|| std::str::from_utf8(&value)).transpose().map_err(|_| Fault::Utf8)?,
+                );
+                read.take(plan, text, at, row)
+            }
             Sink::Skip => Ok(fields::split(text, at, plan.delimiter)?.1),
         }
     }
 
-    fn finish(self, rows: usize) -> Option<ArrayRef> {
-        Some(match self {
-            Sink::Skip => return None,
+    /// Puts what was read behind `columns`, and what was kept behind `kept`.
+    fn finish(self, rows: usize, columns: &mut Vec<ArrayRef>, kept: &mut Vec<ArrayRef>) {
+        columns.push(match self {
+            Sink::Skip => return,
+            Sink::Kept(read, mut builder) => {
+                kept.push(Arc::new(builder.finish()));
+                return read.finish(rows, columns, kept);
+            }
             Sink::Boolean(values, nulls) => {
                 Arc::new(BooleanArray::new(BooleanBuffer::from(values), null_buffer(&nulls, rows)))
             }
             Sink::Integer(values, nulls) => Arc::new(Int64Array::new(values.into(), null_buffer(&nulls, rows))),
-            Sink::Float(values, nulls) => Arc::new(Float64Array::new(values.into(), null_buffer(&nulls, rows))),
+            Sink::Float(values, nulls) | Sink::Number(values, nulls) => {
+                Arc::new(Float64Array::new(values.into(), null_buffer(&nulls, rows)))
+            }
             Sink::Date(values, nulls) => Arc::new(Date32Array::new(values.into(), null_buffer(&nulls, rows))),
             Sink::Timestamp(values, nulls) => {
                 Arc::new(TimestampMicrosecondArray::new(values.into(), null_buffer(&nulls, rows)))
             }
             Sink::Text(mut builder) => Arc::new(builder.finish()),
-        })
+        });
     }
 }
 

@@ -124,6 +124,11 @@ pub fn integer(value: &[u8]) -> Option<i64> {
     if negative { Some(number) } else { number.checked_neg() }
 }
 
+/// A decimal number, or `true` or `false` as 1 and 0.
+pub fn number(value: &[u8]) -> Option<f64> {
+    fast_float2::parse(value).ok().or_else(|| boolean(value).map(|yes| f64::from(u8::from(yes))))
+}
+
 /// `true` or `false`.
 pub fn boolean(value: &[u8]) -> Option<bool> {
     match value {

@@ -31,7 +31,7 @@ use super::files::SourceFile;
 use super::options::TextType;
 use super::text::stream::{Cutting, HeaderCheck, plain_head};
 use super::text::{Cutter, TextFiles};
-use super::{Before, Chunk, Content, Source, SourceOptions, check_names};
+use super::{Before, Chunk, Content, Source, SourceOptions, check_names, no_rows};
 use crate::error::{Error, Place, Result};
 
 /// Bytes at the head of the first file that the delimiter is told from.
@@ -64,6 +64,8 @@ pub fn open(files: &[SourceFile], options: &SourceOptions) -> Result<Box<dyn Sou
         .map(|(name, inferred)| PlannedColumn {
             name: name.clone(),
             kind: options.wants(name).then(|| options.types.get(name).copied().unwrap_or(inferred)),
+            is_given: options.types.contains_key(name),
+            is_kept: options.keeps(name),
         })
         .collect();
     let plan = Plan::new(delimiter, columns, NullMarkers::new(&options.null_values));
@@ -129,7 +131,11 @@ fn sample(
         return Ok((names, inference.types()));
     }
     let what = if cutting.header { "holds a header but no rows" } else { "holds no rows" };
-    Err(Error::data(&files[0].path, what).help("Nothing can be learnt from no rows"))
+    no_rows(&files[0].path, what, options)?;
+    // Without a header nobody knows which columns there would be.
+    let names = header.get().cloned().ok_or_else(|| Error::data(&files[0].path, what))?;
+    let types = Inference::new(names.len()).types();
+    Ok((names, types))
 }
 
 /// A check that every file has the names of the first.

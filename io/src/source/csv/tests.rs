@@ -237,3 +237,33 @@ fn a_file_that_vanishes_or_cannot_be_read_is_named() {
     assert!(error.contains("x.csv: cannot open: No such file"), "{error}");
     assert!(open(&[Path::new("/nowhere/x.csv").display().to_string()], &options()).is_err());
 }
+
+#[test]
+fn kept_fields_are_handed_on_as_they_stand() {
+    let kept = SourceOptions {
+        columns: Some(vec!["b".into()]),
+        verbatim: vec!["a".into(), "b".into(), "s".into()],
+        types: [("b".to_owned(), TextType::Number)].into(),
+        ..options()
+    };
+    let batch = read_bytes(b"a,b,c,s\n0001,1.10,9,\"q \"\"x\"\"\"\nNA,TRUE,9,\n,NA,9,\"\"\n", &kept).unwrap();
+    assert_eq!(types(&batch), [DataType::Float64, DataType::Utf8, DataType::Utf8, DataType::Utf8]);
+    assert_eq!(floats(&batch, "b"), [Some(1.1), Some(1.0), None]);
+    assert_eq!(texts(&batch, "a"), [Some("0001".into()), Some("NA".into()), None]);
+    let again: Vec<Option<&str>> = batch.column(2).as_string::<i32>().iter().collect();
+    assert_eq!(again, [Some("1.10"), Some("TRUE"), Some("NA")]);
+    assert_eq!(texts(&batch, "s"), [Some("q \"x\"".into()), None, Some(String::new())]);
+}
+
+#[test]
+fn a_given_type_is_kept_and_a_source_that_is_settled_may_be_empty() {
+    let given = SourceOptions { types: [("x".to_owned(), TextType::Number)].into(), settled: true, ..options() };
+    let error = fails("a,x\n1,2\n7,eight\n", &given);
+    assert_eq!(
+        error,
+        ", line 3, column 'x': expected a number, found 'eight'. Mend it, or pass --null-values 'eight' if it stands for a missing value"
+    );
+    let batch = read_bytes(b"a,x\n", &given).unwrap();
+    assert_eq!((batch.num_rows(), batch.num_columns()), (0, 2));
+    assert!(fails("a,x\n", &options()).contains("holds a header but no rows"));
+}

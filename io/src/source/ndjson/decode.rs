@@ -1,6 +1,7 @@
 //! NDJSON text into columns (stage 1): serde_json walks each line once and puts values straight into columns; nothing is kept
 //! of a line in between. Numbers are correctly rounded.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -8,7 +9,8 @@ use arrow::array::{
     ArrayRef, BooleanBuilder, Date32Builder, Float64Builder, Int64Builder, ListBuilder, StringBuilder,
     TimestampMicrosecondBuilder,
 };
-use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
 use super::shape::{Kind, Node, Object, wanted};
 use crate::source::SourceOptions;
@@ -42,6 +44,7 @@ pub fn decode(
         columns,
         options,
         sinks: columns.iter().map(|column| Sink::new(column.1)).collect(),
+        first_kept: columns.iter().position(|column| column.1 == Kind::Verbatim).unwrap_or(columns.len()),
         row: 0,
         fault: None,
     };
@@ -73,6 +76,8 @@ struct Rows<'a> {
     columns: &'a [(String, Kind)],
     options: &'a SourceOptions,
     sinks: Vec<Sink>,
+    /// The first of the columns that are handed on as they stand.
+    first_kept: usize,
     row: usize,
     /// Why the walk was given up, in our words.
     fault: Option<Trouble>,
@@ -103,6 +108,7 @@ impl Rows<'_> {
         let number = fast_float2::parse::<f64, _>(&found).is_ok();
         let message = format!("expected {}, found {found}", kind.expected());
         let help = match kind {
+            Kind::Scalar(_) if self.options.types.contains_key(name) => String::new(),
             Kind::Scalar(_) if number => format!(
                 "The type was inferred from the first lines: pass --numeric {name} to read decimal numbers, --categorical {name} to read text"
             ),
@@ -112,6 +118,20 @@ impl Rows<'_> {
             _ => format!("Leave it out with --ignore {name}"),
         };
         self.fail(Some(name.clone()), message, help)
+    }
+
+    /// Hand on a value as it stands.
+    fn keep<E: serde::de::Error>(&mut self, kept: usize, value: &RawValue) -> Result<(), E> {
+        self.claim(self.first_kept + kept)?;
+        let Sink::Text(builder) = &mut self.sinks[self.first_kept + kept] else { return Ok(()) };
+        match value.get() {
+            "null" => builder.append_null(),
+            text if text.starts_with('"') => {
+                builder.append_value(serde_json::from_str::<Cow<'_, str>>(text).map_err(E::custom)?);
+            }
+            json => builder.append_value(json),
+        }
+        Ok(())
     }
 
     /// Make room for one more value of a column, which must not have one in this row.
@@ -156,6 +176,12 @@ impl<'de> DeserializeSeed<'de> for ValueSeed<'_, '_, '_> {
             Node::Column(column) => {
                 self.rows.claim(*column)?;
                 json.deserialize_any(ColumnVisitor { column: *column, rows: self.rows })
+            }
+            Node::Kept(kept, node) => {
+                let value = <&RawValue>::deserialize(json)?;
+                self.rows.keep(*kept, value)?;
+                let mut again = serde_json::Deserializer::from_str(value.get());
+                ValueSeed { node, rows: self.rows }.deserialize(&mut again).map_err(D::Error::custom)
             }
         }
     }
@@ -265,6 +291,7 @@ impl<'de> Visitor<'de> for ColumnVisitor<'_, '_> {
     fn visit_bool<E: serde::de::Error>(self, value: bool) -> Result<(), E> {
         match &mut self.rows.sinks[self.column] {
             Sink::Boolean(builder) => builder.append_value(value),
+            Sink::Number(builder) => builder.append_value(f64::from(u8::from(value))),
             Sink::Text(builder) => builder.append_value(if value { "true" } else { "false" }),
             _ => return Err(self.rows.misfit(self.column, if value { "true" } else { "false" })),
         }
@@ -274,7 +301,7 @@ impl<'de> Visitor<'de> for ColumnVisitor<'_, '_> {
     fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<(), E> {
         match &mut self.rows.sinks[self.column] {
             Sink::Integer(builder) => builder.append_value(value),
-            Sink::Float(builder) => builder.append_value(value as f64),
+            Sink::Float(builder) | Sink::Number(builder) => builder.append_value(value as f64),
             Sink::Text(builder) => builder.append_value(value.to_string()),
             _ => return Err(self.rows.misfit(self.column, &value.to_string())),
         }
@@ -290,7 +317,7 @@ impl<'de> Visitor<'de> for ColumnVisitor<'_, '_> {
 
     fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<(), E> {
         match &mut self.rows.sinks[self.column] {
-            Sink::Float(builder) => builder.append_value(value),
+            Sink::Float(builder) | Sink::Number(builder) => builder.append_value(value),
             Sink::Text(builder) => builder.append_value(value.to_string()),
             _ => return Err(self.rows.misfit(self.column, &value.to_string())),
         }
@@ -302,6 +329,9 @@ impl<'de> Visitor<'de> for ColumnVisitor<'_, '_> {
             Sink::Text(builder) => {
                 builder.append_value(value);
                 true
+            }
+            Sink::Number(builder) => {
+                infer::number(value.trim().as_bytes()).map(|number| builder.append_value(number)).is_some()
             }
             Sink::Date(builder) => infer::date(value.as_bytes()).map(|date| builder.append_value(date)).is_some(),
             Sink::Timestamp(builder) => {
@@ -348,6 +378,7 @@ enum Sink {
     Boolean(BooleanBuilder),
     Integer(Int64Builder),
     Float(Float64Builder),
+    Number(Float64Builder),
     Date(Date32Builder),
     Timestamp(TimestampMicrosecondBuilder),
     Text(StringBuilder),
@@ -361,6 +392,7 @@ macro_rules! with_builder {
             Sink::Boolean($builder) => $do,
             Sink::Integer($builder) => $do,
             Sink::Float($builder) => $do,
+            Sink::Number($builder) => $do,
             Sink::Date($builder) => $do,
             Sink::Timestamp($builder) => $do,
             Sink::Text($builder) => $do,
@@ -376,7 +408,8 @@ impl Sink {
             Kind::Scalar(TextType::Integer) => Sink::Integer(Int64Builder::new()),
             Kind::Scalar(TextType::Date) => Sink::Date(Date32Builder::new()),
             Kind::Scalar(TextType::Timestamp) => Sink::Timestamp(TimestampMicrosecondBuilder::new()),
-            Kind::Scalar(TextType::Text) => Sink::Text(StringBuilder::new()),
+            Kind::Scalar(TextType::Number) => Sink::Number(Float64Builder::new()),
+            Kind::Scalar(TextType::Text) | Kind::Verbatim => Sink::Text(StringBuilder::new()),
             Kind::Numbers => Sink::Numbers(ListBuilder::new(Float64Builder::new())),
             Kind::Scalar(TextType::Float) | Kind::Unreadable => Sink::Float(Float64Builder::new()),
         }
@@ -392,7 +425,7 @@ impl Sink {
             Sink::Numbers(builder) => builder.append(false),
             Sink::Boolean(builder) => builder.append_null(),
             Sink::Integer(builder) => builder.append_null(),
-            Sink::Float(builder) => builder.append_null(),
+            Sink::Float(builder) | Sink::Number(builder) => builder.append_null(),
             Sink::Date(builder) => builder.append_null(),
             Sink::Timestamp(builder) => builder.append_null(),
             Sink::Text(builder) => builder.append_null(),

@@ -27,7 +27,7 @@ use self::value::Json;
 use super::files::SourceFile;
 use super::text::stream::Cutting;
 use super::text::{Cutter, TextFiles};
-use super::{Before, Chunk, Content, Source, SourceOptions, check_names, foreign_chunk};
+use super::{Before, Chunk, Content, Source, SourceOptions, check_names, foreign_chunk, no_rows};
 use crate::error::{Error, Place, Result};
 
 /// NDJSON files.
@@ -45,7 +45,9 @@ struct NdjsonSource {
 /// For unreadable files, lines that are no objects, and files that hold no row.
 pub fn open(files: &[SourceFile], options: &SourceOptions) -> Result<Box<dyn Source>> {
     let inference = sample(files, options)?;
-    check_names(options, &inference.names())?;
+    if !options.settled {
+        check_names(options, &inference.names())?;
+    }
     let (root, columns) = inference.shape(options);
     let unreadable = columns.iter().find(|column| column.1 == Kind::Unreadable && !options.any_type);
     if let Some((name, _)) = unreadable {
@@ -56,11 +58,12 @@ pub fn open(files: &[SourceFile], options: &SourceOptions) -> Result<Box<dyn Sou
         .column(name)
         .help(format!("Leave the column out with --ignore {name}")));
     }
-    if columns.is_empty() {
+    if columns.is_empty() && !options.settled {
         return Err(Error::data(&files[0].path, "no column is left to read").help("Check --ignore"));
     }
     let fields: Vec<Field> = columns.iter().map(|(name, kind)| Field::new(name, kind.data_type(), true)).collect();
-    let mut names: Vec<&String> = columns.iter().map(|column| &column.0).collect();
+    let read = columns.iter().filter(|column| column.1 != Kind::Verbatim);
+    let mut names: Vec<&String> = read.map(|column| &column.0).collect();
     names.sort();
     if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
         return Err(Error::data(&files[0].path, "two columns have this name")
@@ -91,8 +94,9 @@ fn sample(files: &[SourceFile], options: &SourceOptions) -> Result<Inference> {
                 Ok(Json::Object(object)) => inference.add(&object),
                 // The decoder's error says more about a line: let it find the fault again.
                 _ => {
-                    let (root, columns) = inference.shape(&SourceOptions::default());
-                    let fault = decode::decode(content, &root, &columns, options).err();
+                    let nothing = SourceOptions { columns: Some(Vec::new()), ..SourceOptions::default() };
+                    let (root, columns) = inference.shape(&nothing);
+                    let fault = decode::decode(content, &root, &columns, &nothing).err();
                     return Err(locate(text.path(file), line + before as u64, fault));
                 }
             }
@@ -102,7 +106,8 @@ fn sample(files: &[SourceFile], options: &SourceOptions) -> Result<Inference> {
             return Ok(inference);
         }
     }
-    Err(Error::data(&files[0].path, "holds no rows").help("Nothing can be learnt from no rows"))
+    no_rows(&files[0].path, "holds no rows", options)?;
+    Ok(inference)
 }
 
 fn locate(path: &std::path::Path, line: u64, fault: Option<decode::Fault>) -> Error {

@@ -21,6 +21,8 @@ pub enum Kind {
     Numbers,
     /// An array of something else, or a place that holds objects in one line and values in another.
     Unreadable,
+    /// Anything, handed on as it stands: a text without its quotes, anything else as JSON.
+    Verbatim,
 }
 
 impl Kind {
@@ -30,7 +32,7 @@ impl Kind {
             Kind::Scalar(TextType::Text) => "a text",
             Kind::Scalar(kind) => kind.expected(),
             Kind::Numbers => "an array of numbers",
-            Kind::Unreadable => "nothing that is read",
+            Kind::Unreadable | Kind::Verbatim => "nothing that is read",
         }
     }
 
@@ -40,6 +42,7 @@ impl Kind {
             Kind::Scalar(kind) => data_type(kind),
             Kind::Numbers => DataType::List(Arc::new(Field::new("item", DataType::Float64, true))),
             Kind::Unreadable => DataType::Null,
+            Kind::Verbatim => DataType::Utf8,
         }
     }
 
@@ -61,6 +64,8 @@ pub enum Node {
     Column(usize),
     /// An object.
     Object(Object),
+    /// Handed on as it stands, as the column of that number among those of [`Kind::Verbatim`], beside what else is made of it.
+    Kept(usize, Box<Node>),
 }
 
 /// The keys of an object.
@@ -96,10 +101,22 @@ impl Inference {
         self.root.object(object);
     }
 
-    /// The tree of keys, and names and kinds of the columns.
+    /// The tree of keys, and names and kinds of the columns: those that are read, and behind them those that are handed on as they stand.
     pub fn shape(&self, options: &SourceOptions) -> (Object, Vec<(String, Kind)>) {
-        let mut columns = Vec::new();
-        let root = self.root.build(String::new(), options, &mut columns);
+        let (mut columns, mut kept) = (Vec::new(), Vec::new());
+        let mut root = self.root.build(String::new(), options, &mut columns, &mut kept);
+        if options.settled {
+            let has = |columns: &[(String, Kind)], name: &str| columns.iter().any(|column| column.0 == name);
+            for name in options.columns.iter().flatten() {
+                if !has(&columns, name) {
+                    root.insert(name, Node::Column(columns.len()));
+                    columns.push((name.clone(), Kind::Scalar(given(options, name).unwrap_or(TextType::Float))));
+                }
+            }
+            let absent: Vec<&String> = options.verbatim.iter().filter(|name| !has(&kept, name)).collect();
+            kept.extend(absent.into_iter().map(|name| (name.clone(), Kind::Verbatim)));
+        }
+        columns.append(&mut kept);
         (root, columns)
     }
 
@@ -148,21 +165,36 @@ impl Seen {
         }
     }
 
-    fn build(&self, prefix: String, options: &SourceOptions, columns: &mut Vec<(String, Kind)>) -> Object {
+    fn build(
+        &self,
+        prefix: String,
+        options: &SourceOptions,
+        columns: &mut Vec<(String, Kind)>,
+        kept: &mut Vec<(String, Kind)>,
+    ) -> Object {
         let mut object = Object { keys: self.keys.clone(), ..Object::default() };
         for (number, key) in self.keys.iter().enumerate() {
             let name = format!("{prefix}{key}");
             let child = &self.children[key];
+            let before = columns.len() + kept.len();
             let node = if covered(&options.ignore, &name) {
                 Node::Skip
             } else if child.kind.is_none() && !child.children.is_empty() {
-                Node::Object(child.build(format!("{name}."), options, columns))
-            } else if wanted(options, &name) {
-                let kind = options.types.get(&name).map_or(child.kind(), |&kind| Kind::Scalar(kind));
-                columns.push((name, kind));
-                Node::Column(columns.len() - 1)
+                let inside = child.build(format!("{name}."), options, columns, kept);
+                // Where nothing of it is read, it may as well be something else in later lines.
+                let is_read = columns.len() + kept.len() > before || options.columns.is_none();
+                if is_read { Node::Object(inside) } else { Node::Skip }
             } else {
-                Node::Skip
+                let mut node = Node::Skip;
+                if wanted(options, &name) {
+                    node = Node::Column(columns.len());
+                    columns.push((name.clone(), given(options, &name).map_or(child.kind(), Kind::Scalar)));
+                }
+                if options.keeps(&name) {
+                    node = Node::Kept(kept.len(), Box::new(node));
+                    kept.push((name, Kind::Verbatim));
+                }
+                node
             };
             object.by_key.insert(key.clone(), number);
             object.children.push(node);
@@ -181,6 +213,33 @@ impl Seen {
             }
         }
     }
+}
+
+impl Object {
+    /// Put a node where the keys of `name`, with dots between, lead to; what is there already stays.
+    fn insert(&mut self, name: &str, node: Node) {
+        let (key, rest) = name.split_once('.').map_or((name, None), |(key, rest)| (key, Some(rest)));
+        let number = *self.by_key.entry(key.to_owned()).or_insert_with(|| {
+            self.keys.push(key.to_owned());
+            self.children.push(Node::Skip);
+            self.children.len() - 1
+        });
+        let child = &mut self.children[number];
+        match (&mut *child, rest) {
+            (Node::Object(object), Some(rest)) => object.insert(rest, node),
+            (Node::Skip, Some(rest)) => {
+                let mut object = Object { prefix: format!("{}{key}.", self.prefix), ..Object::default() };
+                object.insert(rest, node);
+                *child = Node::Object(object);
+            }
+            (Node::Skip | Node::Object(_), None) => *child = node,
+            _ => {}
+        }
+    }
+}
+
+fn given(options: &SourceOptions, name: &str) -> Option<TextType> {
+    options.types.get(name).copied()
 }
 
 /// True when the column, or an object around it, is to be read.

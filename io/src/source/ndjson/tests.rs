@@ -102,3 +102,71 @@ fn places_count_blank_lines() {
     source.next().unwrap().unwrap();
     assert_eq!(source.place(0, 1), (path, Place::Line(3)));
 }
+
+#[test]
+fn kept_values_are_handed_on_as_they_stand() {
+    let text = r#"{"a": 1, "id": 1.10, "o": {"s": "x\u00e9\"", "n": null}, "deep": [{"b": 1}], "big": 123456789012345678901}
+{"a": 2.5, "id": "007", "o": {"s": true}, "deep": 3}
+{"a": null, "id": null, "deep": {"c": []}}
+"#;
+    let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<String>>();
+    let options = SourceOptions {
+        columns: Some(names(&["a"])),
+        verbatim: names(&["a", "id", "o.s", "o.n", "deep", "big"]),
+        ..SourceOptions::default()
+    };
+    let batch = read(text, &options).unwrap();
+    let schema = batch.schema();
+    let found: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+    assert_eq!(found, ["a", "a", "id", "o.s", "o.n", "deep", "big"]);
+    let numbers: Vec<Option<f64>> = batch.column(0).as_primitive::<Float64Type>().iter().collect();
+    assert_eq!(numbers, [Some(1.0), Some(2.5), None]);
+    for (column, expected) in [
+        [Some("1"), Some("2.5"), None],
+        [Some("1.10"), Some("007"), None],
+        [Some("x\u{e9}\""), Some("true"), None],
+        [None, None, None],
+        [Some("[{\"b\": 1}]"), Some("3"), Some("{\"c\": []}")],
+        [Some("123456789012345678901"), None, None],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        assert_eq!(batch.column(column + 1).as_string::<i32>().iter().collect::<Vec<_>>(), expected, "{column}");
+    }
+    assert!(
+        fails("{\"a\": 1, \"id\": 2, \"id\": 3, \"o\": {\"s\": 1, \"n\": 1}, \"deep\": 1, \"big\": 1}\n", &options)
+            .contains("twice")
+    );
+}
+
+#[test]
+fn what_is_settled_beforehand_need_not_be_in_the_sample() {
+    let names = |names: &[&str]| Some(names.iter().map(|&name| name.to_owned()).collect::<Vec<String>>());
+    let number = |name: &str| (name.to_owned(), TextType::Number);
+    let options = SourceOptions {
+        columns: names(&["x", "o.late", "never"]),
+        types: [number("x"), number("o.late"), number("never")].into(),
+        settled: true,
+        ..short()
+    };
+    let head = "{\"x\": 1, \"other\": {\"k\": 2}}\n".repeat(20);
+    let batch =
+        read(&format!("{head}{}\n", r#"{"x": "2.5", "o": {"late": true}, "other": [1, "a"], "new": 3}"#), &options)
+            .unwrap();
+    let last: Vec<Option<f64>> = (0..3)
+        .map(|column| batch.column(column).as_primitive::<Float64Type>())
+        .map(|column| column.is_valid(20).then(|| column.value(20)))
+        .collect();
+    assert_eq!(last, [Some(2.5), Some(1.0), None]);
+    assert_eq!(batch.column(1).null_count(), 20);
+    let error = fails(&format!("{head}{}\n", r#"{"x": "some"}"#), &options);
+    assert_eq!(error, ", line 21, column 'x': expected a number, found 'some'");
+    assert_eq!(read("\n", &options).unwrap_or_else(|error| panic!("{error}")).num_columns(), 3);
+}
+
+#[test]
+fn a_first_line_that_is_no_json_is_said_to_be_none() {
+    let error = fails("{\"label\": 1, \"a\": NaN}\n{\"label\": 2, \"a\": 3}\n", &SourceOptions::default());
+    assert!(error.starts_with(", line 1: not valid JSON at byte"), "{error}");
+}

@@ -28,7 +28,7 @@ use parquet::file::reader::{ChunkReader, Length};
 use super::columnar::Range;
 use super::files::{Positioned, SourceFile};
 use super::flatten::Flat;
-use super::{Before, Chunk, Columnar, Content, Source, SourceOptions, foreign_chunk, guard};
+use super::{Before, Chunk, Columnar, Content, Source, SourceOptions, foreign_chunk, guard, no_rows};
 use crate::error::{Error, Place, Result};
 
 /// Footers kept at hand, at least; as many as threads may read files at once.
@@ -121,9 +121,10 @@ pub fn open(files: &[SourceFile], options: &SourceOptions) -> Result<Box<dyn Sou
         footers.truncate(footers_max());
     }
     let rows = row_groups.iter().map(|group: &RowGroup| group.rows).sum();
-    let (Some(first), true) = (first, rows > 0) else {
-        return Err(Error::data(&files[0].path, "holds no rows").help("Nothing can be learnt from no rows"));
-    };
+    if rows == 0 {
+        no_rows(&files[0].path, "holds no rows", options)?;
+    }
+    let first = first.ok_or_else(|| Error::Usage("no source file given".into()))?;
     let state = Mutex::new(State { row_group: 0, next_row: 0, parts: Vec::new(), end: usize::MAX, footers });
     let (files, options) = (files.to_vec(), options.clone());
     Ok(Box::new(ParquetSource { files, options, first, row_groups, rows, ranges: ranges.unwrap_or_default(), state }))
@@ -146,8 +147,7 @@ impl Footer {
                 ParquetRecordBatchReaderBuilder::new_with_metadata(Chunks(positioned.clone()), metadata.clone());
             let reader = builder.with_projection(mask.clone()).with_row_groups(Vec::new()).build().map_err(failed)?;
             let projected = arrow::array::RecordBatchReader::schema(&reader);
-            let unprojected = SourceOptions { any_type: options.any_type, ..SourceOptions::default() };
-            let flat = Flat::plan(&file.path, &projected, &unprojected)?;
+            let flat = Flat::select(&file.path, &projected, options)?;
             flat.same_as(&file.path, &full, &file.path)?;
             let leaves =
                 (0..metadata.parquet_schema().num_columns()).filter(|&leaf| mask.leaf_included(leaf)).collect();
