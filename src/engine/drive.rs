@@ -33,7 +33,7 @@ use crate::sharing;
 use crate::train::{Checkpoint, Company, Ended, PassReport, PointReport, Start};
 
 /// Version of [`Checkpoint`].
-pub const CHECKPOINT_FORMAT: u32 = 3;
+pub const CHECKPOINT_FORMAT: u32 = 4;
 /// Means further than this from 0, in deviations, make products of a Gram matrix lose digits in `f32`.
 const OFF_CENTRE: f64 = 16.0;
 

@@ -94,7 +94,7 @@ fn objectives_are_the_least() {
                 for case in labels.cases.iter().filter(|case| case.model == *model) {
                     for solver in ["auto", if case.l1 > 0.0 { "owlqn" } else { "lbfgs" }] {
                         let text = case.request(answers.power, solver);
-                        let trained = fit(&dataset, &text).expect("trains");
+                        let trained = fit(&dataset, &text).unwrap_or_else(|e| panic!("{} {text}: {e}", set.name));
                         let fitted = &trained.models[0];
                         let found =
                             case.objective(&plan(&text), &plain, &fitted.coefficients, fitted.real_intercepts[0]);

@@ -70,13 +70,13 @@ impl Lbfgs {
         if let Some(last) = last {
             let s = self.trial.iter().zip(&last.point).map(|(a, b)| a - b).collect();
             let y = gradient.iter().zip(&last.gradient).map(|(a, b)| a - b).collect();
-            self.memory.push(s, y);
+            self.memory.push(s, y, &self.problem.penalty.l2);
             decrease = last.objective - objective;
         }
-        let mut direction = self.memory.direction(&gradient);
+        let mut direction = self.memory.direction(&gradient, &self.problem.penalty.l2);
         if dot(&direction, &gradient) >= 0.0 {
             self.memory.clear();
-            direction = self.memory.direction(&gradient);
+            direction = self.memory.direction(&gradient, &self.problem.penalty.l2);
         }
         let promise = -dot(&direction, &gradient) / 2.0;
         let best = Best { point: self.trial.clone(), loss, objective, gradient, direction, promise };
@@ -132,7 +132,7 @@ impl Lbfgs {
 
     fn step(&mut self, best: Best) -> Status {
         let slope = dot(&best.direction, &best.gradient);
-        let first = if self.memory.is_empty() { 1.0f64.min(1.0 / norm(&best.gradient)) } else { 1.0 };
+        let first = if self.memory.is_empty() { 1.0f64.min(1.0 / (-slope).sqrt()) } else { 1.0 };
         let noise = self.problem.limits.noise * best.objective.abs();
         self.search = Some(LineSearch::new(best.objective, slope, first, noise));
         self.try_step(best, first)
@@ -149,7 +149,7 @@ impl Lbfgs {
     fn give_up(&mut self, best: Best) -> Status {
         if !self.memory.is_empty() && best.promise > self.problem.limits.noise * best.objective.abs() {
             self.memory.clear();
-            let direction = self.memory.direction(&best.gradient);
+            let direction = self.memory.direction(&best.gradient, &self.problem.penalty.l2);
             return self.step(Best { direction, ..best });
         }
         if !self.schedule.sample().is_all() {

@@ -19,7 +19,7 @@ use super::memory::Memory;
 use super::rest::{self, Pace, Rest, Sight};
 use super::schedule::Schedule;
 use super::second_order::Problem;
-use super::{Collect, Evaluation, Outcome, Request, SEPARATED_WARNING, Solver, Status};
+use super::{Collect, Evaluation, Outcome, Penalty, Request, SEPARATED_WARNING, Solver, Status};
 
 /// Share of the first-order decrease that a step must reach.
 const DECREASE: f64 = 1e-4;
@@ -81,7 +81,7 @@ impl Owlqn {
         if let Some(last) = last {
             let s = self.trial.iter().zip(&last.point).map(|(a, b)| a - b).collect();
             let y = smooth.iter().zip(&last.smooth).map(|(a, b)| a - b).collect();
-            self.memory.push(s, y);
+            self.memory.push(s, y, &self.problem.penalty.l2);
             decrease = last.objective - objective;
         }
         let best = self.aim(loss, objective, smooth);
@@ -92,10 +92,10 @@ impl Owlqn {
     fn aim(&mut self, loss: f64, objective: f64, smooth: Vec<f64>) -> Best {
         let point = self.trial.clone();
         let subgradient = self.problem.penalty.subgradient(&point, &smooth);
-        let mut direction = aligned(&self.memory, &subgradient, &self.problem.penalty.l1);
+        let mut direction = aligned(&self.memory, &subgradient, &self.problem.penalty);
         if dot(&direction, &subgradient) >= 0.0 {
             self.memory.clear();
-            direction = aligned(&self.memory, &subgradient, &self.problem.penalty.l1);
+            direction = aligned(&self.memory, &subgradient, &self.problem.penalty);
         }
         let promise = -dot(&direction, &subgradient) / 2.0;
         Best { point, loss, objective, smooth, subgradient, direction, promise }
@@ -147,7 +147,8 @@ impl Owlqn {
     }
 
     fn step(&mut self, best: Best) -> Status {
-        self.length = if self.memory.is_empty() { 1.0f64.min(1.0 / norm(&best.subgradient)) } else { 1.0 };
+        let slope = dot(&best.direction, &best.subgradient);
+        self.length = if self.memory.is_empty() { 1.0f64.min(1.0 / (-slope).sqrt()) } else { 1.0 };
         self.halvings = 0;
         self.try_step(best)
     }
@@ -178,7 +179,7 @@ impl Owlqn {
         let noise = self.problem.limits.noise * best.objective.abs();
         if !self.memory.is_empty() && best.promise > noise {
             self.memory.clear();
-            let direction = aligned(&self.memory, &best.subgradient, &self.problem.penalty.l1);
+            let direction = aligned(&self.memory, &best.subgradient, &self.problem.penalty);
             return self.step(Best { direction, ..best });
         }
         if !self.schedule.sample().is_all() {
@@ -206,9 +207,9 @@ impl Owlqn {
 
 /// The direction of the memory, without the parts of penalised coordinates that the subgradient does not descend along; the
 /// others have no orthant to stay in.
-fn aligned(memory: &Memory, subgradient: &[f64], l1: &[f64]) -> Vec<f64> {
-    let mut direction = memory.direction(subgradient);
-    for ((d, g), l1) in direction.iter_mut().zip(subgradient).zip(l1) {
+fn aligned(memory: &Memory, subgradient: &[f64], penalty: &Penalty) -> Vec<f64> {
+    let mut direction = memory.direction(subgradient, &penalty.l2);
+    for ((d, g), l1) in direction.iter_mut().zip(subgradient).zip(&penalty.l1) {
         if *l1 > 0.0 && *d * g >= 0.0 {
             *d = 0.0;
         }

@@ -148,6 +148,26 @@ fn every_solver_finds_the_same_minimum() {
     }
 }
 
+/// Rare columns and columns of other units: the l2 penalty of the solver's coordinates runs from 1e-4 to 1e6, which costs no passes.
+#[test]
+fn a_penalty_of_many_units_costs_no_passes() {
+    for loss in [Loss::Squared, Loss::Logistic] {
+        let data = random(400, 30, loss, 13);
+        let mut problem = data.problem(0.0, 0.0, 1e-9);
+        for (j, l2) in problem.penalty.l2.iter_mut().take(30).enumerate() {
+            *l2 = 10f64.powf(j as f64 / 3.0 - 4.0);
+        }
+        let start = || (vec![0.0; 31], Schedule::whole());
+        let (exact, _) = run(&data, newton::Newton::new(problem.clone(), start().0, start().1));
+        let (lbfgs, passes) = run(&data, lbfgs::Lbfgs::new(problem.clone(), start().0, start().1));
+        let (owlqn, own) = run(&data, owlqn::Owlqn::new(problem.clone(), start().0, start().1));
+        for outcome in [&lbfgs, &owlqn] {
+            assert!(outcome.converged && outcome.objective / exact.objective - 1.0 < 1e-8, "{loss:?} {outcome:?}");
+        }
+        assert!(passes <= 25 && own <= 25, "{loss:?}: {passes} and {own} passes");
+    }
+}
+
 #[test]
 fn samples_change_the_way_and_not_the_end() {
     let data = random(40_000, 6, Loss::Logistic, 3);
