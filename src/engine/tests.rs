@@ -296,6 +296,35 @@ fn constant_and_dependent_columns_are_named() {
     }
 }
 
+/// What Newton's method knows of the curvature is rounded to `f32`: noise in directions that no row has makes no long steps, and
+/// the answer is that of gradients alone, which have no part in these directions.
+#[test]
+fn dependent_columns_share_in_newtons_method_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut next = numbers(31);
+    let [x, z, u]: [Vec<f32>; 3] = std::array::from_fn(|_| (0..500).map(|_| next() as f32).collect());
+    let rows = || x.iter().zip(&z);
+    let label = rows().zip(&u).map(|((x, z), u)| f32::from(x - 2.0 * z + 0.7 * u > 0.1)).collect();
+    let dataset = SampleDataset::new(64)
+        .f32("x", Role::Feature, x.clone())
+        .f32("half", Role::Feature, x.iter().map(|x| x / 2.0).collect())
+        .f32("apart", Role::Feature, rows().map(|(x, z)| x - z).collect())
+        .f32("z", Role::Feature, z.clone())
+        .f32("y", Role::Label, label)
+        .write(&folder.path().join("data"))
+        .expect("a dataset");
+    let of = |solver: &str| {
+        let text = format!(r#"{{"model": "logistic", "solver": "{solver}", "tolerance": 1e-9, "threads": 1}}"#);
+        fit(&dataset, &text).expect("trains")
+    };
+    let (newton, lbfgs) = (of("newton"), of("lbfgs"));
+    for (a, b) in newton.models[0].coefficients.iter().zip(&lbfgs.models[0].coefficients) {
+        assert!((a - b).abs() < 0.01, "{:?} {:?}", newton.models[0].coefficients, lbfgs.models[0].coefficients);
+    }
+    let named = newton.warnings.iter().find(|warning| warning.contains("Combinations of other columns"));
+    assert_eq!(named.map(|warning| warning.split(". ").next().unwrap_or_default().matches('\'').count()), Some(4));
+}
+
 /// A matrix of 300,001 x 300,001 numbers takes terabytes: asked for by name, it is refused before anything is allocated.
 #[test]
 fn a_matrix_that_does_not_fit_is_an_error() {

@@ -98,15 +98,16 @@ pub struct Factor {
 impl Factor {
     /// Factorises `a`.
     pub fn new(a: &Matrix) -> Factor {
-        let mut lower = a.values.clone();
-        if cholesky(&mut lower, a.n, |j| RANK_TOLERANCE * a.at(j, j)) {
-            return Factor { n: a.n, rank: a.n, order: (0..a.n).collect(), lower, inner: Vec::new() };
-        }
-        Factor::pivoted(a)
+        Factor::above(a, RANK_TOLERANCE)
     }
 
-    fn pivoted(a: &Matrix) -> Factor {
-        let (order, lower, rank) = pivoted(a);
+    /// Factorises `a`, where what is below `share` of a diagonal element is rounding noise.
+    pub fn above(a: &Matrix, share: f64) -> Factor {
+        let mut lower = a.values.clone();
+        if cholesky(&mut lower, a.n, |j| share * a.at(j, j)) {
+            return Factor { n: a.n, rank: a.n, order: (0..a.n).collect(), lower, inner: Vec::new() };
+        }
+        let (order, lower, rank) = pivoted(a, share);
         let mut inner = vec![0.0; rank * rank];
         for row in lower.chunks_exact(rank.max(1)).take(if rank == 0 { 0 } else { a.n }) {
             for (j, &x) in row.iter().enumerate() {
@@ -190,7 +191,7 @@ fn substitute(lower: &[f64], n: usize, x: &mut [f64]) {
 }
 
 /// Cholesky with diagonal pivoting: the order of the rows, L as n rows of `rank` numbers, and the rank.
-fn pivoted(a: &Matrix) -> (Vec<usize>, Vec<f64>, usize) {
+fn pivoted(a: &Matrix, tolerance: f64) -> (Vec<usize>, Vec<f64>, usize) {
     let n = a.n;
     let mut order: Vec<usize> = (0..n).collect();
     let mut lower = vec![0.0; n * n];
@@ -206,7 +207,7 @@ fn pivoted(a: &Matrix) -> (Vec<usize>, Vec<f64>, usize) {
                 best = k;
             }
         }
-        let enough = share(order[best]) > RANK_TOLERANCE * 10.0;
+        let enough = share(order[best]) > tolerance * 10.0;
         if !enough {
             break;
         }

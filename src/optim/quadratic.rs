@@ -18,6 +18,8 @@ pub struct Quadratic {
     pub intercept: bool,
     /// For each coordinate the root of its l2 factor: the lengths in which a solution of smallest norm is meant.
     pub metric: Vec<f64>,
+    /// Share by which numbers of the Hessian may be off, from the arithmetic of a row; 0: by no more than `f64` rounds.
+    pub noise: f64,
 }
 
 /// Value and derivative of the objective at a point.
@@ -34,7 +36,7 @@ impl Quadratic {
     /// From what a pass found at 0; none without a Hessian.
     pub fn new(found: Evaluation, intercept: bool, metric: Vec<f64>) -> Option<Quadratic> {
         let hessian = found.hessian?;
-        Some(Quadratic { loss: found.loss, gradient: found.gradient, hessian, intercept, metric })
+        Some(Quadratic { loss: found.loss, gradient: found.gradient, hessian, intercept, metric, noise: 0.0 })
     }
 
     /// Number of coordinates.

@@ -186,6 +186,7 @@ impl SecondOrder {
             hessian: hessian.clone(),
             intercept: self.problem.intercept,
             metric: self.problem.metric.clone(),
+            noise: self.problem.limits.noise,
         };
         let minimum = subproblem(&quadratic, penalty, &point, self.problem.limits.gap(objective) * 1e-2);
         let direction: Vec<f64> = minimum.point.iter().zip(&point).map(|(to, from)| to - from).collect();
