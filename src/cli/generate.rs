@@ -8,7 +8,7 @@ use gristmill_io::recipe::{self, NUMERIC_COLUMNS, Recipe};
 use serde_json::json;
 
 use super::Session;
-use super::options::OutputOptions;
+use super::options::{OutputOptions, seed};
 use crate::error::{Error, Result};
 use crate::report::number;
 
@@ -28,7 +28,7 @@ pub struct Arguments {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     columns: Option<u32>,
     /// Seed of the data; a file of more rows begins with the rows of a smaller one
-    #[arg(long, value_name = "N", default_value_t = crate::plan::SEED)]
+    #[arg(long, value_name = "N", default_value_t = crate::plan::SEED, value_parser = seed, allow_negative_numbers = true)]
     seed: u64,
     /// Worker threads; 0: all cores that this process may use. Never changes the result
     #[arg(long, value_name = "N", default_value_t = 0)]

@@ -8,7 +8,7 @@ use gristmill_io::ingest::{self, IngestOptions, IngestReport};
 use gristmill_io::manifest::Role;
 use mpi_launch::{CommError, Communicator};
 
-use super::options::{IngestingOptions, MachineOptions, OutputOptions, ReadingOptions, size};
+use super::options::{IngestingOptions, MachineOptions, OutputOptions, ReadingOptions, seed, size};
 use super::session::{Ranks, Session};
 use crate::error::{EXIT_FAILURE, Error, Result};
 use crate::ranks;
@@ -29,7 +29,7 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Seed of everything random [default: 42]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = seed, allow_negative_numbers = true)]
     seed: Option<u64>,
     /// Size of a shard, about; every rank of several makes whole shards [default: 256MiB]
     #[arg(long, value_name = "SIZE", value_parser = size)]

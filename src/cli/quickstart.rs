@@ -16,7 +16,7 @@ use gristmill_io::tiles::Io;
 use serde_json::{Value, json};
 
 use super::job::{Before, execute};
-use super::options::{MachineOptions, OutputOptions, ReadingOptions, StreamingOptions, TrainingOptions};
+use super::options::{MachineOptions, OutputOptions, ReadingOptions, StreamingOptions, TrainingOptions, seed};
 use super::{Session, predict, summary};
 use crate::error::{Error, Result};
 use crate::evaluate;
@@ -48,7 +48,7 @@ pub struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1_000..))]
     rows: u64,
     /// Seed of the data
-    #[arg(long, value_name = "N", default_value_t = crate::plan::SEED)]
+    #[arg(long, value_name = "N", default_value_t = crate::plan::SEED, value_parser = seed, allow_negative_numbers = true)]
     seed: u64,
     /// Replace an earlier quickstart (never another folder)
     #[arg(long)]

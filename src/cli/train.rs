@@ -10,7 +10,7 @@ use gristmill_io::manifest::Column;
 use super::job::{Before, local, run_job, shared};
 use super::options::{
     CheckpointOptions, IngestingOptions, MachineOptions, OutputOptions, RankOptions, ReadingOptions, StreamingOptions,
-    TraceOptions, TrainingOptions, check_settled,
+    TraceOptions, TrainingOptions, check_settled, seed,
 };
 use super::predict::{dataset_of, local_folder};
 use super::session::Ranks;
@@ -36,7 +36,7 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Seed of everything random [default: 42]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = seed, allow_negative_numbers = true)]
     seed: Option<u64>,
     #[command(flatten)]
     training: TrainingOptions,

@@ -49,7 +49,7 @@ pub struct IngestingOptions {
     #[arg(long, value_name = "TYPE", value_delimiter = ',')]
     pub dtype: Vec<String>,
     /// What stands for a missing number: mean, zero, refuse, a number, or COLUMN=... of these [default: mean]
-    #[arg(long, value_name = "RULE", value_delimiter = ',')]
+    #[arg(long, value_name = "RULE", value_delimiter = ',', allow_hyphen_values = true)]
     pub impute: Vec<String>,
     /// Add a column NAME_missing beside every numeric column with missing values
     #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true")]

@@ -50,3 +50,11 @@ impl MachineOptions {
 pub fn size(text: &str) -> std::result::Result<u64, String> {
     memory::parse_size(text).map_err(|error| error.to_string())
 }
+
+/// A seed.
+///
+/// # Errors
+/// When it is no whole number, or too large.
+pub fn seed(text: &str) -> std::result::Result<u64, String> {
+    text.parse().map_err(|_| format!("a whole number from 0 to {} was expected", u64::MAX))
+}

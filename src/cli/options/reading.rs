@@ -18,7 +18,7 @@ pub struct ReadingOptions {
     #[arg(long, value_name = "true|false")]
     pub header: Option<bool>,
     /// Text formats: texts that stand for a missing value, separated by commas [default: empty, NA, NaN, null, ...]
-    #[arg(long, value_name = "TEXTS", value_delimiter = ',')]
+    #[arg(long, value_name = "TEXTS", value_delimiter = ',', allow_hyphen_values = true)]
     pub null_values: Vec<String>,
     /// libsvm: what indices count from, 0 or 1 [default: 1, unless an index 0 occurs]
     #[arg(long, value_name = "0|1", value_parser = clap::value_parser!(u32).range(0..=1))]
