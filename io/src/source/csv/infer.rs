@@ -9,13 +9,15 @@ use arrow::compute::kernels::cast_utils::Parser;
 use arrow::datatypes::{Date32Type, TimestampMicrosecondType};
 
 use super::fields::Field;
-use crate::source::options::TextType;
+use crate::source::options::{NULL_MARKERS, TextType};
 
 /// Texts that stand for a missing value.
 #[derive(Clone, Debug)]
 pub struct NullMarkers {
     markers: Vec<Vec<u8>>,
     any_number: bool,
+    /// True when they are the user's own, who means them in quotes too where a number or a date is expected.
+    own: bool,
 }
 
 impl NullMarkers {
@@ -25,6 +27,7 @@ impl NullMarkers {
         let is_number = |marker: &String| fast_float2::parse::<f64, _>(marker).is_ok_and(f64::is_finite);
         NullMarkers {
             any_number: markers.iter().any(is_number),
+            own: markers.iter().map(String::as_str).ne(NULL_MARKERS.iter().copied()),
             markers: markers.iter().map(|marker| marker.clone().into_bytes()).collect(),
         }
     }
@@ -39,9 +42,14 @@ impl NullMarkers {
         self.markers.iter().any(|marker| marker == raw)
     }
 
-    /// True when the field stands for a missing value; a quoted one never does, save an empty one that is no text.
+    /// True when the field stands for a missing value; a quoted one never does in a column of text, and in others when it is empty or the
+    /// user named it.
     pub fn is_null(&self, field: &Field<'_>, kind: TextType) -> bool {
-        if field.quoted { kind != TextType::Text && field.raw.is_empty() } else { self.contains(field.raw) }
+        if field.quoted {
+            kind != TextType::Text && (field.raw.is_empty() || self.own && self.contains(field.raw))
+        } else {
+            self.contains(field.raw)
+        }
     }
 }
 

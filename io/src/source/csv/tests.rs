@@ -77,6 +77,11 @@ fn missing_values_are_told_from_text() {
     let batch = read_bytes(b"x,y\n1.5,NaN\n-999,2\n", &own).unwrap();
     assert_eq!(floats(&batch, "x"), [Some(1.5), None]);
     assert!(floats(&batch, "y")[0].unwrap().is_nan());
+    // Quoted throughout: a marker of the user's own is missing among numbers, and text among texts.
+    let own = SourceOptions { null_values: vec!["NA".into()], ..options() };
+    let batch = read_bytes(b"\"x\",\"s\"\n\"2.5\",\"NA\"\n\"NA\",\"b\"\n", &own).unwrap();
+    assert_eq!(floats(&batch, "x"), [Some(2.5), None]);
+    assert_eq!(texts(&batch, "s"), [Some("NA".into()), Some("b".into())]);
 }
 
 #[test]
