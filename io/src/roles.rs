@@ -35,6 +35,9 @@ pub struct Roles {
     pub vector: Vec<String>,
     /// Columns of text whose words are hashed.
     pub text: Vec<String>,
+    /// Roles of less weight: a key that is given here beats theirs, and so does what is said here of a column that their patterns name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub beaten: Option<Box<Roles>>,
 }
 
 /// Text as it is hashed when nobody says otherwise: single words into as many elements as Vowpal Wabbit and Spark's `HashingTF` have.
@@ -113,6 +116,46 @@ impl Roles {
         })
     }
 
+    /// These roles where they say something, else `beaten`.
+    #[must_use]
+    pub fn over(self, beaten: Roles) -> Roles {
+        Roles { beaten: (beaten != Roles::default()).then(|| Box::new(beaten)), ..self }
+    }
+
+    /// One set of roles, each pattern of those that are beaten replaced by the columns that nothing else is said of.
+    fn merged(&self, names: &[&str], split_column: Option<&str>) -> Result<Option<Roles>> {
+        let Some(beaten) = &self.beaten else { return Ok(None) };
+        let one = |own: &Option<String>, theirs: &Option<String>| own.clone().or_else(|| theirs.clone());
+        let (label, weight, offset) =
+            (one(&self.label, &beaten.label), one(&self.weight, &beaten.weight), one(&self.offset, &beaten.offset));
+        let single = [&self.label, &self.weight, &self.offset].map(|given| given.as_deref());
+        let lists = [&self.ignore, &self.numeric, &self.categorical, &self.vector, &self.text];
+        let said = |name: &str| {
+            lists.iter().any(|list| list.iter().any(|pattern| matches(pattern, name)))
+                || single.iter().flatten().any(|given| *given == name || given.split(',').any(|one| one.trim() == name))
+                || split_column == Some(name)
+        };
+        let many = |own: &[String], theirs: &[String], flag: &str| -> Result<Vec<String>> {
+            if !own.is_empty() {
+                return Ok(own.to_vec());
+            }
+            find_all(names, theirs, flag)?;
+            let named = |name: &&&str| theirs.iter().any(|pattern| matches(pattern, name)) && !said(name);
+            Ok(names.iter().filter(named).map(ToString::to_string).collect())
+        };
+        Ok(Some(Roles {
+            ignore: many(&self.ignore, &beaten.ignore, "ignore")?,
+            numeric: many(&self.numeric, &beaten.numeric, "numeric")?,
+            categorical: many(&self.categorical, &beaten.categorical, "categorical")?,
+            vector: many(&self.vector, &beaten.vector, "vector")?,
+            text: many(&self.text, &beaten.text, "text")?,
+            beaten: None,
+            label,
+            weight,
+            offset,
+        }))
+    }
+
     /// The role of every column of `schema`; `split_column` is kept out of the features.
     ///
     /// # Errors
@@ -120,6 +163,9 @@ impl Roles {
     pub fn resolve(&self, schema: &Schema, split_column: Option<&str>) -> Result<Resolved> {
         let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
         refuse_duplicates(&names)?;
+        if let Some(merged) = self.merged(&names, split_column)? {
+            return merged.resolve(schema, split_column);
+        }
         let labels = match &self.label {
             Some(name) => named_labels(&names, name)?,
             None => self.inferred_label(&names, split_column).into_iter().collect(),
@@ -185,6 +231,15 @@ impl Roles {
 }
 
 impl Resolved {
+    /// True when that column is kept and holds a number a row.
+    pub fn is_numeric(&self, name: &str) -> bool {
+        self.columns.iter().any(|column| match column.shape {
+            Shape::Numeric => column.name == name,
+            Shape::Labels => column.labels.iter().any(|(label, _)| label == name),
+            _ => false,
+        })
+    }
+
     /// The same columns in a source that was opened again with fewer of them.
     ///
     /// # Errors
@@ -438,137 +493,4 @@ fn listed(names: &[&str]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use arrow::datatypes::Field;
-
-    fn schema(columns: &[(&str, DataType)]) -> Schema {
-        Schema::new(columns.iter().map(|(name, kind)| Field::new(*name, kind.clone(), true)).collect::<Vec<_>>())
-    }
-
-    fn plain() -> Schema {
-        schema(&[
-            ("age", DataType::Int32),
-            ("city", DataType::Utf8),
-            ("Target", DataType::Float64),
-            ("pixels", DataType::new_list(DataType::Float32, true)),
-            (
-                "words",
-                DataType::new_list(
-                    DataType::Struct(
-                        vec![
-                            Field::new("index", DataType::UInt32, false),
-                            Field::new("value", DataType::Float32, false),
-                        ]
-                        .into(),
-                    ),
-                    false,
-                ),
-            ),
-        ])
-    }
-
-    fn usage(result: Result<Resolved>) -> String {
-        match result {
-            Err(Error::Usage(message)) => message,
-            other => panic!("a usage error was expected, not {other:?}"),
-        }
-    }
-
-    #[test]
-    fn roles_are_inferred_from_types_and_the_label_from_its_name() {
-        let found = Roles::default().resolve(&plain(), None).unwrap();
-        let shapes: Vec<_> = found.columns.iter().map(|c| (c.name.as_str(), c.role, c.shape)).collect();
-        assert_eq!(
-            shapes,
-            [
-                ("age", Role::Feature, Shape::Numeric),
-                ("city", Role::Feature, Shape::Categorical),
-                ("Target", Role::Label, Shape::Numeric),
-                ("pixels", Role::Feature, Shape::Vector),
-                ("words", Role::Feature, Shape::Sparse),
-            ]
-        );
-    }
-
-    #[test]
-    fn the_user_overrules_with_names_and_patterns() {
-        let roles = Roles {
-            label: Some("city".into()),
-            weight: Some("Target".into()),
-            ignore: vec!["p*".into()],
-            categorical: vec!["a?e".into()],
-            ..Roles::default()
-        };
-        let found = roles.resolve(&plain(), Some("words")).unwrap();
-        assert_eq!(found.ignored, ["pixels", "words"]);
-        assert_eq!(found.split, Some(4));
-        let shapes: Vec<_> = found.columns.iter().map(|c| (c.name.as_str(), c.role, c.shape)).collect();
-        assert_eq!(
-            shapes,
-            [
-                ("age", Role::Feature, Shape::Categorical),
-                ("city", Role::Label, Shape::Categorical),
-                ("Target", Role::Weight, Shape::Numeric),
-            ]
-        );
-    }
-
-    #[test]
-    fn several_labels_become_one_column() {
-        let names = ["x", "b", "a", "c,d"];
-        let numbers = schema(&names.map(|name| (name, DataType::Int8)));
-        let roles = |label: &str| Roles { label: Some(label.into()), ..Roles::default() };
-        let found = roles("a, b").resolve(&numbers, None).unwrap();
-        let labels: Vec<_> = found.columns.iter().filter(|column| column.role == Role::Label).collect();
-        assert_eq!((labels.len(), labels[0].name.as_str(), labels[0].shape), (1, "a,b", Shape::Labels));
-        assert_eq!(labels[0].labels, [("a".to_string(), 2), ("b".to_string(), 1)]);
-        assert_eq!(found.columns.len(), 3);
-        let one = roles("c,d").resolve(&numbers, None).unwrap();
-        assert!(one.columns.iter().any(|column| column.name == "c,d" && column.shape == Shape::Numeric));
-        assert!(usage(roles("a,b,a").resolve(&numbers, None)).contains("'a' is named twice"));
-        assert!(usage(roles("a,e").resolve(&numbers, None)).contains("no column 'e'"));
-        let roles = Roles { categorical: vec!["b".into()], ..roles("a,b") };
-        assert!(usage(roles.resolve(&numbers, None)).contains("'b' is one of several labels"));
-        let roles = Roles { weight: Some("b".into()), ..Roles { categorical: Vec::new(), ..roles } };
-        assert!(usage(roles.resolve(&numbers, None)).contains("'b' is given as label and as weight"));
-    }
-
-    #[test]
-    fn an_unknown_name_gets_the_nearest_one() {
-        let roles = Roles { label: Some("taget".into()), ..Roles::default() };
-        assert_eq!(
-            usage(roles.resolve(&plain(), None)),
-            "--label: the source has no column 'taget'; did you mean 'Target'?"
-        );
-        let roles = Roles { ignore: vec!["zzz".into()], ..Roles::default() };
-        assert!(usage(roles.resolve(&plain(), None)).contains("'age', 'city', 'Target'"));
-    }
-
-    #[test]
-    fn duplicates_contradictions_and_meaningless_types_are_refused() {
-        let twice = schema(&[("a", DataType::Int8), ("b", DataType::Int8), ("a", DataType::Int8)]);
-        assert!(usage(Roles::default().resolve(&twice, None)).contains("columns 1, 3"));
-        let roles = Roles { label: Some("age".into()), ignore: vec!["a*".into()], ..Roles::default() };
-        assert!(usage(roles.resolve(&plain(), None)).contains("'age' is given as label and as ignore"));
-        let roles = Roles { numeric: vec!["age".into()], categorical: vec!["age".into()], ..Roles::default() };
-        assert!(usage(roles.resolve(&plain(), None)).contains("numeric and as categorical"));
-        let odd = schema(&[("a", DataType::Int8), ("b", DataType::Binary)]);
-        assert!(usage(Roles::default().resolve(&odd, None)).contains("--ignore b"));
-        let roles = Roles { vector: vec!["age".into()], ..Roles::default() };
-        assert!(usage(roles.resolve(&plain(), None)).contains("not a list of numbers"));
-        let roles = Roles { ignore: vec!["*".into()], ..Roles::default() };
-        assert!(usage(roles.resolve(&plain(), None)).contains("no column is left"));
-    }
-
-    #[test]
-    fn a_toml_file_with_an_unknown_key_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("roles.toml");
-        std::fs::write(&path, "label = \"y\"\nignore = [\"id\"]\n").unwrap();
-        assert_eq!(Roles::read(&path).unwrap().ignore, ["id"]);
-        std::fs::write(&path, "lable = \"y\"\n").unwrap();
-        let message = Roles::read(&path).unwrap_err().to_string();
-        assert!(message.contains("lable") && message.contains("Keys are label"), "{message}");
-    }
-}
+mod tests;

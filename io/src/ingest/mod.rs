@@ -183,7 +183,9 @@ impl Opened {
         reading.any_type = true;
         let mut source = source::open_files(&files, &reading)?;
         let mut plan = planned(options, &source.schema())?;
-        let numeric = options.roles.numeric.iter().filter(|name| source.schema().field_with_name(name).is_ok());
+        let beaten = options.roles.beaten.as_ref().filter(|_| options.roles.numeric.is_empty());
+        let numeric = options.roles.numeric.iter().chain(beaten.iter().flat_map(|roles| &roles.numeric));
+        let numeric = numeric.filter(|name| plan.is_numeric(name));
         reading.types.extend(numeric.map(|name| (name.clone(), source::TextType::Float)));
         if narrow(&mut reading, &plan, &source.schema()) {
             let before = source.schema();

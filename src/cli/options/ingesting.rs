@@ -165,17 +165,21 @@ impl IngestingOptions {
     /// Roles of the file, with those of the flags over them.
     fn roles(&self) -> Result<Roles> {
         let file = self.roles.as_deref().map(Roles::read).transpose()?.unwrap_or_default();
-        let over = |flags: &Vec<String>, file: Vec<String>| if flags.is_empty() { file } else { flags.clone() };
-        Ok(Roles {
-            label: self.label.clone().or(file.label),
-            weight: self.weight.clone().or(file.weight),
-            offset: self.offset.clone().or(file.offset),
-            ignore: over(&self.ignore, file.ignore),
-            numeric: over(&self.numeric, file.numeric),
-            categorical: over(&self.categorical, file.categorical),
-            vector: over(&self.vector, file.vector),
-            text: over(&self.text, file.text),
-        })
+        Ok(self.typed_roles().over(file))
+    }
+
+    fn typed_roles(&self) -> Roles {
+        Roles {
+            label: self.label.clone(),
+            weight: self.weight.clone(),
+            offset: self.offset.clone(),
+            ignore: self.ignore.clone(),
+            numeric: self.numeric.clone(),
+            categorical: self.categorical.clone(),
+            vector: self.vector.clone(),
+            text: self.text.clone(),
+            ..Roles::default()
+        }
     }
 }
 
