@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, FieldRef, SchemaRef};
 use arrow::error::ArrowError;
@@ -152,7 +152,7 @@ impl<W: Write + Send> Writer<W> {
 fn csv_lines(batch: &RecordBatch) -> std::result::Result<Vec<u8>, ArrowError> {
     use std::fmt::Write as _;
     let options = FormatOptions::default();
-    let shown = batch.columns().iter().map(in_utc).collect::<std::result::Result<Vec<ArrayRef>, _>>()?;
+    let shown = batch.columns().iter().map(as_shown).collect::<std::result::Result<Vec<ArrayRef>, _>>()?;
     let columns = shown
         .iter()
         .map(|column| ArrayFormatter::try_new(column.as_ref(), &options))
@@ -174,6 +174,17 @@ fn csv_lines(batch: &RecordBatch) -> std::result::Result<Vec<u8>, ArrowError> {
         lines.push('\n');
     }
     Ok(lines.into_bytes())
+}
+
+/// A column as lines show it: instants of named time zones in UTC, bytes as the text that they are, or else in hexadecimal digits.
+fn as_shown(column: &ArrayRef) -> std::result::Result<ArrayRef, ArrowError> {
+    if !matches!(column.data_type(), DataType::Binary | DataType::LargeBinary | DataType::BinaryView) {
+        return in_utc(column);
+    }
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let text = |bytes| std::str::from_utf8(bytes).map_or_else(|_| hex(bytes), str::to_owned);
+    let bytes = cast(column, &DataType::LargeBinary)?;
+    Ok(Arc::new(bytes.as_binary::<i64>().iter().map(|bytes| bytes.map(text)).collect::<StringArray>()))
 }
 
 /// The same instants with the offset of UTC where a time zone has a name: zones of that kind need a table of their history.
@@ -212,7 +223,7 @@ fn quoted(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{Float64Array, StringArray};
+    use arrow::array::{BinaryArray, Float64Array};
 
     use super::*;
 
@@ -231,6 +242,13 @@ mod tests {
         writer.finish().expect("ends");
         let text = String::from_utf8(bytes).expect("UTF-8");
         assert_eq!(text, "\"na,me\",value\nplain,0.1\n\"a,b\",\n\"say \"\"x\"\"\",1e300\n,-2.0\n\"\",5.0\n");
+    }
+
+    #[test]
+    fn bytes_are_shown_as_the_text_that_they_are() {
+        let bytes: ArrayRef = Arc::new(BinaryArray::from(vec![Some("é,".as_bytes()), None, Some(b"\xff\x00")]));
+        let batch = RecordBatch::try_from_iter([("bytes", bytes)]).expect("a batch");
+        assert_eq!(csv_lines(&batch).expect("lines"), "\"é,\"\n\nff00\n".as_bytes());
     }
 
     #[test]
