@@ -44,6 +44,9 @@ pub use columnar::Columnar;
 pub use files::{SourceFile, list};
 pub use options::{SourceOptions, TextType};
 
+/// Bytes of a text that are looked at for the sake of its header alone.
+const HEAD_BYTES: usize = 64 << 10;
+
 /// Opens the files of a format; there is at least one, and none is empty.
 pub type Open = fn(&[SourceFile], &SourceOptions) -> Result<Box<dyn Source>>;
 
@@ -152,9 +155,12 @@ pub fn open_files(files: &[SourceFile], options: &SourceOptions) -> Result<Box<d
 /// # Errors
 /// As [`open`].
 pub fn names(files: &[SourceFile], options: &SourceOptions) -> Result<Vec<String>> {
-    let look = SourceOptions { any_type: true, settled: true, ..options.clone() };
-    let is_text = detect::format_of(files, options)?.is_text;
-    let schema = open_files(if is_text { files } else { &files[..1] }, &look)?.schema();
+    let format = detect::format_of(files, options)?;
+    let mut look = SourceOptions { any_type: true, settled: true, ..options.clone() };
+    if format.named_by != NamedBy::Row {
+        look.sample_bytes = look.sample_bytes.min(HEAD_BYTES);
+    }
+    let schema = open_files(if format.is_text { files } else { &files[..1] }, &look)?.schema();
     Ok(schema.fields().iter().map(|field| field.name().clone()).collect())
 }
 

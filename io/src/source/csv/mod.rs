@@ -107,7 +107,11 @@ fn sample(
             Ok(())
         })
     };
-    let sample = TextFiles::new(files.to_vec(), Cutting { chunk_bytes: options.sample_bytes, ..cutting }, check);
+    // Where all types are given, a few rows are enough to see that there are any.
+    let is_known = |columns: &Vec<String>| columns.iter().all(|name| options.types.contains_key(name));
+    let known = options.columns.as_ref().is_some_and(is_known);
+    let chunk_bytes = if known { options.sample_bytes.min(SNIFF_BYTES) } else { options.sample_bytes };
+    let sample = TextFiles::new(files.to_vec(), Cutting { chunk_bytes, ..cutting }, check);
     while let Some(chunk) = sample.next()? {
         let Content::Text { file, line, text } = chunk.content else { continue };
         let fault = |(fault, at): (fields::Fault, usize)| {
