@@ -116,6 +116,37 @@ impl Roles {
         })
     }
 
+    /// The patterns of columns to leave out.
+    pub fn ignored(&self) -> &[String] {
+        match &self.beaten {
+            Some(beaten) if self.ignore.is_empty() => &beaten.ignore,
+            _ => &self.ignore,
+        }
+    }
+
+    /// True when some pattern leaves that column out.
+    pub fn ignores(&self, name: &str) -> bool {
+        self.ignored().iter().any(|pattern| matches(pattern, name))
+    }
+
+    /// An error for a pattern of columns to leave out that names none of these.
+    ///
+    /// # Errors
+    /// [`Error::Usage`].
+    pub fn check_ignored(&self, names: &[&str]) -> Result<()> {
+        find_all(names, self.ignored(), "ignore").map(drop)
+    }
+
+    /// The same roles, of a source whose columns to leave out are gone.
+    #[must_use]
+    pub fn without_ignored(mut self) -> Roles {
+        self.ignore.clear();
+        if let Some(beaten) = &mut self.beaten {
+            beaten.ignore.clear();
+        }
+        self
+    }
+
     /// These roles where they say something, else `beaten`.
     #[must_use]
     pub fn over(self, beaten: Roles) -> Roles {

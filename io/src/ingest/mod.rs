@@ -27,10 +27,12 @@
 //! | [`company`], [`share`] | how do several ranks make one dataset, and what do they tell each other? |
 //! | [`together`], [`findings`], [`border`] | how do they make the two passes, and what of rows that lie between them? |
 //! | [`message`] | how is it written? |
+//! | [`differing`] | what if files differ in columns that are left out? |
 
 pub mod border;
 pub mod company;
 pub mod decide;
+pub mod differing;
 pub mod direct;
 pub mod findings;
 pub mod gaps;
@@ -181,8 +183,15 @@ impl Opened {
         let files = source::list(sources, &reading)?;
         // Columns of types that mean nothing are errors only when they are not ignored, and that is known a line further down.
         reading.any_type = true;
-        let mut source = source::open_files(&files, &reading)?;
-        let mut plan = planned(options, &source.schema())?;
+        let (mut source, left_out) = differing::open(&files, &reading, &options.roles)?;
+        let mut plan = if left_out.is_empty() {
+            planned(options, &source.schema())?
+        } else {
+            let read = IngestOptions { roles: options.roles.clone().without_ignored(), ..options.clone() };
+            let mut plan = planned(&read, &source.schema())?;
+            differing::note(left_out, &options.roles, &mut plan)?;
+            plan
+        };
         let beaten = options.roles.beaten.as_ref().filter(|_| options.roles.numeric.is_empty());
         let numeric = options.roles.numeric.iter().chain(beaten.iter().flat_map(|roles| &roles.numeric));
         let numeric = numeric.filter(|name| plan.is_numeric(name));

@@ -113,7 +113,7 @@ impl Flat {
     /// # Errors
     /// With both files, the column and both types.
     pub fn same_as(&self, path: &Path, first: &Flat, first_path: &Path) -> Result<()> {
-        let help = "All files of a source need the same columns; leave out those that differ with --ignore";
+        let help = super::SAME_COLUMNS;
         for field in first.schema.fields() {
             match self.schema.field_with_name(field.name()) {
                 Err(_) => {

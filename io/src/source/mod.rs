@@ -188,6 +188,10 @@ pub(crate) fn check_names(options: &SourceOptions, names: &[String]) -> Result<(
     Ok(())
 }
 
+/// What to do about files that differ in their columns.
+pub(crate) const SAME_COLUMNS: &str =
+    "All files of a source need the same columns; leave out those that differ with --ignore";
+
 /// What a source answers to a chunk that another source made.
 pub(crate) fn foreign_chunk() -> Error {
     Error::Usage("this chunk comes from a source of another format".into())

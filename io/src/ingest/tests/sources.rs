@@ -84,3 +84,54 @@ fn a_generated_parquet_file_becomes_a_dataset() {
     }));
     crate::verify::verify(&output, &Silent, &Cancel::new()).unwrap();
 }
+
+#[test]
+fn files_may_differ_in_columns_that_are_left_out() {
+    use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray};
+    use std::sync::Arc;
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, columns: Vec<(&str, ArrayRef)>| {
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
+        let mut file = File::create(folder.path().join(name)).unwrap();
+        if name.ends_with("parquet") {
+            let mut writer = ::parquet::arrow::ArrowWriter::try_new(&mut file, batch.schema(), None).unwrap();
+            writer.write(&batch).unwrap();
+            writer.close().unwrap();
+        } else {
+            let mut writer = arrow::ipc::writer::FileWriter::try_new(&mut file, &batch.schema()).unwrap();
+            writer.write(&batch).unwrap();
+            writer.finish().unwrap();
+        }
+    };
+    let numbers = |values: [f64; 2]| -> ArrayRef { Arc::new(Float64Array::from(values.to_vec())) };
+    let texts: ArrayRef = Arc::new(StringArray::from(vec!["a", "b"]));
+    for format in ["parquet", "arrow"] {
+        let (a, b) = (format!("a.{format}"), format!("b.{format}"));
+        write(&a, vec![("label", numbers([1.0, 0.0])), ("x", numbers([1.0, 2.0])), ("w", texts.clone())]);
+        write(
+            &b,
+            vec![
+                ("z", texts.clone()),
+                ("w", numbers([7.0, 8.0])),
+                ("x", numbers([3.0, 4.0])),
+                ("label", numbers([0.0, 1.0])),
+            ],
+        );
+        let paths = [&a, &b].map(|name| folder.path().join(name).display().to_string());
+        let output = folder.path().join(format!("of-{format}"));
+        let read = |ignore: &[&str]| {
+            let ignore = ignore.iter().map(ToString::to_string).collect();
+            let options =
+                IngestOptions { roles: Roles { ignore, ..Roles::default() }, force: true, ..IngestOptions::default() };
+            ingest(&paths, &options, &output, &Silent, &Cancel::new())
+        };
+        let report = read(&["z", "w"]).unwrap();
+        assert_eq!(report.manifest.ignored, ["w", "z"]);
+        let batch = stored(&output, &report.manifest, Split::Train).unwrap();
+        assert_eq!(raw(&batch, "x"), [1.0, 2.0, 3.0, 4.0]);
+        let error = |ignore: &[&str]| read(ignore).unwrap_err().to_string();
+        assert!(error(&["w"]).contains(&format!("{b}, column 'z': the column is not in")), "{}", error(&["w"]));
+        assert!(error(&["z"]).contains("column 'w': the type is Float64, but in"), "{}", error(&["z"]));
+        assert!(error(&["z", "w", "nosuch"]).contains("no column 'nosuch'"), "{}", error(&["z", "w", "nosuch"]));
+    }
+}
