@@ -45,9 +45,19 @@ fn panic_text(info: &PanicHookInfo<'_>) -> String {
     )
 }
 
-/// The text on one line, so that logs and scripts keep it whole.
+/// The text on one line, so that logs and scripts keep it whole, with control characters spelt out: a message quotes the data, and
+/// data must not speak to the terminal.
 fn one_line(text: &str) -> String {
-    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<&str>>().join(" ")
+    let line = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<&str>>().join(" ");
+    let mut shown = String::with_capacity(line.len());
+    for c in line.chars() {
+        match c {
+            '\t' => shown.push(' '),
+            c if c.is_control() => shown.extend(c.escape_default()),
+            c => shown.push(c),
+        }
+    }
+    shown
 }
 
 #[cfg(test)]
@@ -57,5 +67,10 @@ mod tests {
     #[test]
     fn a_message_stays_on_one_line() {
         assert_eq!(one_line("a\n  b\n\n"), "a b");
+    }
+
+    #[test]
+    fn what_data_would_say_to_a_terminal_is_spelt_out() {
+        assert_eq!(one_line("found '\u{1b}[31mX\u{0}\u{9b}', é\tand"), "found '\\u{1b}[31mX\\u{0}\\u{9b}', é and");
     }
 }
