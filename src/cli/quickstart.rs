@@ -44,7 +44,7 @@ pub struct Arguments {
     /// Folder for everything that is made
     #[arg(short, long, value_name = "FOLDER", default_value = "gristmill-quickstart")]
     output: PathBuf,
-    /// Rows of the data set
+    /// Rows of the data set, 1000 or more
     #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1_000..))]
     rows: u64,
     /// Seed of the data

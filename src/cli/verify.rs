@@ -26,6 +26,12 @@ pub struct Arguments {
 /// When a file is missing, damaged or not what the manifest says; every fault is named.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let session = Session::new(&arguments.output)?;
+    if arguments.dataset.is_file() {
+        return Err(Error::usage(format!(
+            "{} is a file, and a dataset is the folder that ingest makes. Name that folder",
+            arguments.dataset.display()
+        )));
+    }
     let watcher = session.report.watcher();
     let found = verify(&arguments.dataset, &watcher, &session.cancel).map_err(|error| session.explain(error.into()))?;
     drop(watcher);
