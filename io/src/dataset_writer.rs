@@ -5,11 +5,19 @@ use std::path::{Path, PathBuf};
 
 use crate::dataset::MANIFEST;
 use crate::dictionary::Dictionary;
-use crate::durable::{self, Staging};
+use crate::durable::{self, Replace, Staging};
 use crate::error::{Error, Result};
 use crate::manifest::{Column, FORMAT_VERSION, FileEntry, Manifest, ShardEntry, SourceEntry, Split};
 use crate::shard::ShardWriter;
 use crate::statistics::Statistics;
+
+/// Name of the statistics.
+const STATISTICS: &str = "statistics.arrow";
+
+/// Whether a folder holds a dataset, whole or not.
+fn is_dataset(folder: &Path) -> bool {
+    folder.join(MANIFEST).is_file() && folder.join(STATISTICS).is_file()
+}
 
 /// A dataset folder in the making. Shards may be written by many threads at once.
 #[derive(Debug)]
@@ -39,12 +47,12 @@ pub struct Description {
 }
 
 impl DatasetWriter {
-    /// Start a dataset that will be `output`, which must not exist unless `force`.
+    /// Start a dataset that will be `output`, which must not exist, or with `force` be a dataset or empty.
     ///
     /// # Errors
     /// As [`Staging::create`].
     pub fn create(output: &Path, force: bool) -> Result<DatasetWriter> {
-        let staging = Staging::create(output, force)?;
+        let staging = Staging::create(output, Replace::if_forced(force, is_dataset))?;
         Ok(DatasetWriter { folder: staging.folder().to_path_buf(), staging: Some(staging) })
     }
 
@@ -95,7 +103,7 @@ impl DatasetWriter {
     /// # Errors
     /// [`Error::Data`] when the parts do not fit together, [`Error::Io`] when they cannot be written.
     pub fn finish(self, about: Description, mut shards: Vec<ShardEntry>, statistics: &Statistics) -> Result<Manifest> {
-        let statistics = statistics.write(&self.folder().join("statistics.arrow"))?;
+        let statistics = statistics.write(&self.folder().join(STATISTICS))?;
         shards.sort_by_key(|shard| (shard.split == Split::Test, shard.file.file.len(), shard.file.file.clone()));
         let mut manifest = Manifest {
             format: FORMAT_VERSION,

@@ -134,6 +134,56 @@ pub fn write_staged(path: &Path, bytes: &[u8]) -> Result<()> {
     pass(Step::Write).and_then(|()| fs::write(path, bytes)).map_err(|e| Error::io(path, "cannot write", e))
 }
 
+/// Which folder that exists a new one may take the place of.
+#[derive(Clone, Copy, Debug)]
+pub enum Replace {
+    /// None: what exists stays.
+    Nothing,
+    /// One for which this holds, or an empty one. What somebody else keeps is never removed.
+    Own(fn(&Path) -> bool),
+}
+
+impl Replace {
+    /// [`Replace::Own`] where `--force` was given.
+    pub fn if_forced(force: bool, is_own: fn(&Path) -> bool) -> Replace {
+        if force { Replace::Own(is_own) } else { Replace::Nothing }
+    }
+
+    /// Whether a new folder may become `output`.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where something is there that is to stay.
+    pub fn check(self, output: &Path) -> Result<()> {
+        let Replace::Own(is_own) = self else { return check_output(output, false) };
+        let is_empty = || fs::read_dir(output).is_ok_and(|mut entries| entries.next().is_none());
+        if fs::symlink_metadata(output).is_err() || is_own(output) || is_empty() {
+            return Ok(());
+        }
+        let message = format!(
+            "{} is not what this command writes, so --force does not replace it. Name another output, or remove it yourself",
+            output.display()
+        );
+        Err(Error::Usage(message))
+    }
+}
+
+/// An error when `file`, which is read, lies in `output` or is it: it would be gone once that is replaced.
+///
+/// # Errors
+/// [`Error::Usage`].
+pub fn check_apart(file: &Path, output: &Path) -> Result<()> {
+    let (Ok(inner), Ok(outer)) = (fs::canonicalize(file), fs::canonicalize(output)) else { return Ok(()) };
+    if !inner.starts_with(outer) {
+        return Ok(());
+    }
+    let message = format!(
+        "{} is read, and would be gone when {} is replaced. Name another output",
+        file.display(),
+        output.display()
+    );
+    Err(Error::Usage(message))
+}
+
 /// A folder in the making.
 #[derive(Debug)]
 pub struct Staging {
@@ -141,32 +191,32 @@ pub struct Staging {
     parent: PathBuf,
     folder: PathBuf,
     old: PathBuf,
-    force: bool,
+    replace: Replace,
     committed: bool,
     /// Held while this process is alive, so that no other takes the folder for a leftover.
     _lock: File,
 }
 
 impl Staging {
-    /// A staging folder for `output`, which must not exist unless `force`.
+    /// A staging folder for `output`, which must not exist unless it may be replaced.
     ///
     /// # Errors
     /// [`Error::Usage`] when the output exists or another process is writing it, [`Error::Io`] when the folder cannot
     /// be made.
-    pub fn create(output: &Path, force: bool) -> Result<Staging> {
+    pub fn create(output: &Path, replace: Replace) -> Result<Staging> {
         let (parent, name) = parts(output)?;
         fs::create_dir_all(&parent).map_err(|e| Error::io(&parent, "cannot create the folder", e))?;
         let (folder, old) = (parent.join(hidden(&name, "partial")), parent.join(hidden(&name, "old")));
         let output = parent.join(&name);
         recover(&output, &folder, &old)?;
-        check_output(&output, force)?;
+        replace.check(&output)?;
         pass(Step::Create)
             .and_then(|()| fs::create_dir(&folder))
             .map_err(|e| Error::io(&folder, "cannot create the folder", e))?;
         let lock = lock_leftover(&folder)?.ok_or_else(|| {
             Error::io(&folder, "the folder vanished", std::io::Error::from(std::io::ErrorKind::NotFound))
         })?;
-        Ok(Staging { output, parent, folder, old, force, committed: false, _lock: lock })
+        Ok(Staging { output, parent, folder, old, replace, committed: false, _lock: lock })
     }
 
     /// Where to write.
@@ -185,7 +235,7 @@ impl Staging {
     /// [`Error::Io`]; the output is then as it was, and the staging removed.
     pub fn commit(mut self) -> Result<()> {
         sync_tree(&self.folder)?;
-        check_output(&self.output, self.force)?;
+        self.replace.check(&self.output)?;
         let replaces = fs::symlink_metadata(&self.output).is_ok();
         if replaces {
             pass(Step::MoveAside)
@@ -219,11 +269,15 @@ impl Drop for Staging {
     }
 }
 
-/// An error when `output` exists, unless `force`.
+/// An error when the file `output` exists, unless `force`; a folder of that name always stays.
 ///
 /// # Errors
-/// [`Error::Usage`] that names `--force`.
+/// [`Error::Usage`], that names `--force` where that helps.
 pub fn check_output(output: &Path, force: bool) -> Result<()> {
+    if force && output.is_dir() {
+        let message = format!("{} is a folder, where a file is to be written. Name another output", output.display());
+        return Err(Error::Usage(message));
+    }
     if !force && fs::symlink_metadata(output).is_ok() {
         let message = format!("{} exists already. Add --force to replace it, or name another output", output.display());
         return Err(Error::Usage(message));

@@ -48,7 +48,7 @@ fn fill(staging: &Staging, content: &str) {
 }
 
 fn write_folder(output: &Path, content: &str) -> Result<()> {
-    let staging = Staging::create(output, true)?;
+    let staging = Staging::create(output, Replace::Own(|_| true))?;
     fill(&staging, content);
     staging.commit()
 }
@@ -79,7 +79,7 @@ fn a_folder_is_old_or_new_whatever_step_fails() {
             assert!(write_folder(&output, "new").is_err(), "{step:?}");
             restart();
             // The next run for the same output first recovers, then finds the output there and refuses.
-            let refused = Staging::create(&output, false).unwrap_err();
+            let refused = Staging::create(&output, Replace::Nothing).unwrap_err();
             assert!(refused.to_string().contains("--force"), "{refused}");
             let expected = if number >= 7 { "new" } else { "old" };
             assert_eq!(content(&output), (expected.to_string(), expected.to_string()), "{step:?} {after} {kill}");
@@ -103,8 +103,8 @@ fn dropping_leaves_nothing() {
 fn two_writers_of_one_output_do_not_mix() {
     let scratch = tempfile::tempdir().unwrap();
     let output = scratch.path().join("data");
-    let first = Staging::create(&output, false).unwrap();
-    let second = Staging::create(&output, true).unwrap_err();
+    let first = Staging::create(&output, Replace::Nothing).unwrap();
+    let second = Staging::create(&output, Replace::Own(|_| true)).unwrap_err();
     assert!(matches!(&second, Error::Usage(_)) && second.to_string().contains("another process"), "{second}");
     fill(&first, "x");
     first.commit().unwrap();
@@ -115,7 +115,7 @@ fn two_writers_of_one_output_do_not_mix() {
 fn an_output_that_appears_meanwhile_is_kept() {
     let scratch = tempfile::tempdir().unwrap();
     let output = scratch.path().join("data");
-    let staging = Staging::create(&output, false).unwrap();
+    let staging = Staging::create(&output, Replace::Nothing).unwrap();
     fs::write(&output, "somebody else's").unwrap();
     assert!(matches!(staging.commit().unwrap_err(), Error::Usage(_)));
     assert_eq!(fs::read_to_string(&output).unwrap(), "somebody else's");
@@ -124,7 +124,30 @@ fn an_output_that_appears_meanwhile_is_kept() {
 
 #[test]
 fn relative_and_odd_outputs() {
-    assert!(Staging::create(Path::new("/"), false).is_err());
+    assert!(Staging::create(Path::new("/"), Replace::Nothing).is_err());
     assert!(write_bytes(Path::new(".."), b"").is_err());
     assert_eq!(parts(Path::new("name")).unwrap().0, Path::new("."));
+}
+
+#[test]
+fn what_is_not_ours_stays() {
+    let scratch = tempfile::tempdir().unwrap();
+    let output = scratch.path().join("data");
+    let ours = Replace::if_forced(true, |folder| folder.join("mark").is_file());
+    assert!(ours.check(&output).is_ok());
+    fs::create_dir(&output).unwrap();
+    assert!(ours.check(&output).is_ok(), "an empty folder");
+    assert!(Replace::if_forced(false, |_| true).check(&output).is_err());
+    fs::write(output.join("thesis"), "precious").unwrap();
+    let refused = Staging::create(&output, ours).unwrap_err().to_string();
+    assert!(refused.contains("does not replace it"), "{refused}");
+    assert_eq!(fs::read_to_string(output.join("thesis")).unwrap(), "precious");
+    fs::write(output.join("mark"), "").unwrap();
+    assert!(ours.check(&output).is_ok());
+    assert!(check_apart(&output.join("thesis"), &output).is_err() && check_apart(&output, &output).is_err());
+    assert!(check_apart(scratch.path(), &output).is_ok() && check_apart(&output, &scratch.path().join("new")).is_ok());
+    let file = scratch.path().join("file");
+    fs::write(&file, "precious").unwrap();
+    assert!(ours.check(&file).is_err() && check_output(&file, true).is_ok() && check_output(&output, true).is_err());
+    assert_eq!(names(scratch.path()), ["data", "file"]);
 }

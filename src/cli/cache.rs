@@ -30,7 +30,7 @@ pub fn ingested(
     together: &Ranks<'_>,
 ) -> Result<Dataset> {
     let folder = beside(run);
-    let key = key(sources, options)?;
+    let key = key(sources, options, run)?;
     let found = std::fs::read(folder.join(KEY_FILE)).ok().and_then(|text| serde_json::from_slice::<Value>(&text).ok());
     if found.is_none() && folder.exists() {
         return Err(Error::usage(format!(
@@ -80,13 +80,17 @@ pub fn help(
 }
 
 /// What decides the dataset; none for standard input, which cannot be looked at twice.
-fn key(sources: &[String], options: &IngestOptions) -> Result<Option<Value>> {
+///
+/// # Errors
+/// When sources cannot be looked at, or lie in the run that is to be replaced.
+fn key(sources: &[String], options: &IngestOptions, run: &Path) -> Result<Option<Value>> {
     if is_stream(sources) {
         return Ok(None);
     }
     let reading = options.source_options(Path::new("."))?;
     let mut files = Vec::new();
     for file in source::list(sources, &reading)? {
+        durable::check_apart(&file.path, run)?;
         let about = std::fs::metadata(&file.path).map_err(|e| gristmill_io::Error::io(&file.path, "cannot read", e))?;
         let changed = about.modified().ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
         files.push(json!([

@@ -22,7 +22,7 @@ pub struct Arguments {
     /// Folder of the dataset
     #[arg(short, long, value_name = "DATASET")]
     output: Option<PathBuf>,
-    /// Replace the output when it exists
+    /// Replace the output when it exists and is a dataset
     #[arg(long)]
     force: bool,
     /// TOML file whose keys are the flags of this command; flags beat it

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{ArgMatches, Args, CommandFactory};
 use gristmill_io::dataset::Dataset;
-use gristmill_io::durable;
+use gristmill_io::durable::{self, Replace};
 use gristmill_io::manifest::Column;
 
 use super::job::{Before, local, run_job, shared};
@@ -18,6 +18,7 @@ use super::{Session, cache, config, ingest};
 use crate::error::{Error, Result};
 use crate::ranks;
 use crate::run::Model;
+use crate::run::folder::is_run;
 use crate::run::write::Job;
 use crate::train::Start;
 
@@ -29,7 +30,7 @@ pub struct Arguments {
     /// Folder of the run
     #[arg(short, long, value_name = "RUN")]
     output: Option<PathBuf>,
-    /// Replace the output when it exists
+    /// Replace the output when it exists and is a run
     #[arg(long)]
     force: bool,
     /// TOML file whose keys are the flags of this command; flags beat it
@@ -100,9 +101,10 @@ fn train(arguments: &Arguments, matches: &ArgMatches, session: &Session) -> Resu
 /// The dataset to train on, made of the sources where there is none.
 fn dataset(arguments: &Arguments, matches: &ArgMatches, output: &Path, session: &Session) -> Result<Dataset> {
     let settled = |dataset: &Dataset| check_settled(matches.subcommand().map_or(matches, |(_, own)| own), dataset);
+    let may_replace = || Ok(Replace::if_forced(arguments.force, is_run).check(output)?);
     if arguments.ranks.local.local_shards {
         let folder = local_folder(&arguments.source)?;
-        let dataset = local(session, || Ok(durable::check_output(output, arguments.force)?), folder)?;
+        let dataset = local(session, may_replace, folder)?;
         settled(&dataset)?;
         return Ok(dataset);
     }
@@ -110,8 +112,9 @@ fn dataset(arguments: &Arguments, matches: &ArgMatches, output: &Path, session: 
     let options = || arguments.ingesting.options(&arguments.reading, &arguments.machine, arguments.seed, false);
     ingest::with_ranks(session, &arguments.machine, |together| {
         let find = || {
-            durable::check_output(output, arguments.force)?;
+            may_replace()?;
             if let Some(dataset) = dataset_of(sources)? {
+                durable::check_apart(dataset.folder(), output)?;
                 settled(&dataset)?;
                 return Ok(dataset);
             }

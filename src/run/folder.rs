@@ -5,6 +5,7 @@ use std::path::Path;
 use gristmill_io::durable;
 use serde::Serialize;
 
+use super::checkpoint;
 use crate::error::{Error, Result};
 use crate::plan::Strengths;
 
@@ -18,6 +19,55 @@ pub const SUMMARY_FILE: &str = "summary.json";
 pub const SUMMARY_TEXT_FILE: &str = "summary.txt";
 /// Name of an evaluation that was asked to be kept.
 pub const EVALUATION_FILE: &str = "evaluation.json";
+
+/// Name under which the configuration of a finished run stays while the training that replaces it goes on.
+const CONFIG_BEFORE_FILE: &str = "config.before.toml";
+
+/// Whether a folder holds a run, finished or interrupted.
+pub fn is_run(folder: &Path) -> bool {
+    is_finished(folder) || folder.join(CONFIG_FILE).is_file() && !checkpoint::list(folder).is_empty()
+}
+
+fn is_finished(folder: &Path) -> bool {
+    folder.join(SUMMARY_FILE).is_file() && folder.join(PASSES_FILE).is_file()
+}
+
+/// Keeps what a finished run holds in the folder that takes its place while the training that replaces it goes on: its model answers until
+/// there is a new one.
+///
+/// # Errors
+/// When a file can be neither linked nor copied.
+pub fn keep_finished(run: &Path, staging: &Path) -> Result<()> {
+    if !is_finished(run) {
+        return Ok(());
+    }
+    // Another training that was to replace the run was interrupted: what is its own goes.
+    let interrupted = run.join(CONFIG_BEFORE_FILE).is_file();
+    let of_training =
+        |name: &str| name.starts_with("checkpoint-") || name.starts_with("part-") || name == CONFIG_FILE && interrupted;
+    let mut folders = vec![std::path::PathBuf::new()];
+    while let Some(inner) = folders.pop() {
+        let folder = run.join(&inner);
+        let failed = |e| gristmill_io::Error::io(&folder, "cannot keep the finished run", e);
+        for entry in std::fs::read_dir(&folder).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let (name, kind) = (entry.file_name(), entry.file_type().map_err(failed)?);
+            let at_top = inner.as_os_str().is_empty();
+            if at_top && name.to_str().is_some_and(of_training) {
+                continue;
+            }
+            let is_configuration = at_top && name == CONFIG_FILE;
+            let to = staging.join(&inner).join(if is_configuration { CONFIG_BEFORE_FILE.as_ref() } else { &*name });
+            if kind.is_dir() {
+                std::fs::create_dir(&to).map_err(failed)?;
+                folders.push(inner.join(&name));
+            } else if kind.is_file() && std::fs::hard_link(entry.path(), &to).is_err() {
+                std::fs::copy(entry.path(), &to).map_err(failed)?;
+            }
+        }
+    }
+    Ok(())
+}
 
 /// Name of a model's folder among those of a path.
 pub fn of_model(Strengths { l1, l2, rate }: Strengths) -> String {

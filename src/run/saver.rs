@@ -15,7 +15,7 @@ use gristmill_io::trace::{Lane, Trace};
 use gristmill_io::watch::Cancel;
 
 use super::checkpoint::{self, Every, Interruption};
-use super::folder::CONFIG_FILE;
+use super::folder::{self, CONFIG_FILE};
 use super::write::Job;
 use crate::error::Result;
 use crate::train::Checkpoint;
@@ -140,7 +140,7 @@ impl<'a> Saver<'a> {
         by_plan || self.asked.load(Ordering::Relaxed) || self.cancel.requested()
     }
 
-    /// The first checkpoint makes the run folder, in place of an old one where `--force` allows it.
+    /// The first checkpoint makes the run folder, in place of an old one where `--force` allows it; a finished model stays in it until then.
     fn write(&self, number: u64, owned: bool, mut checkpoint: Checkpoint) -> Result<Option<File>> {
         let job = self.job;
         // What was asked for, not this rank's share of the machine.
@@ -152,7 +152,8 @@ impl<'a> Saver<'a> {
             checkpoint::write(job.output, number, &interruption, job.keeping.kept)?;
             return Ok(None);
         }
-        let staging = Staging::create(job.output, job.force)?;
+        let staging = Staging::create(job.output, job.replace())?;
+        folder::keep_finished(job.output, staging.folder())?;
         checkpoint::write(staging.folder(), number, &interruption, job.keeping.kept)?;
         durable::write_bytes(&staging.folder().join(CONFIG_FILE), job.config.as_bytes())?;
         staging.commit()?;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use gristmill_io::dataset::Dataset;
-use gristmill_io::durable::{self, Staging};
+use gristmill_io::durable::{self, Replace, Staging};
 use gristmill_io::manifest::{FileEntry, Kind, Role};
 use serde_json::{Value, json};
 
@@ -30,7 +30,7 @@ pub struct Job<'a> {
     pub plan: TrainPlan,
     /// The run's folder.
     pub output: &'a Path,
-    /// Replace it when it exists.
+    /// Replace it when it is a run.
     pub force: bool,
     /// The configuration as resolved.
     pub config: String,
@@ -40,12 +40,19 @@ pub struct Job<'a> {
     pub trace: Option<&'a Path>,
 }
 
+impl Job<'_> {
+    /// What the run may take the place of.
+    pub fn replace(&self) -> Replace {
+        Replace::if_forced(self.force, folder::is_run)
+    }
+}
+
 /// Write a finished training as its run folder.
 ///
 /// # Errors
 /// When the folder exists and is not to be replaced, or a file cannot be written; the output is then as it was.
 pub fn trained(trained: &Trained, measured: &Measured, job: &Job<'_>) -> Result<()> {
-    let staging = Staging::create(job.output, job.force)?;
+    let staging = Staging::create(job.output, job.replace())?;
     let folder = staging.folder();
     let label_mean = label_mean(trained, job.dataset);
     let write = |fitted: &Fitted, own: &Path| -> Result<()> {

@@ -61,3 +61,42 @@ fn a_signal_leaves_a_checkpoint_and_resume_gives_the_same_bits() {
     }
     assert!(resumed > 0, "no signal came in the middle of the training");
 }
+
+#[test]
+fn a_finished_model_answers_until_the_training_that_replaces_it_is_complete() {
+    let scratch = tempfile::tempdir().expect("temporary folder");
+    let folder = scratch.path();
+    write(folder, "d.csv", csv(20_000));
+    ok(folder, "ingest d.csv --ignore id,t --label y -o data -q");
+    ok(folder, "train data --model logistic --l2 0.5 -o run -q");
+    let (first, run) = (models(&folder.join("run")), folder.join("run"));
+    let before = std::fs::read(run.join("config.toml")).expect("a configuration");
+    let path: Vec<String> = (1..=40).map(|step| format!("{:.6}", 0.2 / f64::from(step))).collect();
+    let words = format!("train data --model logistic --l1 {} --solver owlqn --tolerance 1e-10", path.join(","));
+    let mut interrupted = 0;
+    // The second training finds the folder as the first left it.
+    for _ in 0..2 {
+        let mut child = command(folder)
+            .args(words.split_whitespace())
+            .args(["-o", "run", "--force", "--checkpoint-every", "1"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        crate::ranks::wait_for(&run, interrupted + 1, &mut child);
+        let _ = Command::new("kill").args(["-s", "INT", &child.id().to_string()]).status();
+        if outcome(child.wait_with_output().expect("ends")).code != Some(130) {
+            println!("skipped: the training was over before a signal came");
+            return;
+        }
+        interrupted = gristmill::run::checkpoint::list(&run).last().map_or(0, |(number, _)| *number);
+        assert!(interrupted > 0, "no checkpoint");
+        assert!(models(&run) == first, "the finished model changed");
+        assert_eq!(std::fs::read(run.join("config.before.toml")).expect("kept"), before);
+        ok(folder, "predict run d.csv -o p.csv --force -q");
+    }
+    ok(folder, "resume run -q");
+    ok(folder, &format!("{words} -o whole -q"));
+    assert!(models(&run) == models(&folder.join("whole")), "another model after the interruption");
+    assert!(!run.join("config.before.toml").exists());
+}

@@ -50,6 +50,33 @@ fn nothing_is_overwritten_without_force() {
 }
 
 #[test]
+fn force_replaces_only_what_the_command_writes() {
+    let folder = trained(500);
+    let mine = folder.path().join("mine");
+    std::fs::create_dir(&mine).expect("a folder");
+    write(&mine, "a.csv", csv(200));
+    write(&mine, "thesis.txt", "precious");
+    write(&folder.path().join("run"), "own.csv", csv(200));
+    let before = tree(folder.path());
+    for (words, why) in [
+        ("ingest mine/a.csv -o mine --label y --force", "not what this command writes"),
+        ("ingest d.csv -o run --label y --force", "not what this command writes"),
+        ("ingest d.csv -o d.csv --label y --force", "not what this command writes"),
+        ("train data --model logistic -o mine --force", "not what this command writes"),
+        ("train data --model logistic -o data --force", "not what this command writes"),
+        ("train run/own.csv --label y --model logistic -o run --force", "run/own.csv is read"),
+        ("predict run d.csv -o mine --force --output-format csv", "is a folder"),
+    ] {
+        let error = fails(folder.path(), words, 2);
+        assert!(error.contains(why), "{words}: {error}");
+        assert_eq!(tree(folder.path()), before, "{words}");
+    }
+    std::fs::create_dir(folder.path().join("empty")).expect("a folder");
+    ok(folder.path(), "ingest d.csv -o empty --label y --force -q");
+    ok(folder.path(), "ingest d.csv -o empty --label y --force -q");
+}
+
+#[test]
 fn the_resolved_configuration_trains_the_same_model_again() {
     let folder = trained(1_000);
     ok(folder.path(), "train --config run/config.toml -o again -q");

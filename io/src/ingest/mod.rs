@@ -68,6 +68,7 @@ use shards::Encoded;
 use summary::ChunkSummary;
 
 use crate::dataset_writer::{DatasetWriter, Description};
+use crate::durable;
 use crate::error::{Error, Result};
 use crate::manifest::{Kind, Manifest, SourceEntry};
 use crate::memory::Limits;
@@ -167,6 +168,7 @@ fn begin(sources: &[String], options: &IngestOptions, output: &Path, around: Aro
     options.check()?;
     let writer = DatasetWriter::create(output, options.force)?;
     let Opened { source, plan, entries } = Opened::new(sources, options, writer.folder())?;
+    entries.iter().try_for_each(|entry| durable::check_apart(Path::new(&entry.path), output))?;
     run(source.as_ref(), &plan, entries, options, writer, around)
 }
 
