@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
 
+use arrow::array::ArrayData;
+use arrow::datatypes::DataType;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::error::{Error, Result};
@@ -49,6 +51,46 @@ impl<W: Write> Write for HashingWriter<W> {
 /// XXH3-64 of a slice, as manifests hold it.
 pub fn of_bytes(bytes: &[u8]) -> String {
     hexadecimal(xxhash_rust::xxh3::xxh3_64(bytes))
+}
+
+/// XXH3-64 of parts of a file that belong together, one after the other.
+pub fn of_parts<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
+    let mut hash = Xxh3::new();
+    parts.into_iter().for_each(|part| hash.update(part));
+    hexadecimal(hash.digest())
+}
+
+/// [`of_parts`] of the buffers of an array without nulls, as an Arrow file holds them: what a slice does not show is not in it.
+pub fn of_array(array: &ArrayData) -> String {
+    let mut hash = Xxh3::new();
+    add(&mut hash, array);
+    hexadecimal(hash.digest())
+}
+
+fn add(hash: &mut Xxh3, array: &ArrayData) {
+    let (from, length) = (array.offset(), array.len());
+    match array.data_type() {
+        DataType::List(_) => {
+            let offsets = &array.buffer::<i32>(0)[..=length];
+            let (first, last) = (offsets[0], offsets[length]);
+            for offset in offsets {
+                hash.update(&(offset - first).to_le_bytes());
+            }
+            add(hash, &array.child_data()[0].slice(first as usize, (last - first) as usize));
+        }
+        DataType::FixedSizeList(_, width) => {
+            let width = *width as usize;
+            add(hash, &array.child_data()[0].slice(from * width, length * width));
+        }
+        DataType::Struct(_) => {
+            // A slice of a structure has slices of its children.
+            array.child_data().iter().for_each(|child| add(hash, child));
+        }
+        other => {
+            let width = other.primitive_width().unwrap_or_default();
+            hash.update(&array.buffers()[0][from * width..(from + length) * width]);
+        }
+    }
 }
 
 /// XXH3-64 of a file, as manifests hold it; `advance` is told the bytes as they pass.

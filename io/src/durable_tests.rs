@@ -93,7 +93,7 @@ fn a_folder_is_old_or_new_whatever_step_fails() {
 #[test]
 fn dropping_leaves_nothing() {
     let scratch = tempfile::tempdir().unwrap();
-    let staging = Staging::create(&scratch.path().join("data"), false).unwrap();
+    let staging = Staging::create(&scratch.path().join("data"), Replace::Nothing).unwrap();
     fill(&staging, "x");
     drop(staging);
     assert!(names(scratch.path()).is_empty());

@@ -164,6 +164,12 @@ fn a_dataset_whose_files_vanish_or_change() {
     damaged[bytes.len() / 2] ^= 1;
     std::fs::write(&shard, damaged).expect("writes");
     assert!(fails(folder.path(), "verify data", 1).contains("train-00000.arrow"));
+    for io in ["mmap", "direct"] {
+        let error = fails(folder.path(), &format!("train data --model logistic --io {io} -o run"), 1);
+        let parts = ["train-00000.arrow, byte ", "column '", "does not match its checksum"];
+        assert!(parts.iter().all(|part| error.contains(part)), "{error}");
+        assert!(!folder.path().join("run").exists());
+    }
     std::fs::write(&shard, &bytes[..bytes.len() / 2]).expect("writes");
     assert!(fails(folder.path(), "train data --model logistic -o run", 1).contains("train-00000.arrow"));
     std::fs::remove_file(&shard).expect("removes");

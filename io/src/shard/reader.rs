@@ -15,9 +15,17 @@ use arrow::datatypes::SchemaRef;
 use super::footer::{self, BatchPlace};
 use super::message::{self, BatchLayout, Piece};
 use super::stored::{Fault, Stored};
+use crate::checksum;
 use crate::error::{Error, Place, Result};
 use crate::manifest::{Column, ShardEntry};
 use crate::mmap::{Identity, Map};
+
+/// Key of the footer behind which the checksums of all columns of all grains stand, grain after grain: XXH3-64 over the buffers of the
+/// column, 16 hexadecimal digits each.
+pub(super) const CHECKSUMS: &str = "gristmill.xxh3";
+
+/// Digits of a checksum.
+const DIGITS: usize = 16;
 
 /// A shard, open for reading.
 #[derive(Debug)]
@@ -30,6 +38,8 @@ pub struct Shard {
     rows: u64,
     grain_rows: usize,
     batches: Vec<BatchPlace>,
+    /// Of every column of every grain; none in files of earlier versions.
+    checksums: Option<String>,
     map: OnceLock<Arc<Map>>,
 }
 
@@ -49,10 +59,15 @@ impl Shard {
         let file = open(&path)?;
         let identity = Identity::of(&file).map_err(|e| Error::io(&path, "cannot look at", e))?;
         check_length(&path, identity.bytes, entry.file.bytes)?;
-        let footer = footer::read(&path, &file, identity.bytes, schema)?;
+        let mut footer = footer::read(&path, &file, identity.bytes, schema)?;
         if footer.batches.len() != entry.grains {
             let message = format!("{} grains were expected, found {}", entry.grains, footer.batches.len());
             return Err(Error::data(&path, message).help("Manifest and shard do not belong together"));
+        }
+        let checksums = footer.metadata.remove(CHECKSUMS);
+        if checksums.as_ref().is_some_and(|all| !all.is_ascii() || all.len() != entry.grains * columns.len() * DIGITS) {
+            let message = "the footer has not one checksum for each column of each grain";
+            return Err(Error::data(&path, message).help("Run 'gristmill ingest' again to make the dataset anew"));
         }
         let shard = Shard {
             path,
@@ -62,6 +77,7 @@ impl Shard {
             rows: entry.rows,
             grain_rows,
             batches: footer.batches,
+            checksums,
             map: OnceLock::new(),
         };
         Ok(shard)
@@ -83,6 +99,7 @@ impl Shard {
             rows: entry.rows,
             grain_rows,
             batches: Vec::new(),
+            checksums: None,
             map: OnceLock::new(),
         }
     }
@@ -186,7 +203,8 @@ impl Shard {
     /// View column number `column` of `grain`, whose pieces are at hand, and check what kernels rely on.
     ///
     /// # Errors
-    /// [`Error::Data`] with row and column for a value that is not allowed.
+    /// [`Error::Data`] with row and column for a value that is not allowed, with offset and column for bytes that are not those that were
+    /// written.
     pub fn view(
         &self,
         grain: usize,
@@ -198,7 +216,7 @@ impl Shard {
         let Some(spec) = self.columns.get(column) else {
             return Err(Error::data(&self.path, format!("there is no column number {column}")));
         };
-        let Some(stored) = Stored::view(&spec.kind, pieces, find) else {
+        let Some(stored) = Stored::view(&spec.kind, pieces, &find) else {
             let message = format!("grain {grain} is damaged: its buffers are missing or not aligned");
             return Err(Error::data(&self.path, message).column(&spec.name));
         };
@@ -207,7 +225,29 @@ impl Shard {
             Check::All => stored.check(spec).and_then(|()| stored.check_numbers(spec.role)),
         };
         checked.map_err(|fault| self.fault(grain, spec, &fault))?;
+        self.check_sum(grain, column, pieces, find)?;
         Ok(stored)
+    }
+
+    /// An error unless the bytes are those that were written.
+    fn check_sum(
+        &self,
+        grain: usize,
+        column: usize,
+        pieces: &[Piece],
+        find: impl Fn(&Piece) -> Option<Buffer>,
+    ) -> Result<()> {
+        let at = (grain * self.columns.len() + column) * DIGITS;
+        let Some(expected) = self.checksums.as_ref().and_then(|all| all.get(at..at + DIGITS)) else { return Ok(()) };
+        let parts: Vec<Buffer> = pieces.iter().filter_map(find).collect();
+        let found = checksum::of_parts(parts.iter().map(Buffer::as_slice));
+        if found == expected {
+            return Ok(());
+        }
+        let message = format!("the content does not match its checksum: {found}, the footer says {expected}");
+        let place = Place::Offset(pieces.first().map_or(0, |piece| piece.start));
+        let error = Error::data(&self.path, message).at(place).column(&self.columns[column].name);
+        Err(error.help("The file was damaged after it was written. Copy it again or run 'gristmill ingest' again"))
     }
 
     fn fault(&self, grain: usize, column: &Column, fault: &Fault) -> Error {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::checksum;
 use crate::error::Error;
 use crate::manifest::{Kind, Role, Split};
 use crate::testing::SampleDataset;
@@ -118,6 +119,52 @@ fn thousands_of_flipped_bits_never_panic() {
     }
     assert!(read_all(&folder).is_ok());
     assert!(refused > 1000, "only {refused} were refused");
+}
+
+#[test]
+fn a_bit_that_changed_in_any_column_is_noticed_with_its_place() {
+    let scratch = tempfile::tempdir().unwrap();
+    let folder = scratch.path().join("data");
+    let dataset = write(&folder);
+    for shard in dataset.shards() {
+        let good = fs::read(shard.path()).unwrap();
+        for grain in 0..shard.batches().len() {
+            for (number, pieces) in shard.layout(grain).unwrap().columns.iter().enumerate() {
+                for piece in pieces.iter().filter(|piece| !piece.is_empty()) {
+                    let mut bad = good.clone();
+                    bad[(piece.start + (piece.end - piece.start) / 2) as usize] ^= 1;
+                    fs::write(shard.path(), &bad).unwrap();
+                    let error = read_all(&folder).unwrap_err().to_string();
+                    let column = format!("column '{}'", dataset.manifest().columns[number].name);
+                    assert!(error.contains(&column), "{error}, expected {column}");
+                    // Codes and offsets may be what kernels cannot take, which is said first.
+                    let (checksum, at) = ("does not match its checksum", format!("byte {}", pieces[0].start));
+                    let by_checksum = error.contains(checksum) && error.contains(&at);
+                    assert!(by_checksum || error.contains("the stored data are damaged"), "{error}");
+                }
+            }
+        }
+        fs::write(shard.path(), &good).unwrap();
+    }
+    assert!(read_all(&folder).is_ok());
+}
+
+#[test]
+fn an_array_has_the_checksum_of_what_an_arrow_file_holds_of_it() {
+    use arrow::array::{Array, FixedSizeListArray, Float32Array, ListArray};
+    use arrow::datatypes::{Float32Type, Int32Type};
+    let numbers = Float32Array::from(vec![1.0, 2.0, 3.0, 4.0]);
+    let bytes = |numbers: &[f32]| numbers.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<u8>>();
+    let sum = |array: &dyn Array| checksum::of_array(&array.to_data());
+    assert_eq!(sum(&numbers.slice(1, 2)), checksum::of_bytes(&bytes(&[2.0, 3.0])));
+    let pairs = [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]].map(|pair| Some(pair.map(Some)));
+    let pairs = FixedSizeListArray::from_iter_primitive::<Float32Type, _, _>(pairs, 2);
+    assert_eq!(sum(&pairs.slice(1, 1)), checksum::of_bytes(&bytes(&[3.0, 4.0])));
+    let lists = [vec![7], vec![], vec![8, 9]].map(|list| Some(list.into_iter().map(Some)));
+    let lists = ListArray::from_iter_primitive::<Int32Type, _, _>(lists);
+    // Offsets of a slice begin with 0.
+    let expected: Vec<u8> = [0, 0, 2, 8, 9].iter().flat_map(|number: &i32| number.to_le_bytes()).collect();
+    assert_eq!(sum(&lists.slice(1, 2)), checksum::of_bytes(&expected));
 }
 
 #[test]

@@ -14,7 +14,8 @@ use arrow::datatypes::{Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::ipc::writer::{FileWriter, IpcWriteOptions};
 
-use crate::checksum::HashingWriter;
+use super::reader::CHECKSUMS;
+use crate::checksum::{self, HashingWriter};
 use crate::error::{Error, Result};
 use crate::manifest::{Column, FileEntry, ShardEntry, Split};
 use crate::mmap::start_writeback;
@@ -122,6 +123,8 @@ pub struct ShardWriter {
     split: Split,
     rows: u64,
     grains: usize,
+    /// Checksums of the columns so far, grain after grain, as the footer holds them.
+    checksums: String,
 }
 
 impl ShardWriter {
@@ -131,7 +134,8 @@ impl ShardWriter {
     /// [`Error::Io`] when it exists or cannot be written.
     pub fn create(path: &Path, columns: &[Column], split: Split) -> Result<ShardWriter> {
         let schema = Arc::new(super::schema(columns));
-        Ok(ShardWriter { file: IpcWriter::create(path, &schema)?, schema, split, rows: 0, grains: 0 })
+        let file = IpcWriter::create(path, &schema)?;
+        Ok(ShardWriter { file, schema, split, rows: 0, grains: 0, checksums: String::new() })
     }
 
     /// The Arrow schema that grains have to have.
@@ -164,6 +168,9 @@ impl ShardWriter {
             );
             return Err(Error::data(&self.file.path, message));
         }
+        for column in batch.columns() {
+            self.checksums.push_str(&checksum::of_array(&column.to_data()));
+        }
         self.file.write(batch)?;
         self.rows += batch.num_rows() as u64;
         self.grains += 1;
@@ -184,7 +191,8 @@ impl ShardWriter {
     ///
     /// # Errors
     /// [`Error::Io`] when they cannot be written.
-    pub fn finish(self) -> Result<ShardEntry> {
+    pub fn finish(mut self) -> Result<ShardEntry> {
+        self.file.metadata(CHECKSUMS, self.checksums);
         Ok(ShardEntry { file: self.file.finish()?, split: self.split, rows: self.rows, grains: self.grains })
     }
 }
