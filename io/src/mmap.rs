@@ -149,6 +149,33 @@ impl Identity {
     }
 }
 
+/// Extended attribute of a file that its writer has finished: what [`Mark::of`] was then.
+const MARK: &str = "user.gristmill.written";
+
+/// What tells whether a file was written to, or copied, since it was finished.
+struct Mark(String);
+
+impl Mark {
+    fn of(file: &File) -> std::io::Result<Mark> {
+        let Identity { bytes, inode, modified: (seconds, nanoseconds), .. } = Identity::of(file)?;
+        Ok(Mark(format!("{inode} {bytes} {seconds} {nanoseconds}")))
+    }
+}
+
+/// Notes that the file is finished. A file system without extended attributes notes nothing: then the file counts as another's.
+pub fn mark_finished(file: &File) {
+    if let Ok(Mark(mark)) = Mark::of(file) {
+        let _ = rustix::fs::fsetxattr(file, MARK, mark.as_bytes(), rustix::fs::XattrFlags::empty());
+    }
+}
+
+/// Whether the file is the one that was finished, and was not written to since.
+pub fn is_as_finished(file: &File) -> bool {
+    let mut noted = [0; 128];
+    let noted = rustix::fs::fgetxattr(file, MARK, &mut noted).map(|length| &noted[..length]);
+    matches!((noted, Mark::of(file)), (Ok(noted), Ok(Mark(mark))) if noted == mark.as_bytes())
+}
+
 impl From<&std::fs::Metadata> for Identity {
     fn from(metadata: &std::fs::Metadata) -> Identity {
         Identity {

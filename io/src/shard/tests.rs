@@ -150,6 +150,28 @@ fn a_bit_that_changed_in_any_column_is_noticed_with_its_place() {
 }
 
 #[test]
+fn a_file_that_was_copied_or_written_to_is_not_as_it_was_finished() {
+    let scratch = tempfile::tempdir().unwrap();
+    let folder = scratch.path().join("data");
+    let path = write(&folder).shards()[0].path().to_path_buf();
+    let is_as_finished = || Dataset::open(&folder).unwrap().shards()[0].is_as_finished();
+    if !is_as_finished() {
+        println!("skipped: no extended attributes here");
+        return;
+    }
+    let moved = scratch.path().join("moved");
+    fs::rename(&path, &moved).unwrap();
+    fs::copy(&moved, &path).unwrap();
+    assert!(!is_as_finished(), "a copy");
+    fs::rename(&moved, &path).unwrap();
+    assert!(is_as_finished(), "moved there and back");
+    let content = fs::read(&path).unwrap();
+    fs::write(&path, &content).unwrap();
+    assert!(!is_as_finished(), "written to");
+    assert!(read_all(&folder).is_ok());
+}
+
+#[test]
 fn an_array_has_the_checksum_of_what_an_arrow_file_holds_of_it() {
     use arrow::array::{Array, FixedSizeListArray, Float32Array, ListArray};
     use arrow::datatypes::{Float32Type, Int32Type};

@@ -18,7 +18,7 @@ use super::reader::CHECKSUMS;
 use crate::checksum::{self, HashingWriter};
 use crate::error::{Error, Result};
 use crate::manifest::{Column, FileEntry, ShardEntry, Split};
-use crate::mmap::start_writeback;
+use crate::mmap::{self, start_writeback};
 
 /// Buffers smaller than this are gathered before they are written.
 const GATHER_BYTES: usize = 64 << 10;
@@ -104,6 +104,7 @@ impl IpcWriter {
         let hashing = gathered.into_inner().map_err(|e| Error::io(&path, "cannot write", e.into_error()))?;
         let (mut file, bytes, xxh3) = hashing.finish();
         file.begin();
+        mmap::mark_finished(&file.file);
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         Ok(FileEntry { file: name, bytes, xxh3 })
     }

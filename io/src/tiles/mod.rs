@@ -25,6 +25,7 @@ pub mod reader;
 pub mod scan;
 pub mod view;
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
 use budget::Residency;
@@ -64,6 +65,8 @@ pub struct TileStream<'d> {
     trace: Option<Arc<Trace>>,
     /// Views of the grains that stay, made on first use.
     views: Vec<OnceLock<GrainView>>,
+    /// Which grains were looked at before.
+    seen: Vec<AtomicBool>,
     spare: Spare,
 }
 
@@ -102,6 +105,7 @@ impl Dataset {
         }
         let way = way(options.io, has_direct, &residency, budget);
         let views = numbers.iter().map(|_| OnceLock::new()).collect();
+        let seen = numbers.iter().map(|_| AtomicBool::new(false)).collect();
         Ok(TileStream {
             dataset: self,
             shape,
@@ -115,6 +119,7 @@ impl Dataset {
             rings: options.rings,
             trace: options.trace,
             views,
+            seen,
             spare: Spare::default(),
         })
     }

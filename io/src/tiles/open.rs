@@ -5,6 +5,8 @@
 //! stream keeps; the others are read when they are opened (by map or direct I/O, as in a scan) and let go of when they are
 //! closed. The caller bounds how many are open; what the stream's options call `threads` is that number.
 
+use std::sync::atomic::Ordering;
+
 use gristmill_kernels::tile::Grain;
 
 use super::TileStream;
@@ -42,7 +44,7 @@ impl TileStream<'_> {
         let (entry, shard) = (&self.grains[number], self.shard(&self.grains[number]));
         shard.check_unchanged()?;
         let loaded = self.load(number, index)?;
-        let view = loaded.view(shard, entry, &self.shape);
+        let view = loaded.view(shard, entry, &self.shape, self.is_first(index));
         shard.check_pages()?;
         let view = view?;
         let read_bytes = view.bytes;
@@ -52,6 +54,11 @@ impl TileStream<'_> {
             Held::Moves(Box::new((view, loaded)))
         };
         Ok(OpenGrain { stream: self, number, held, read_bytes })
+    }
+
+    /// True the first time that it is asked of a grain.
+    pub(super) fn is_first(&self, index: usize) -> bool {
+        !self.seen[index].swap(true, Ordering::Relaxed)
     }
 
     /// Reads a grain, by map or direct I/O as it is in a scan.

@@ -291,7 +291,7 @@ impl<'s> Pass<'s> {
         let loaded = loaded?;
         let entry = &stream.grains[number];
         let viewing = Instant::now();
-        let view = loaded.view(stream.shard(entry), entry, &stream.shape);
+        let view = loaded.view(stream.shard(entry), entry, &stream.shape, stream.is_first(index));
         stream.shard(entry).check_pages()?;
         let (view, mut view_seconds) = (view?, viewing.elapsed().as_secs_f64());
         desk.lane.span("view", viewing, Some(number as u64));
