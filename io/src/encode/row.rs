@@ -10,7 +10,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, RecordBatch, StringArray};
 use arrow::buffer::NullBuffer;
 use arrow::compute::cast;
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Float64Type};
 use gristmill_kernels::dtype::DType;
 
 use super::affine::Affine;
@@ -229,7 +229,9 @@ impl RowEncoder {
 impl Part {
     fn raw(&self, array: &ArrayRef, column: &Column, base: u32) -> std::result::Result<Raw, Fault> {
         Ok(match &self.encoder {
-            Encoder::Numeric { .. } | Encoder::Indicator(_) | Encoder::Edges(_) => Raw::Numbers(raw::numbers(array)?),
+            Encoder::Numeric { .. } | Encoder::Indicator(_) | Encoder::Edges(_) => {
+                Raw::Numbers(numbers_as_trained(array, &column.source_type)?)
+            }
             Encoder::Vector { .. } => {
                 let (values, width) = raw::vectors(array)?;
                 Raw::Vectors(values, width)
@@ -263,6 +265,36 @@ fn index_base(batch: &RecordBatch, kind: &Kind) -> u32 {
         (Some("1"), _) | (Some("auto"), Kind::Sparse { one_based: true, .. }) => 1,
         _ => 0,
     }
+}
+
+/// Days are days and seconds are seconds: a date where training had moments is its midnight, a moment where it had dates a part of a day.
+/// What has another unit, or none, cannot be meant.
+fn numbers_as_trained(array: &ArrayRef, source_type: &str) -> std::result::Result<ArrayRef, Fault> {
+    let trained = source_type.split_once(READ_AS).map_or(source_type, |(_, read)| read);
+    let found = array.data_type();
+    let numbers = raw::numbers(array)?;
+    let factor = match (time_of(trained), time_of(&found.to_string())) {
+        (trained, found) if trained == found => return Ok(numbers),
+        (Some("Timestamp"), Some("Date")) => SECONDS_A_DAY,
+        (Some("Date"), Some("Timestamp")) => 1.0 / SECONDS_A_DAY,
+        // Text says what it means, and no value has no unit.
+        _ if matches!(found, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Null) => {
+            return Ok(numbers);
+        }
+        _ => {
+            let help = format!("Give the column as {trained}, or train on files like this one");
+            return Err(Fault::whole(format!("its type is {found}, that of the training data is {trained}"), help));
+        }
+    };
+    let numbers = cast(&numbers, &DataType::Float64).map_err(|e| Fault::whole(e.to_string(), ""))?;
+    Ok(Arc::new(numbers.as_primitive::<Float64Type>().unary::<_, Float64Type>(|number| number * factor)))
+}
+
+const SECONDS_A_DAY: f64 = 86_400.0;
+
+/// Which kind of time an Arrow type is, by its name; none: it is no time.
+fn time_of(name: &str) -> Option<&'static str> {
+    ["Timestamp", "Date", "Time", "Duration"].into_iter().find(|kind| name.starts_with(kind))
 }
 
 /// Numbers that serve as categories are written as text: 3 and 3.0 must not become two levels because one file has
@@ -324,7 +356,7 @@ pub fn located(fault: Fault, column: &str, place: &dyn Fn(usize) -> (PathBuf, Pl
 mod tests {
     use super::*;
     use crate::manifest::FileEntry;
-    use arrow::array::Int64Array;
+    use arrow::array::{Date32Array, Int64Array, NullArray, TimestampMillisecondArray};
     use gristmill_kernels::tile::{Block, Codes, Columns, Values};
 
     fn columns() -> Vec<Column> {
@@ -404,6 +436,31 @@ mod tests {
         let words: ArrayRef = Arc::new(StringArray::from(vec!["30", "old"]));
         let message = encoder().encode(&batch(vec![("zone", zone), ("age", words)]), &place).unwrap_err().to_string();
         assert!(message.contains("rows.csv, row 2, column 'age': found 'old'"), "{message}");
+    }
+
+    #[test]
+    fn days_are_days_and_seconds_are_seconds() {
+        let days: ArrayRef = Arc::new(Date32Array::from(vec![Some(18_262), None]));
+        let moments: ArrayRef =
+            Arc::new(TimestampMillisecondArray::from(vec![Some(18_262 * 86_400_000 + 43_200_000), None]));
+        let numbers: ArrayRef = Arc::new(Int64Array::from(vec![18_262, 1]));
+        let read = |array: &ArrayRef, trained: &str| {
+            let numbers = numbers_as_trained(array, trained).map_err(|fault| fault.message)?;
+            let numbers = cast(&numbers, &DataType::Float64).unwrap();
+            Ok::<_, String>(numbers.as_primitive::<Float64Type>().iter().collect::<Vec<_>>())
+        };
+        let (date, moment) = (days.data_type().to_string(), moments.data_type().to_string());
+        assert_eq!(read(&days, &date), Ok(vec![Some(18_262.0), None]));
+        assert_eq!(read(&days, &moment), Ok(vec![Some(1_577_836_800.0), None]));
+        assert_eq!(read(&moments, &moment), Ok(vec![Some(1_577_880_000.0), None]));
+        assert_eq!(read(&moments, &date), Ok(vec![Some(18_262.5), None]));
+        assert_eq!(read(&moments, &format!("Utf8{READ_AS}{date}")), Ok(vec![Some(18_262.5), None]));
+        assert_eq!(read(&numbers, "UInt8"), Ok(vec![Some(18_262.0), Some(1.0)]));
+        assert_eq!(read(&(Arc::new(NullArray::new(1)) as ArrayRef), &moment), Ok(vec![None]));
+        for (array, trained) in [(&days, "Int64"), (&moments, "Float64"), (&numbers, &*date), (&numbers, &*moment)] {
+            let message = read(array, trained).unwrap_err();
+            assert!(message.contains(trained) && message.contains(&array.data_type().to_string()), "{message}");
+        }
     }
 
     #[test]

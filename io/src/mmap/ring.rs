@@ -226,7 +226,8 @@ impl Ring {
         };
         // What is still to be asked for is of no use any more.
         transfer.left -= 1;
-        if transfer.outcome.is_ok() {
+        // Requests end in any order: what is told is where the file ends, or goes bad, first.
+        if transfer.outcome.as_ref().err().is_none_or(|told| failure.offset < told.offset) {
             transfer.outcome = Err(failure);
         }
         let before = self.waiting.len();
