@@ -8,7 +8,8 @@
 //!
 //! The resident grains are spread evenly over the others, so that a pass in order computes on them while the disk works
 //! on the rest: data of 1.2 times the budget cost 0.2 of the disk time. Where maps are read in huge pages, which hold the end of one grain and
-//! the beginning of the next, runs of grains stay, so that few pages hold one that stays and one that goes.
+//! the beginning of the next, runs of grains stay, so that few pages hold one that stays and one that goes; the window is a run and a grain a
+//! worker.
 
 use crate::dataset::GrainEntry;
 use crate::error::{Error, Result};
@@ -18,7 +19,7 @@ use crate::mmap::{HUGE_PAGE, PAGE};
 /// A wider window than this buys nothing: the disk is busy long before.
 const WINDOW_BYTES_MAX: u64 = 128 << 20;
 
-/// Grains that stay where maps are in huge pages, and a quarter of a window, so that the disk does not wait while workers are at them.
+/// Grains that stay where maps are in huge pages, and no more than a window, so that the disk does not wait while workers are at them.
 const RUN_BYTES: u64 = 32 << 20;
 
 /// How a stream's memory is divided.
@@ -66,15 +67,18 @@ impl Residency {
         self.streamed_bytes > 0 && self.window_bytes >= 2 * RUN_BYTES
     }
 
-    /// The same with runs of grains that stay.
-    pub fn in_runs(self, bytes: &[u64], budget: u64) -> Residency {
+    /// The same with runs of grains that stay, and a window as long as one: what is read into few pages is read faster.
+    pub fn in_runs(self, bytes: &[u64], moving_bytes: u64, budget: u64, threads: usize) -> Residency {
+        let threads = threads as u64;
+        let most = (RUN_BYTES + moving_bytes * threads).max(moving_bytes * (threads + 2));
+        let window_bytes = self.window_bytes.min(most.next_multiple_of(HUGE_PAGE as u64));
         let total: u64 = bytes.iter().sum();
         let run = (RUN_BYTES as f64 * bytes.len() as f64 / total as f64).ceil() as usize;
         // At either end of a run, and of what is on its way.
         let edges = 2 * HUGE_PAGE as u64;
-        let room = budget.saturating_sub(self.window_bytes + edges);
+        let room = budget.saturating_sub(window_bytes + edges);
         let (resident, resident_bytes) = spread(bytes, room, run, edges);
-        Residency { resident, resident_bytes, streamed_bytes: total - resident_bytes, ..self }
+        Residency { resident, resident_bytes, streamed_bytes: total - resident_bytes, window_bytes }
     }
 }
 

@@ -13,7 +13,7 @@ use super::load::Loaded;
 use crate::error::Result;
 
 /// How long a thread sleeps at most before it looks whether it should stop.
-const NAP: Duration = Duration::from_millis(20);
+pub const NAP: Duration = Duration::from_millis(20);
 
 /// The queue between readers and workers of one pass.
 pub struct Feed {

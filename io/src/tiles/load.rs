@@ -50,14 +50,11 @@ pub struct Extent {
 }
 
 impl Loaded {
-    /// Populate all of a grain, its message too, in its shard's map, which is in huge pages: those that it shares with its neighbours too.
+    /// A grain that was populated in its shard's map, all of it, its message too.
     ///
     /// # Errors
-    /// Of reading.
-    pub fn in_huge_pages(shard: &Shard, entry: &GrainEntry) -> Result<Loaded> {
-        let place = shard.place(entry.batch)?;
-        // Before the message is read by itself: a page of the cache that is there already is not made part of a huge one.
-        shard.map()?.populate(place.offset as usize..place.end() as usize)?;
+    /// [`Error::Data`] when its message is damaged.
+    pub fn populated(shard: &Shard, entry: &GrainEntry) -> Result<Loaded> {
         shard.layout(entry.batch).map(Loaded::Mapped)
     }
 

@@ -9,18 +9,18 @@
 //! | [`budget`] | which grains stay in memory, and how many may be on their way? |
 //! | [`load`] | how does one grain get into memory, by map or direct I/O? |
 //! | [`reader`] | how is the disk kept busy? |
-//! | [`behind`] | what may go when a grain is done, where maps are in huge pages? |
+//! | [`pages`] | who reads which huge page of a map, and when does it go? |
 //! | [`feed`] | how do readers stay ahead of the workers? |
 //! | [`view`] | how do stored columns become the blocks of a kernel's grain? |
 //! | [`scan`] | how do workers share the grains of a pass? |
 //! | [`open`] | how are several grains held at once? |
 
-pub mod behind;
 pub mod budget;
 pub mod feed;
 pub mod load;
 pub mod open;
 pub mod options;
+pub mod pages;
 pub mod reader;
 pub mod scan;
 pub mod view;
@@ -101,7 +101,7 @@ impl Dataset {
         let huge_pages =
             !has_direct && shape.is_whole() && residency.has_room_for_huge_pages() && mmap::reads_huge_pages();
         if huge_pages {
-            residency = residency.in_runs(&stay_bytes, budget);
+            residency = residency.in_runs(&stay_bytes, moving_bytes, budget, options.threads);
         }
         let way = way(options.io, has_direct, &residency, budget);
         let views = numbers.iter().map(|_| OnceLock::new()).collect();

@@ -28,10 +28,6 @@ pub struct Reader<'s> {
     /// The grain of each item of the feed.
     to_read: &'s [Picked],
     open: Option<(usize, Arc<File>)>,
-    /// True where maps are read in huge pages.
-    huge_pages: bool,
-    /// The shard whose map was told so last.
-    told: Option<usize>,
     /// Items to be mapped, asked for, in order.
     asked: VecDeque<usize>,
     ring: Option<Ring>,
@@ -42,10 +38,10 @@ pub struct Reader<'s> {
 
 impl<'s> Reader<'s> {
     /// A reader of these grains.
-    pub fn new(stream: &'s TileStream<'s>, to_read: &'s [Picked], huge_pages: bool, lane: Lane<'s>) -> Reader<'s> {
+    pub fn new(stream: &'s TileStream<'s>, to_read: &'s [Picked], lane: Lane<'s>) -> Reader<'s> {
         let ring = stream.block_bytes.filter(|_| stream.rings).and_then(|_| Ring::new());
         let (asked, readings) = (VecDeque::new(), HashMap::new());
-        Reader { stream, to_read, open: None, huge_pages, told: None, asked, ring, readings, lane }
+        Reader { stream, to_read, open: None, asked, ring, readings, lane }
     }
 
     /// Load one after the other until all are claimed or `stop` is set; the seconds that loading took.
@@ -81,12 +77,6 @@ impl<'s> Reader<'s> {
         let shard = stream.shard(entry);
         let stays = stream.residency.resident[index];
         let Some(block_bytes) = stream.block_bytes else {
-            if self.huge_pages {
-                if self.told.replace(entry.shard) != Some(entry.shard) {
-                    shard.map()?.in_huge_pages();
-                }
-                return Loaded::in_huge_pages(shard, entry).map(Some);
-            }
             Loaded::ask(shard, entry, &stream.shape)?;
             self.asked.push_back(item);
             return Ok(None);

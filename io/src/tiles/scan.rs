@@ -7,12 +7,15 @@ use std::time::{Duration, Instant};
 use gristmill_kernels::tile::Grain;
 
 use super::TileStream;
-use super::behind::{self, Behind, Beside};
 use super::feed::Feed;
+use super::load::Loaded;
 use super::options::{Pick, ScanReport};
+use super::pages::{Pages, Piece, Turn};
 use super::reader::Reader;
 use super::view::GrainView;
+use crate::dataset::GrainEntry;
 use crate::error::{Error, Result};
+use crate::mmap::HUGE_PAGE;
 use crate::trace::Lane;
 use crate::watch::{Cancel, Progress};
 
@@ -54,12 +57,12 @@ impl TileStream<'_> {
         let Some((first, others)) = workers.split_first_mut() else {
             return Err(Error::Usage("a scan needs at least one worker".to_string()).into());
         };
-        let pass = Pass::new(self, &picked, cancel, progress);
+        let pass = Pass::new(self, &picked, cancel, progress)?;
         let mut outcomes = Vec::with_capacity(others.len() + 1);
         let mut load_seconds = 0.0;
         std::thread::scope(|scope| {
             let (pass, visit) = (&pass, &visit);
-            let most = if pass.behind.is_some() { READERS_IN_HUGE_PAGES } else { READERS };
+            let most = if pass.pages.is_some() { READERS_IN_HUGE_PAGES } else { READERS };
             let readers: Vec<_> =
                 (0..pass.to_read.len().min(most)).map(|reader| scope.spawn(move || pass.read(reader))).collect();
             let threads: Vec<_> =
@@ -72,6 +75,11 @@ impl TileStream<'_> {
                 load_seconds += reader.join().unwrap_or_else(|panic| resume_unwind(panic));
             }
         });
+        if let Some(pages) = &pass.pages {
+            while let Some(page) = pages.rest() {
+                pass.let_go(pages, page)?;
+            }
+        }
         let mut report = ScanReport { load_seconds, ..ScanReport::default() };
         for outcome in outcomes {
             let part = outcome?;
@@ -108,23 +116,23 @@ impl TileStream<'_> {
 }
 
 impl TileStream<'_> {
-    /// The part of a file that goes with a grain.
-    fn part(&self, Picked { number, index }: Picked) -> behind::Part {
+    /// What a grain in huge pages shares with its neighbours.
+    fn piece(&self, Picked { number, index }: Picked) -> Result<Piece> {
         let entry = &self.grains[number];
-        let beside = |index: Option<usize>| match index.filter(|&at| at < self.numbers.len()) {
-            Some(at) if self.grains[self.numbers[at]].shard != entry.shard => Beside::Nothing,
-            Some(at) if self.residency.resident[at] => Beside::Stays,
-            Some(_) => Beside::Moves,
-            None => Beside::Nothing,
+        let place = |entry: &GrainEntry| self.shard(entry).place(entry.batch);
+        let beside = |at: Option<usize>| {
+            let stays = at.filter(|&at| self.residency.resident.get(at) == Some(&true));
+            let other = stays.map(|at| &self.grains[self.numbers[at]]).filter(|other| other.shard == entry.shard);
+            other.map(place).transpose()
         };
-        // A grain without a place is told of when it is read.
-        let part = match self.shard(entry).place(entry.batch).ok().filter(|_| !self.residency.resident[index]) {
-            Some(place) => {
-                behind::part(&(place.offset..place.end()), [beside(index.checked_sub(1)), beside(Some(index + 1))])
-            }
-            None => 0..0,
-        };
-        (entry.shard, part)
+        let (before, after) = (beside(index.checked_sub(1))?, beside(Some(index + 1))?);
+        let own = place(entry)?;
+        Ok(Piece {
+            shard: entry.shard,
+            file: own.offset..own.end(),
+            stays: self.residency.resident[index],
+            beside: [before.map(|place| place.end()), after.map(|place| place.offset)],
+        })
     }
 }
 
@@ -146,8 +154,8 @@ struct Pass<'s> {
     /// The grains to read.
     to_read: Vec<Picked>,
     feed: Feed,
-    /// What goes when, where maps are read in huge pages.
-    behind: Option<Behind>,
+    /// What is read and goes when, where maps are read in huge pages.
+    pages: Option<Pages>,
     next: AtomicUsize,
     stop: AtomicBool,
     cancel: &'s Cancel,
@@ -163,7 +171,7 @@ impl<'s> Pass<'s> {
         picked: &'s [Picked],
         cancel: &'s Cancel,
         progress: &'s dyn Progress,
-    ) -> Pass<'s> {
+    ) -> Result<Pass<'s>> {
         let (mut items, mut to_read, mut bytes) = (Vec::with_capacity(picked.len()), Vec::new(), Vec::new());
         for &grain in picked {
             let index = grain.index;
@@ -180,28 +188,77 @@ impl<'s> Pass<'s> {
         let feed = Feed::new(bytes, stream.residency.window_bytes);
         // Of some grains here and there, huge pages would bring their neighbours too.
         let in_order = stream.huge_pages && picked.len() == stream.numbers.len();
-        let behind = in_order.then(|| Behind::new(to_read.iter().map(|grain| stream.part(*grain)).collect()));
-        Pass {
+        let pages = match in_order {
+            true => {
+                let pieces: Vec<_> = to_read.iter().map(|grain| stream.piece(*grain)).collect::<Result<_>>()?;
+                Some(Pages::new(pieces.into_iter(), stream.residency.window_bytes as usize / HUGE_PAGE))
+            }
+            false => None,
+        };
+        Ok(Pass {
             stream,
             picked,
             items,
             to_read,
             feed,
-            behind,
+            pages,
             next: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
             cancel,
             progress,
-        }
+        })
     }
 
     /// A reader's life; the seconds it took to load grains.
     fn read(&self, number: usize) -> f64 {
         let mut guard = StopUnlessDone { pass: self, done: false };
         let lane = Lane::of(self.stream.trace.as_deref(), || format!("reader {number}"));
-        let seconds = Reader::new(self.stream, &self.to_read, self.behind.is_some(), lane).run(&self.feed, &self.stop);
+        let seconds = match &self.pages {
+            Some(pages) => self.read_pages(pages, lane),
+            None => Reader::new(self.stream, &self.to_read, lane).run(&self.feed, &self.stop),
+        };
         guard.done = true;
         seconds
+    }
+
+    /// Read huge pages, one after the other; the seconds it took.
+    fn read_pages(&self, pages: &Pages, mut lane: Lane<'_>) -> f64 {
+        let (mut seconds, mut told) = (0.0, None);
+        while let Some(Turn { gone, page }) = pages.claim(&self.stop) {
+            let start = Instant::now();
+            let (item, shard) = (pages.item(page), pages.place(page).0);
+            let is_new = told.replace(shard) != Some(shard);
+            match gone.map_or(Ok(()), |gone| self.let_go(pages, gone)).and_then(|()| self.populate(pages, page, is_new))
+            {
+                Ok(()) => {
+                    for item in pages.arrived(page) {
+                        let entry = &self.stream.grains[self.to_read[item].number];
+                        self.feed.put(item, Loaded::populated(self.stream.shard(entry), entry));
+                    }
+                }
+                Err(error) => self.feed.put(item, Err(error)),
+            }
+            lane.span("load", start, Some(self.to_read[item].number as u64));
+            seconds += start.elapsed().as_secs_f64();
+        }
+        seconds
+    }
+
+    /// Read a page, of a shard whose map may not know yet how.
+    fn populate(&self, pages: &Pages, page: usize, is_new: bool) -> Result<()> {
+        let (shard, part) = pages.place(page);
+        let map = self.stream.dataset.shards()[shard].map()?;
+        if is_new {
+            map.in_huge_pages();
+        }
+        map.populate(part.start..part.end.min(map.len()))
+    }
+
+    fn let_go(&self, pages: &Pages, page: usize) -> Result<()> {
+        let (shard, part) = pages.place(page);
+        let map = self.stream.dataset.shards()[shard].map()?;
+        map.evict(part.start..part.end.min(map.len()));
+        Ok(())
     }
 
     /// A worker's life: take grains until there are none, or someone says stop.
@@ -303,30 +360,23 @@ impl<'s> Pass<'s> {
             let dropping = Instant::now();
             // The views go first: a block is written again only when nobody looks at it.
             drop(view);
-            if self.behind.is_none() {
+            if self.pages.is_none() {
                 loaded.drop_behind(stream.shard(entry), entry, &stream.spare)?;
             }
             view_seconds += dropping.elapsed().as_secs_f64();
             desk.lane.span("let go", dropping, Some(number as u64));
         }
-        self.release(item)?;
+        self.release(item);
         desk.report.view_seconds += view_seconds;
         Ok(Some(bytes))
     }
 
     /// A grain that was read is done.
-    fn release(&self, item: usize) -> Result<()> {
-        let Some(behind) = &self.behind else {
-            self.feed.release(item);
-            return Ok(());
-        };
-        let gone = behind.done(item);
-        for (shard, part) in gone.parts {
-            let map = self.stream.dataset.shards()[shard].map()?;
-            map.evict(part.start as usize..map.len().min(part.end as usize));
+    fn release(&self, item: usize) {
+        match &self.pages {
+            Some(pages) => pages.done(item),
+            None => self.feed.release(item),
         }
-        gone.items.for_each(|item| self.feed.release(item));
-        Ok(())
     }
 }
 
@@ -346,6 +396,9 @@ impl Drop for StopUnlessDone<'_> {
         if !self.done {
             self.pass.stop.store(true, Ordering::Relaxed);
             self.pass.feed.wake();
+            if let Some(pages) = &self.pass.pages {
+                pages.wake();
+            }
         }
     }
 }
