@@ -44,6 +44,8 @@ pub struct Description {
     pub columns: Vec<Column>,
     /// Columns of the source that were left out.
     pub ignored: Vec<String>,
+    /// Texts that stood for a missing value, where other than the usual ones were given.
+    pub null_values: Option<Vec<String>>,
 }
 
 impl DatasetWriter {
@@ -114,6 +116,7 @@ impl DatasetWriter {
             grain_rows: about.grain_rows,
             columns: about.columns,
             ignored: about.ignored,
+            null_values: about.null_values,
             shards,
             statistics,
             fingerprint: String::new(),

@@ -37,6 +37,9 @@ pub struct Manifest {
     pub columns: Vec<Column>,
     /// Columns of the source that were left out.
     pub ignored: Vec<String>,
+    /// Texts that stood for a missing value, where other than the usual ones were given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub null_values: Option<Vec<String>>,
     /// The shards; grains are numbered through the shards of a split in this order.
     pub shards: Vec<ShardEntry>,
     /// Per-parameter statistics of the training rows.

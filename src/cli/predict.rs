@@ -218,7 +218,10 @@ pub fn open_source(
     keep: &[String],
     targets: bool,
 ) -> Result<(Box<dyn Source>, Vec<String>)> {
-    let options = reading.options()?;
+    let mut options = reading.options()?;
+    if let Some(markers) = model.metadata.null_values.as_ref().filter(|_| reading.null_values.is_empty()) {
+        options.null_values.clone_from(markers);
+    }
     let files = source::list(specs, &options)?;
     encoder::open(&files, options, model, keep, targets)
 }

@@ -51,6 +51,9 @@ pub struct Metadata {
     pub label_mean: f64,
     /// Stored columns with their encoders: features, and the label and weight that it was trained with.
     pub columns: Vec<Column>,
+    /// Texts that stood for a missing value, where other than the usual ones were given: prediction takes them so too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub null_values: Option<Vec<String>>,
     /// Number of parameters, the intercept not counted.
     pub parameters: usize,
     /// The training.

@@ -119,6 +119,7 @@ fn metadata(trained: &Trained, fitted: &Fitted, job: &Job<'_>, label_mean: f64) 
             reason: fitted.reason.clone(),
             rows: trained.rows,
         },
+        null_values: manifest.null_values.clone(),
         dataset_fingerprint: manifest.fingerprint.clone(),
         weights: FileEntry { file: String::new(), bytes: 0, xxh3: String::new() },
     }

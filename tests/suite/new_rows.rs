@@ -224,3 +224,30 @@ fn no_rows_have_no_predictions() {
     let run = line(folder.path(), "evaluate run label.csv");
     assert!(run.code == Some(1) && run.stderr.contains("no rows to judge"), "{}", run.stderr);
 }
+
+#[test]
+fn what_was_missing_in_training_is_missing_in_new_rows() {
+    let scratch = tempfile::tempdir().expect("temporary folder");
+    let folder = scratch.path();
+    write(folder, "d.csv", "label,x\n1,1\n2,2\n-,3\n2.5,-999\n4,4\n");
+    ok(folder, "train d.csv --model linear --null-values=-999,- --drop-missing-label -o run -q");
+    write(folder, "n.csv", "x\n-999\n-\n2\n");
+    let predicted = ok(folder, "predict run n.csv -o - -q");
+    let values: Vec<&str> = predicted.lines().skip(1).collect();
+    assert!(values.len() == 3 && values[0] == values[1] && values[0] != values[2], "{predicted}");
+    // Told otherwise, it is a number, and another text none.
+    assert!(fails(folder, "predict run n.csv -o - -q --null-values=NA", 1).contains("found '-'"));
+}
+
+#[test]
+fn a_date_means_the_same_where_training_had_moments() {
+    let scratch = tempfile::tempdir().expect("temporary folder");
+    let folder = scratch.path();
+    let hours: String = (0..24).map(|hour| format!("{hour},2020-01-01 {hour:02}:00:00\n")).collect();
+    write(folder, "d.csv", format!("label,t\n{hours}"));
+    ok(folder, "train d.csv --model linear -o run -q");
+    write(folder, "day.csv", "t\n2020-01-02\n");
+    let predicted = ok(folder, "predict run day.csv -o - -q");
+    let value: f64 = predicted.lines().last().and_then(|value| value.parse().ok()).expect("a number");
+    assert!((value - 24.0).abs() < 0.1, "{predicted}");
+}

@@ -323,6 +323,7 @@ fn run(
         grain_rows: shape.grain_rows,
         columns: decided.stored.into_iter().map(|decision| decision.column).collect(),
         ignored,
+        null_values: options.null_values.clone(),
     };
     around.cancel.check()?;
     let manifest = writer.finish(about, encoded.shards, &statistics)?;

@@ -43,6 +43,7 @@ fn metadata() -> Metadata {
             reason: "estimated gap".into(),
             rows: 10,
         },
+        null_values: None,
         dataset_fingerprint: "00".into(),
         weights: FileEntry { file: String::new(), bytes: 0, xxh3: String::new() },
     }
