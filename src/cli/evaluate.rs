@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::job::local;
 use super::options::{LocalOptions, MachineOptions, OutputOptions, ReadingOptions, StreamingOptions};
-use super::predict::{dataset_of, local_folder, open_source, splits};
+use super::predict::{dataset_of, files_of, local_folder, open_source, splits};
 use super::session::{Ranks, Session};
 use super::summary;
 use crate::error::{Error, Result};
@@ -74,7 +74,8 @@ fn open(arguments: &Arguments, local: Option<Dataset>) -> Result<(Model, Input, 
         if arguments.split.is_some() {
             return Err(Error::usage("--split: a source has no splits; only datasets have"));
         }
-        let (source, _) = open_source(&arguments.source, &arguments.reading, &model, &[], true)?;
+        let files = files_of(&arguments.source, &arguments.reading, &model)?;
+        let (source, _) = open_source(files, &model, &[], true)?;
         return Ok((model, Input::Source(source), arguments.source.join(" ")));
     };
     let dataset = crossed(&model, dataset)?;

@@ -7,7 +7,7 @@ use clap::Args;
 use gristmill_io::dataset::{Dataset, MANIFEST};
 use gristmill_io::durable;
 use gristmill_io::manifest::Split;
-use gristmill_io::source::{self, Source};
+use gristmill_io::source::{self, Source, SourceFile, SourceOptions};
 
 use super::options::{MachineOptions, OutputOptions, ReadingOptions, StreamingOptions};
 use super::session::{Ranks, Session};
@@ -151,7 +151,9 @@ impl Input {
         if arguments.split.is_some() {
             return Err(Error::usage("--split: a source has no splits; only datasets have"));
         }
-        let (source, keep) = open_source(&arguments.source, &arguments.reading, model, &arguments.keep, false)?;
+        let files = files_of(&arguments.source, &arguments.reading, model)?;
+        files.0.iter().try_for_each(|file| durable::check_apart(&file.path, &arguments.output))?;
+        let (source, keep) = open_source(files, model, &arguments.keep, false)?;
         Ok(Input::Source(source, keep))
     }
 
@@ -210,18 +212,24 @@ pub fn splits(name: Option<&str>, dataset: &Dataset) -> Result<Vec<Split>> {
     }
 }
 
-/// Open sources with the columns that the model reads (its label and weight where `targets` says so) and those to keep.
-pub fn open_source(
-    specs: &[String],
-    reading: &ReadingOptions,
-    model: &Model,
-    keep: &[String],
-    targets: bool,
-) -> Result<(Box<dyn Source>, Vec<String>)> {
+/// Files to open, and how they are read.
+pub type Files = (Vec<SourceFile>, SourceOptions);
+
+/// The files that sources name, read as the flags say, else as in training.
+pub fn files_of(specs: &[String], reading: &ReadingOptions, model: &Model) -> Result<Files> {
     let mut options = reading.options()?;
     if let Some(markers) = model.metadata.null_values.as_ref().filter(|_| reading.null_values.is_empty()) {
         options.null_values.clone_from(markers);
     }
-    let files = source::list(specs, &options)?;
+    Ok((source::list(specs, &options)?, options))
+}
+
+/// Open files with the columns that the model reads (its label and weight where `targets` says so) and those to keep.
+pub fn open_source(
+    (files, options): Files,
+    model: &Model,
+    keep: &[String],
+    targets: bool,
+) -> Result<(Box<dyn Source>, Vec<String>)> {
     encoder::open(&files, options, model, keep, targets)
 }

@@ -212,7 +212,8 @@ impl Tour<'_> {
         let began = Instant::now();
         let output = self.at("predictions.parquet");
         let specs = [self.at("data.parquet").display().to_string()];
-        let (source, keep) = predict::open_source(&specs, &ReadingOptions::default(), model, &[], false)?;
+        let files = predict::files_of(&specs, &ReadingOptions::default(), model)?;
+        let (source, keep) = predict::open_source(files, model, &[], false)?;
         let watcher = self.session.report.watcher();
         let settings = prediction::Settings {
             threads: self.arguments.machine.threads()?,

@@ -66,6 +66,7 @@ fn force_replaces_only_what_the_command_writes() {
         ("train data --model logistic -o data --force", "not what this command writes"),
         ("train run/own.csv --label y --model logistic -o run --force", "run/own.csv is read"),
         ("predict run d.csv -o mine --force --output-format csv", "is a folder"),
+        ("predict run d.csv -o d.csv --force", "d.csv is read"),
     ] {
         let error = fails(folder.path(), words, 2);
         assert!(error.contains(why), "{words}: {error}");
