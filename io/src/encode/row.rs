@@ -310,13 +310,24 @@ fn as_trained(array: &ArrayRef, source_type: &str) -> std::result::Result<ArrayR
     if !(trained.is_numeric() && found.is_numeric() && trained != *found) {
         return Ok(Arc::clone(array));
     }
-    let same = cast(array, &trained).map_err(|e| Fault::whole(e.to_string(), ""))?;
-    match (0..same.len()).find(|&row| same.is_null(row) && array.is_valid(row)) {
-        Some(row) => {
-            Err(Fault::at(row, format!("the number does not fit the type {trained} of the training data"), ""))
-        }
-        None => Ok(same),
+    let to = |array: &ArrayRef, to: &DataType| cast(array, to).map_err(|e| Fault::whole(e.to_string(), ""));
+    let same = to(array, &trained)?;
+    if let Some(row) = (0..same.len()).find(|&row| same.is_null(row) && array.is_valid(row)) {
+        return Err(Fault::at(row, format!("the number does not fit the type {trained} of the training data"), ""));
     }
+    if !(trained.is_integer() && found.is_floating()) {
+        return Ok(same);
+    }
+    // 3.5 is no 3: it stays what it is, which training did not see.
+    let (whole, exact) = (to(&same, &DataType::Float64)?, to(array, &DataType::Float64)?);
+    let (whole, exact) = (whole.as_primitive::<Float64Type>(), exact.as_primitive::<Float64Type>());
+    if whole.iter().eq(exact.iter()) {
+        return Ok(same);
+    }
+    let (rounded, own) = (to(&same, &DataType::Utf8)?, to(array, &DataType::Utf8)?);
+    let (rounded, own) = (rounded.as_string::<i32>(), own.as_string::<i32>());
+    let rows = whole.iter().zip(exact).zip(rounded.iter().zip(own));
+    Ok(Arc::new(rows.map(|((a, b), (text, own))| if a == b { text } else { own }).collect::<StringArray>()))
 }
 
 /// Texts that are numbers, written as those of type `to` are; any other text is a level that training did not see.
@@ -411,6 +422,17 @@ mod tests {
         assert_eq!(numbers, &[&[999.5f32, 20.0, -20.0][..], &[0.0, 1.0, 0.0]]);
         let Block::Codes { codes: Codes::U8(codes), levels: 4 } = grain.blocks[1] else { panic!("{:?}", grain.blocks) };
         assert_eq!(codes, [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_number_between_two_levels_is_neither() {
+        let batch = batch(vec![
+            ("zone", Arc::new(Float64Array::from(vec![Some(5.0), Some(5.5), None, Some(7.0)]))),
+            ("age", Arc::new(Int64Array::from(vec![1, 1, 1, 1]))),
+        ]);
+        let encoded = encoder().encode(&batch, &place).unwrap();
+        let Block::Codes { codes: Codes::U8(codes), .. } = encoded.grain().blocks[1] else { panic!("no codes") };
+        assert_eq!(codes, [1, 3, 2, 0]);
     }
 
     #[test]
