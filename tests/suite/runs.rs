@@ -78,6 +78,19 @@ fn force_replaces_only_what_the_command_writes() {
 }
 
 #[test]
+fn what_rounding_did_is_shown() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    write(folder.path(), "d.csv", "y,a,b\n0,0.5,2049\n1,1.5,1\n");
+    ok(folder.path(), "ingest d.csv -o data --label y --dtype f16 -q");
+    let shown = ok(folder.path(), "inspect data");
+    let column =
+        |name: &str| shown.lines().find(|line| line.trim_start().starts_with(name)).expect("a line").to_string();
+    // 2049 lies between 2048 and 2050, neighbours in f16; 0.5 and 1.5 are in it.
+    assert!(!column("a ").contains('±'), "{shown}");
+    assert!(column("b ").contains("f16 (±1.0e0)") || column("b ").contains("u16"), "{shown}");
+}
+
+#[test]
 fn the_resolved_configuration_trains_the_same_model_again() {
     let folder = trained(1_000);
     ok(folder.path(), "train --config run/config.toml -o again -q");

@@ -267,6 +267,13 @@ pub fn vectors(array: &ArrayRef) -> Result<(ArrayRef, usize), Fault> {
     if let Some(row) = (0..lists.len()).find(|&row| (offsets[row + 1] - offsets[row]) as usize != width) {
         return Err(ragged(row, (offsets[row + 1] - offsets[row]) as usize, width));
     }
+    if width == 0 && !lists.is_empty() {
+        return Err(Fault::at(
+            0,
+            "found a vector of no numbers, expected one number at least",
+            "Leave the column out with --ignore",
+        ));
+    }
     let start = offsets[0] as usize;
     let items = items.slice(start, offsets[lists.len()] as usize - start);
     let raw = numbers(&items).map_err(|fault| Fault { row: fault.row.map(|item| item / width.max(1)), ..fault })?;
@@ -518,6 +525,7 @@ mod tests {
         let fault = vectors(&lists(vec![Some(vec![Some(1.0)]), Some(vec![])])).unwrap_err();
         assert!(fault.row == Some(1) && fault.message.contains("of 0 numbers, expected 1"), "{fault:?}");
         assert_eq!(vectors(&lists(vec![Some(vec![Some(1.0)]), None])).unwrap_err().row, Some(1));
+        assert!(vectors(&lists(vec![Some(vec![]), Some(vec![])])).unwrap_err().message.contains("no numbers"));
         let fault = vectors(&lists(vec![Some(vec![Some(1.0); 3]), Some(vec![Some(1.0), Some(f32::NAN), Some(1.0)])]))
             .unwrap_err();
         assert!(fault.row == Some(1) && fault.message.contains("element 2"), "{fault:?}");

@@ -175,12 +175,14 @@ fn set_range(line: &mut Found, kind: &Kind, [mean, m2, min, max]: [f64; 4], rows
 fn column_table(columns: &[Found]) -> String {
     let mut table = Table::with_head(&["column", "role", "kind", "stored as", ">missing", "range or levels"]);
     for column in columns {
+        let rounding = column.worst_error.filter(|error| *error > 0.0);
+        let rounding = rounding.map_or_else(String::new, |error| format!(" (±{error:.1e})"));
         let missing = if column.missing == 0 { "-".into() } else { format!("{:.2} %", 100.0 * column.missing_share) };
         table.line([
             column.name.clone(),
             column.role.clone(),
             column.kind.to_string(),
-            column.stored_as.clone(),
+            format!("{}{rounding}", column.stored_as),
             missing,
             range_text(column),
         ]);

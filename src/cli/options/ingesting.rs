@@ -45,7 +45,7 @@ pub struct IngestingOptions {
     /// TOML file with roles: label, weight, offset, ignore, numeric, categorical, vector, text; flags beat it
     #[arg(long, value_name = "FILE")]
     pub roles: Option<PathBuf>,
-    /// Storage of numbers: f32, f64, f16, u16, u8 (the last three may round; the worst error is shown), or COLUMN=TYPE, separated by commas [default: f32]
+    /// Storage of numbers: f32, f64, f16, u16, u8 (the last three may round; inspect shows the worst error), or COLUMN=TYPE, separated by commas [default: f32]
     #[arg(long, value_name = "TYPE", value_delimiter = ',')]
     pub dtype: Vec<String>,
     /// What stands for a missing number: mean, zero, refuse, a number, or COLUMN=... of these [default: mean]
