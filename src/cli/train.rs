@@ -104,7 +104,8 @@ fn dataset(arguments: &Arguments, matches: &ArgMatches, output: &Path, session: 
     let may_replace = || Ok(Replace::if_forced(arguments.force, is_run).check(output)?);
     if arguments.ranks.local.local_shards {
         let folder = local_folder(&arguments.source)?;
-        let dataset = local(session, may_replace, folder)?;
+        let check = || may_replace().and_then(|()| Ok(durable::check_apart(folder, output)?));
+        let dataset = local(session, check, folder)?;
         settled(&dataset)?;
         return Ok(dataset);
     }

@@ -24,6 +24,10 @@ fn plain() -> Schema {
     ])
 }
 
+fn shapes(found: &Resolved) -> Vec<(&str, Role, Shape)> {
+    found.columns.iter().map(|column| (column.name.as_str(), column.role, column.shape)).collect()
+}
+
 fn usage(result: Result<Resolved>) -> String {
     match result {
         Err(Error::Usage(message)) => message,
@@ -34,9 +38,8 @@ fn usage(result: Result<Resolved>) -> String {
 #[test]
 fn roles_are_inferred_from_types_and_the_label_from_its_name() {
     let found = Roles::default().resolve(&plain(), None).unwrap();
-    let shapes: Vec<_> = found.columns.iter().map(|c| (c.name.as_str(), c.role, c.shape)).collect();
     assert_eq!(
-        shapes,
+        shapes(&found),
         [
             ("age", Role::Feature, Shape::Numeric),
             ("city", Role::Feature, Shape::Categorical),
@@ -59,9 +62,8 @@ fn the_user_overrules_with_names_and_patterns() {
     let found = roles.resolve(&plain(), Some("words")).unwrap();
     assert_eq!(found.ignored, ["pixels", "words"]);
     assert_eq!(found.split, Some(4));
-    let shapes: Vec<_> = found.columns.iter().map(|c| (c.name.as_str(), c.role, c.shape)).collect();
     assert_eq!(
-        shapes,
+        shapes(&found),
         [
             ("age", Role::Feature, Shape::Categorical),
             ("city", Role::Label, Shape::Categorical),
@@ -80,9 +82,8 @@ fn what_is_said_of_a_column_beats_patterns_of_less_weight() {
     };
     let flags = Roles { label: Some("Target".into()), numeric: vec!["age".into()], ..Roles::default() };
     let found = flags.over(file).resolve(&plain(), None).unwrap();
-    let shapes: Vec<_> = found.columns.iter().map(|c| (c.name.as_str(), c.role, c.shape)).collect();
     assert_eq!(
-        shapes,
+        shapes(&found),
         [
             ("age", Role::Feature, Shape::Numeric),
             ("city", Role::Feature, Shape::Categorical),
