@@ -269,13 +269,19 @@ impl Drop for Staging {
     }
 }
 
-/// An error when the file `output` exists, unless `force`; a folder of that name always stays.
+/// An error when the file `output` exists, unless `force`; a folder of that name always stays, and so does a device or pipe, which a
+/// rename would replace by a file.
 ///
 /// # Errors
 /// [`Error::Usage`], that names `--force` where that helps.
 pub fn check_output(output: &Path, force: bool) -> Result<()> {
     if force && output.is_dir() {
         let message = format!("{} is a folder, where a file is to be written. Name another output", output.display());
+        return Err(Error::Usage(message));
+    }
+    if force && fs::metadata(output).is_ok_and(|about| !about.is_file()) {
+        let message =
+            format!("{} is a device or a pipe, where a file is to be written. Name another output", output.display());
         return Err(Error::Usage(message));
     }
     if !force && fs::symlink_metadata(output).is_ok() {

@@ -149,5 +149,6 @@ fn what_is_not_ours_stays() {
     let file = scratch.path().join("file");
     fs::write(&file, "precious").unwrap();
     assert!(ours.check(&file).is_err() && check_output(&file, true).is_ok() && check_output(&output, true).is_err());
+    assert!(check_output(Path::new("/dev/null"), true).is_err(), "a rename would replace it");
     assert_eq!(names(scratch.path()), ["data", "file"]);
 }

@@ -5,6 +5,9 @@
 //! not kept. The format is the JSON of the Trace Event Format (complete events, `"ph": "X"`, microseconds).
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -148,6 +151,13 @@ pub fn document(ranks: &[Kept]) -> Value {
     json!({ "traceEvents": events, "displayTimeUnit": "ms", "otherData": other })
 }
 
+/// Whether a file is a trace of this program, as far as its beginning tells.
+pub fn is_one(path: &Path) -> bool {
+    let mut head = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(256).read_to_end(&mut head));
+    read.is_ok() && head.starts_with(b"{") && memchr::memmem::find(&head, br#""made_by":"gristmill "#).is_some()
+}
+
 fn event(rank: usize, span: &Span) -> Value {
     let [start, time] = [span.start_ns, span.ns].map(|ns| ns as f64 / 1e3);
     let mut event = json!({ "name": span.name, "ph": "X", "pid": rank, "tid": span.lane, "ts": start, "dur": time });
@@ -177,6 +187,25 @@ mod tests {
         assert_eq!(document["otherData"]["dropped_spans"], 2);
         // A name for the process, two for threads, three spans.
         assert_eq!(document["traceEvents"].as_array().map(Vec::len), Some(6));
+    }
+
+    #[test]
+    fn a_trace_is_known_by_its_beginning() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let path = folder.path().join("trace.json");
+        assert!(!is_one(&path));
+        let trace = Trace::new(0);
+        trace.lane("worker 0").span("compute", Instant::now(), None);
+        for (bytes, is) in [
+            (document(&[]).to_string().into_bytes(), true),
+            (document(&[trace.take()]).to_string().into_bytes(), true),
+            (br#"{"format":1,"created_by":"gristmill 0.1.0"}"#.to_vec(), false),
+            (b"PAR1".to_vec(), false),
+            (Vec::new(), false),
+        ] {
+            std::fs::write(&path, &bytes).expect("written");
+            assert_eq!(is_one(&path), is, "{}", String::from_utf8_lossy(&bytes));
+        }
     }
 
     #[test]

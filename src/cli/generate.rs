@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
+use gristmill_io::durable;
 use gristmill_io::recipe::{self, NUMERIC_COLUMNS, Recipe};
 use serde_json::json;
 
@@ -47,12 +48,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<()> {
     let session = Session::new(&arguments.output_options)?;
     let path = &arguments.output;
-    if path.exists() && !arguments.force {
-        return Err(Error::usage(format!(
-            "{} exists. Add --force to replace it, or name another by -o",
-            path.display()
-        )));
-    }
+    durable::check_output(path, arguments.force)?;
     let recipe = match (arguments.recipe, arguments.columns) {
         (Recipe::Numeric { .. }, columns) => Recipe::Numeric { columns: columns.unwrap_or(NUMERIC_COLUMNS) },
         (other, None) => other,

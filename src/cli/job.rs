@@ -72,19 +72,23 @@ pub fn execute(job: &Job<'_>, start: Start, before: Before, session: &Session) -
         drop(writing);
         ended
     });
-    if let (Some(path), Some(trace)) = (job.trace, &trace) {
-        // A rank that fails alone has ended the others: then there is nobody to send anything to.
-        if ended.is_ok() || comm.size() == 1 {
-            write_trace(path, trace, session)?;
-        }
-    }
+    // A rank that fails alone has ended the others: then there is nobody to send a trace to.
+    let traceable = ended.is_ok() || comm.size() == 1;
     let interrupted = matches!(ended, Ok(Ended::Interrupted(_)));
     let outcome = written(job, &placed, ended, saver.as_ref(), (bandwidth, way), session);
     if interrupted {
         // Only now there is a checkpoint in the folder to go on from.
         parts.finish()?;
     }
-    outcome
+    // After the run: a trace that cannot be written costs no model and no checkpoint, and hides no other error.
+    let traced = match (job.trace.filter(|_| traceable), &trace) {
+        (Some(path), Some(trace)) => write_trace(path, trace, session),
+        _ => Ok(()),
+    };
+    if outcome.is_ok() && traced.is_err() {
+        session.report.note(&format!("{} is complete, only its trace is missing", job.output.display()));
+    }
+    outcome.and_then(|outcome| traced.map(|()| outcome))
 }
 
 /// What became of a training, and its run folder; on rank 0, the others wait to hear.
@@ -115,10 +119,14 @@ fn written(
             let replace = Job { force: job.force || saver.owns(), ..job.clone() };
             write::trained(&trained, &measured, &replace).map(|()| Some((*trained, measured)))
         }
-        Ok(Ended::Interrupted(checkpoint)) => saver.finish(*checkpoint).and_then(|()| {
-            again();
+        Ok(Ended::Interrupted(checkpoint)) => {
+            match saver.finish(*checkpoint) {
+                Ok(()) => again(),
+                // The exit code is that of the signal; what the user has lost by it is said here.
+                Err(error) => session.report.note(&format!("the checkpoint cannot be written: {error}")),
+            }
             Err(Error::Interrupted { signal: 0 })
-        }),
+        }
     };
     ranks::agree_with_first(comm, written)
 }
@@ -152,10 +160,26 @@ fn way_of_sums(session: &Session) -> Result<Option<AllReduceWay>> {
 fn begin_trace(job: &Job<'_>, session: &Session) -> Result<Option<Arc<Trace>>> {
     let comm = &*session.ranks;
     let Some(path) = job.trace else { return Ok(None) };
-    let free = if comm.rank() == 0 { durable::check_output(path, job.force) } else { Ok(()) };
-    ranks::agree_with_first(comm, free.map_err(Error::from))?;
+    let free = if comm.rank() == 0 { check_trace(path, job) } else { Ok(()) };
+    ranks::agree_with_first(comm, free)?;
     comm.barrier()?;
     Ok(Some(Arc::new(Trace::new(trace::SPANS_MAX / comm.size()))))
+}
+
+/// Whether a trace may be written there, before anything is trained: in the place of an older trace only, and in a folder that is there
+/// or will be.
+fn check_trace(path: &Path, job: &Job<'_>) -> Result<()> {
+    durable::check_output(path, job.force)?;
+    if path.exists() && !trace::is_one(path) {
+        let message = format!("--trace: {} is no trace, so it is not replaced. Name another file", path.display());
+        return Err(Error::Usage(message));
+    }
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() && folder != job.output && !folder.is_dir() => Err(
+            Error::usage(format!("--trace: there is no folder {}. Make it, or name another file", folder.display())),
+        ),
+        _ => Ok(()),
+    }
 }
 
 /// What all ranks recorded, as one file.

@@ -146,6 +146,9 @@ impl Input {
             }
             let dataset = evaluate::crossed(model, dataset)?;
             let splits = splits(arguments.split.as_deref(), &dataset)?;
+            for entry in std::fs::read_dir(dataset.folder()).into_iter().flatten().flatten() {
+                durable::check_apart(&entry.path(), &arguments.output)?;
+            }
             return Ok(Input::Dataset(Box::new(dataset), splits));
         }
         if arguments.split.is_some() {

@@ -151,6 +151,30 @@ fn a_trace_shows_every_thread_and_nests() {
     assert!(models(&folder.join("run")) == models(&folder.join("other")));
 }
 
+#[test]
+fn a_trace_costs_neither_a_file_nor_a_model() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let folder = folder.path();
+    dataset(folder, 3_000);
+    let train = "train data --model logistic --solver lbfgs -o run";
+    let manifest = folder.join("data/manifest.json");
+    let before = std::fs::read(&manifest).expect("a manifest");
+    let refused = fails(folder, &format!("{train} --force --trace data/manifest.json"), 2);
+    assert!(refused.contains("is no trace"), "{refused}");
+    assert_eq!(std::fs::read(&manifest).expect("a manifest"), before);
+    let refused = fails(folder, &format!("{train} --trace nowhere/trace.json"), 2);
+    assert!(refused.contains("there is no folder nowhere"), "{refused}");
+    assert!(!folder.join("run").exists());
+    // The temporary name is longer than a name may be, which shows only once all is trained.
+    let failed = fails(folder, &format!("{train} --trace {}", "t".repeat(250)), 1);
+    assert!(failed.contains("cannot create"), "{failed}");
+    ok(folder, "inspect run");
+    // A trace may lie in the run that it is of, and takes the place of an older one.
+    ok(folder, &format!("{train} --force --trace run/trace.json"));
+    ok(folder, &format!("{train} --force --trace run/trace.json"));
+    assert!(folder.join("run/trace.json").exists() && folder.join("run/model.json").exists());
+}
+
 /// The child is held still while its shard is cut, so that the cut falls into a pass whatever the speed of the machine: what
 /// it does next is touch pages that are gone, or look whether the file has changed.
 #[test]
