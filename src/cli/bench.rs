@@ -97,11 +97,12 @@ fn bench(arguments: &Arguments, session: &Session) -> Result<()> {
     }
     let compared = arguments.compare.as_deref().filter(|_| !arguments.record);
     let compared = compared.map(|path| compare(path, &mut report, &options, arguments, session)).transpose();
+    // First to the user: a file that cannot be written costs no minute of measuring.
+    session.report.json(&report)?;
+    session.report.text(&text(&report))?;
     if let Some(output) = &arguments.output {
         write(output, &report)?;
     }
-    session.report.json(&report)?;
-    session.report.text(&text(&report))?;
     if let Some(folder) = recorded {
         let path = guard::record_path(folder, &report);
         write(&path, &report)?;
