@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 
 use gristmill_io::memory;
+use gristmill_io::tiles::Io;
 use mpi_launch::Communicator;
 use serde::{Deserialize, Serialize};
 
@@ -167,14 +168,32 @@ pub fn share(comm: &dyn Communicator, threads: usize, memory: Option<u64>) -> Re
 /// The plan with this rank's share of its node where the plan leaves threads and memory open. Neither changes the model.
 ///
 /// # Errors
-/// When a rank is lost.
+/// When a rank is lost, or one was asked for another training: sums of different points would be added up.
 pub fn placed(comm: &dyn Communicator, plan: &TrainPlan) -> Result<TrainPlan> {
     let mut plan = plan.clone();
     if comm.size() > 1 {
+        agree(comm, check_same(comm, &plan)?)?;
         let share = share(comm, plan.threads, plan.memory)?;
         (plan.threads, plan.memory) = (share.threads, Some(share.memory));
     }
     Ok(plan)
+}
+
+/// Whether this rank's plan is that of rank 0, but for what never changes a model.
+fn check_same(comm: &dyn Communicator, plan: &TrainPlan) -> Result<Result<()>> {
+    let plan = TrainPlan { threads: 0, memory: None, io: Io::default(), ..plan.clone() };
+    let own = serde_json::to_value(&plan).unwrap_or_default();
+    let told = comm.all_gather(own.to_string().as_bytes())?;
+    let first: serde_json::Value = serde_json::from_slice(&told[0]).unwrap_or_default();
+    if own == first {
+        return Ok(Ok(()));
+    }
+    let settings = own.as_object().into_iter().flatten();
+    let differing: Vec<&str> =
+        settings.filter(|(key, value)| first.get(key) != Some(value)).map(|(key, _)| key.as_str()).collect();
+    let message =
+        format!("asked for another training than rank 0 ({}). Give all ranks the same flags", differing.join(", "));
+    Ok(Err(Error::usage(message)))
 }
 
 #[cfg(test)]
@@ -203,6 +222,27 @@ mod tests {
         assert_eq!(threads_of(0, &limited), 2);
         let unknown = [place("a", 0..0, 6), place("a", 0..0, 6)];
         assert_eq!(threads_of(0, &unknown), 3);
+    }
+
+    #[test]
+    fn ranks_are_asked_for_the_same_training() {
+        let placed_with = |l2: [f64; 2], threads: [usize; 2]| {
+            threads::run(2, |comm| {
+                let text = format!(r#"{{"model": "logistic", "l2": {}}}"#, l2[comm.rank()]);
+                let plan = TrainPlan { threads: threads[comm.rank()], ..crate::engine::tests::plan(&text) };
+                Ok::<_, Error>(placed(comm, &plan).map(|plan| plan.threads))
+            })
+        };
+        let found: Vec<_> =
+            placed_with([0.5, 0.5], [1, 3]).into_iter().map(|own| own.expect("no rank is lost")).collect();
+        assert!(matches!(found[..], [Ok(1), Ok(3)]), "{found:?}");
+        let found: Vec<_> =
+            placed_with([0.5, 0.25], [1, 1]).into_iter().map(|own| own.expect("no rank is lost")).collect();
+        assert!(matches!(found[0], Err(Error::Elsewhere { rank: 1, code: 2 })), "{found:?}");
+        assert!(
+            matches!(&found[1], Err(error @ Error::OnRank { .. }) if error.to_string().contains("(l2). Give all ranks the same flags")),
+            "{found:?}"
+        );
     }
 
     fn outcomes(ranks: usize, failing: &[usize]) -> Vec<Result<()>> {
