@@ -3,8 +3,9 @@
 
 use std::ops::Range;
 
+use gristmill_io::Error as IoError;
 use gristmill_io::dataset::Dataset;
-use gristmill_io::manifest::{Column, Kind, Role, Split};
+use gristmill_io::manifest::{Column, Kind, Layout, Role, Split};
 use gristmill_io::statistics::Statistics;
 use gristmill_io::tiles::{StreamOptions, TileStream};
 use gristmill_kernels::dtype::DType;
@@ -112,7 +113,13 @@ impl<'a> Setup<'a> {
         options.budget_bytes = shares.passes_bytes;
         options.io = plan.io;
         options.trace = company.watch.trace().cloned();
-        let stream = dataset.stream(options)?;
+        let stream = dataset.stream(options).map_err(|error| match error {
+            IoError::Usage(message) if message.contains("--threads") => {
+                let parameters = Layout::of(&dataset.manifest().columns, |_| true).parameters;
+                Error::usage(format!("{message}: the rest is for models of {parameters} parameters"))
+            }
+            other => other.into(),
+        })?;
         let columns = &dataset.manifest().columns;
         let mut space = Space::new(columns, stream.layout(), &statistics, plan.standardize, plan.intercept);
         if !plan.intercept {

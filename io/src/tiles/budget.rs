@@ -14,6 +14,7 @@
 use crate::dataset::GrainEntry;
 use crate::error::{Error, Result};
 use crate::manifest::{Column, Kind};
+use crate::memory::format_size;
 use crate::mmap::{HUGE_PAGE, PAGE};
 
 /// A wider window than this buys nothing: the disk is busy long before.
@@ -51,8 +52,9 @@ impl Residency {
         }
         if least > budget {
             let message = format!(
-                "the memory limit leaves {budget} bytes for data; {threads} threads need at least {least}. Raise --memory or \
-                 lower --threads"
+                "the memory limit leaves {} for data; {threads} threads need at least {}. Raise --memory or lower --threads",
+                format_size(budget),
+                format_size(least)
             );
             return Err(Error::Usage(message));
         }

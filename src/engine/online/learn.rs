@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use gristmill_io::Error as IoError;
 use gristmill_io::manifest::Split;
+use gristmill_io::memory;
 use gristmill_io::tiles::{OpenGrain, StreamOptions, TileStream};
 use gristmill_kernels::Real;
 use gristmill_kernels::tile::Grain;
@@ -444,9 +445,9 @@ fn stream<'d>(
     options.trace = setup.company.watch.trace().cloned();
     setup.dataset.stream(options).map_err(|error| match error {
         IoError::Usage(message) if message.contains("--threads") => Error::usage(format!(
-            "the memory limit leaves {} bytes for data, too few for two rounds of {} open grains. Raise --memory, or use \
+            "the memory limit leaves {} for data, too few for two rounds of {} open grains. Raise --memory, or use \
              fewer --open-grains",
-            setup.shares.open_bytes,
+            memory::format_size(setup.shares.open_bytes),
             slots.len()
         )),
         other => other.into(),
