@@ -62,6 +62,16 @@ pub fn keep_freed(bytes: u64) {
     let _ = bytes;
 }
 
+/// Has the allocator give freed memory back to the system now, wherever it lies: small buffers of many threads leave holes that large
+/// ones cannot use.
+pub fn give_back() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: takes no pointers; the allocator goes through its own heaps under their locks.
+    unsafe {
+        libc::malloc_trim(0)
+    };
+}
+
 /// An empty vector with room for so many values, in huge pages where the system has them and the room holds some: a table that is read
 /// and written here and there misses the address cache with nearly every access otherwise.
 pub fn table<T>(capacity: usize) -> Vec<T> {

@@ -16,6 +16,7 @@ use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 
 use crate::error::{Error, Result};
+use crate::manifest::Split;
 
 /// Where a piece is.
 #[derive(Clone, Debug)]
@@ -150,7 +151,7 @@ impl Piece {
 }
 
 /// Bytes of the rows themselves.
-fn own_bytes(batch: &RecordBatch) -> usize {
+pub fn own_bytes(batch: &RecordBatch) -> usize {
     let of = |column: &ArrayRef| column.to_data().get_slice_memory_size().unwrap_or_default();
     batch.columns().iter().map(of).sum()
 }
@@ -190,6 +191,23 @@ impl Keeper {
         }
         self.held.fetch_sub(bytes, Ordering::Relaxed);
         self.spill.write(&batch)
+    }
+
+    /// Spill the last of the pieces that are in memory until they leave `reserved` bytes of the limit.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when one cannot be spilled.
+    pub fn trim(&self, pieces: &mut [(Split, Piece)], reserved: u64) -> Result<()> {
+        for (_, piece) in pieces.iter_mut().rev() {
+            if self.held() + reserved <= self.limit {
+                break;
+            }
+            if let Piece::Memory(batch) = piece {
+                self.held.fetch_sub(held_bytes(batch) as u64, Ordering::Relaxed);
+                *piece = self.spill.write(batch)?;
+            }
+        }
+        Ok(())
     }
 
     /// Bytes in memory.
@@ -237,5 +255,16 @@ mod tests {
         let spilled = keeper.keep(batch.slice(10, 500), bytes as u64).unwrap();
         assert!(matches!(spilled, Piece::Spilled { rows: 500, .. }), "{spilled:?}");
         assert_eq!(spilled.load().unwrap().column(3).to_data(), batch.slice(10, 500).column(3).to_data());
+        // Room for something else is made by pieces from the end.
+        let mut pieces =
+            [Piece::Memory(batch.clone()), Piece::Memory(batch.clone())].map(|piece| (Split::Train, piece));
+        let keeper = Keeper::new(3 * bytes as u64, folder.path(), 1).unwrap();
+        for _ in &pieces {
+            keeper.keep(batch.clone(), 0).unwrap();
+        }
+        keeper.trim(&mut pieces, 3 * bytes as u64 / 2).unwrap();
+        assert!(matches!(pieces.each_ref().map(|(_, piece)| piece), [Piece::Memory(_), Piece::Spilled { .. }]));
+        assert!(keeper.held() <= 3 * bytes as u64 / 2);
+        assert_eq!(pieces[1].1.load().unwrap().column(3).to_data(), batch.column(3).to_data());
     }
 }

@@ -11,8 +11,10 @@ use super::shuffle::{self, Lot};
 use super::summary::ChunkSummary;
 use super::survey::{Found, Survey};
 use super::{Around, Budget, Job, Made, quantiles, shards, split, write};
+use crate::encode::intern::Interner;
 use crate::error::{Error, Result};
 use crate::manifest::{Kind, Split};
+use crate::mmap;
 use crate::rng::{Purpose, Stream};
 use crate::roles::{Resolved, Shape};
 use crate::shard;
@@ -22,6 +24,9 @@ use crate::watch::Cancel;
 
 /// Bytes of a parameter's statistics while they are written: as numbers and as an Arrow array.
 const STATISTICS_BYTES: u64 = 80;
+
+/// Bytes of a level in a worker's tally, or in that of all.
+const COUNT_BYTES: u64 = 8;
 
 /// The inner edges of columns that become buckets, by number.
 pub(super) type Edges = BTreeMap<usize, Vec<f64>>;
@@ -46,6 +51,7 @@ impl Job<'_> {
         let mut decided = self.decide(&found, &edges)?;
         found.tables.clear();
         self.write_dictionaries(&mut decided)?;
+        give_back_if_short(&keeper);
         let shape = self.shape(&decided.stored);
         progress.begin("writing", None);
         let rows = arrange(found.pieces, options, budget, &keeper, cancel)?;
@@ -54,6 +60,7 @@ impl Job<'_> {
         let encoding = write::Encoding { rows, decisions, others: &[], shape, writer, threads, progress, cancel };
         let encoded = encoding.run()?;
         drop(encoding);
+        give_back_if_short(&keeper);
         let (summary, spilled) = (found.summary, keeper.spilled());
         Ok(Made { decided, encoded, summary, shape, spilled, survey_seconds, ranks: 1 })
     }
@@ -74,6 +81,8 @@ impl Job<'_> {
             drop_missing_label: options.drop_missing_label,
             max_categories: options.max_categories,
             dictionary_bytes: budget.keep,
+            level_bytes: COUNT_BYTES * (1 + options.workers() as u64),
+            hashed_bytes: hashed(plan, options).1,
             keeper,
             threads: options.workers(),
             chunks: budget.chunks,
@@ -81,8 +90,18 @@ impl Job<'_> {
             progress,
             cancel,
         };
-        let found = survey.run()?;
+        let mut found = survey.run()?;
         cancel.check()?;
+        // Rows that were kept before most levels came up make room for them, once more while they are put in order, and for the
+        // tallies of the second pass.
+        let elements: u64 = found.summary.columns.iter().map(|column| column.sparse_width as u64).sum();
+        let moments = elements * size_of::<Moments>() as u64 * (1 + options.workers() as u64);
+        let of_table = |table: &Interner| {
+            2 * table.memory() as u64 + table.len() as u64 * (survey.level_bytes + size_of::<String>() as u64)
+        };
+        let levels: u64 = found.tables.iter().flatten().map(of_table).sum();
+        keeper.trim(&mut found.pieces, survey.hashed_bytes.max(moments) + levels)?;
+        give_back_if_short(keeper);
         Ok(found)
     }
 
@@ -137,15 +156,8 @@ impl Job<'_> {
 /// Hashed levels and elements have statistics, whatever the rows: refuse before anything is read. Levels are counted by every
 /// worker; of elements every worker keeps moments.
 pub(super) fn check_hashed(plan: &Resolved, options: &IngestOptions, memory: u64) -> Result<()> {
-    let tallies = 1 + options.workers() as u64;
-    let needs = plan.columns.iter().filter_map(|column| match column.shape {
-        Shape::Hashed { bits } => Some((1u64 << bits, 8)),
-        Shape::Text { bits, .. } => Some((1u64 << bits, size_of::<Moments>() as u64)),
-        _ => None,
-    });
-    let (levels, needed) = needs.fold((0, 0), |(levels, needed), (own, bytes)| {
-        (levels + own, needed + own * (STATISTICS_BYTES + bytes * tallies))
-    });
+    let (levels, tallied) = hashed(plan, options);
+    let needed = levels * STATISTICS_BYTES + tallied;
     if needed > memory / 2 {
         return Err(Error::Usage(format!(
             "hashed columns and texts have {levels} levels and elements in all, whose statistics take {} MB, more than half of \
@@ -154,6 +166,24 @@ pub(super) fn check_hashed(plan: &Resolved, options: &IngestOptions, memory: u64
         )));
     }
     Ok(())
+}
+
+/// Levels and elements that are there whatever the rows, and the bytes of all tallies of them.
+fn hashed(plan: &Resolved, options: &IngestOptions) -> (u64, u64) {
+    let tallies = 1 + options.workers() as u64;
+    let needs = plan.columns.iter().filter_map(|column| match column.shape {
+        Shape::Hashed { bits } => Some((1u64 << bits, COUNT_BYTES)),
+        Shape::Text { bits, .. } => Some((1u64 << bits, size_of::<Moments>() as u64)),
+        _ => None,
+    });
+    needs.fold((0, 0), |(levels, tallied), (own, bytes)| (levels + own, tallied + own * bytes * tallies))
+}
+
+/// Where memory is short, what one step has freed must not count beside what the next one takes.
+fn give_back_if_short(keeper: &Keeper) {
+    if keeper.spilled() > 0 {
+        mmap::give_back();
+    }
 }
 
 /// An error unless there are rows to learn from.

@@ -55,6 +55,10 @@ pub struct Survey<'a> {
     pub max_categories: usize,
     /// Most bytes of all dictionaries.
     pub dictionary_bytes: u64,
+    /// Bytes of a level in the tallies of all workers.
+    pub level_bytes: u64,
+    /// Bytes of the tallies of hashed levels and elements.
+    pub hashed_bytes: u64,
     /// Where rows go.
     pub keeper: &'a Keeper,
     /// Number of threads.
@@ -89,6 +93,8 @@ struct Shared<'a> {
     fold: Fold<(ChunkSummary, Vec<Means>), ChunkSummary>,
     tables: Vec<Option<RwLock<Interner>>>,
     dictionary_bytes: AtomicU64,
+    /// What the rows that are kept leave room for: dictionaries and tallies.
+    reserved_bytes: AtomicU64,
     pieces: Mutex<Vec<(u64, usize, Split, Piece)>>,
     failed: Mutex<Option<(u64, Error)>>,
 }
@@ -110,6 +116,7 @@ impl Survey<'_> {
             fold: Fold::from((ChunkSummary::new(columns.len()), Vec::new()), before.chunk),
             tables: tables.collect(),
             dictionary_bytes: AtomicU64::new(0),
+            reserved_bytes: AtomicU64::new(self.hashed_bytes),
             pieces: Mutex::new(Vec::new()),
             failed: Mutex::new(None),
         };
@@ -253,7 +260,7 @@ impl Shared<'_> {
                     count(part.column(number), &mut counts[number]);
                 }
             }
-            let kept = self.survey.keeper.keep(part, self.dictionary_bytes.load(Ordering::Relaxed))?;
+            let kept = self.survey.keeper.keep(part, self.reserved_bytes.load(Ordering::Relaxed))?;
             lock(&self.pieces).push((at.chunk, at.batch, split, kept));
         }
         let place = |chunk, row| self.survey.source.place(chunk, row);
@@ -285,12 +292,14 @@ impl Shared<'_> {
         }
         let limit = self.survey.max_categories;
         let mut table = table.write().unwrap_or_else(PoisonError::into_inner);
-        let before = table.memory() as u64;
+        let (before, levels) = (table.memory() as u64, table.len() as u64);
         // One level more than allowed is inserted and no further one, so memory is bounded inside a batch as well.
         let ids =
             levels::ids(texts, |text| if table.len() > limit { table.find(text) } else { Some(table.insert(text)) })?;
         let grown = table.memory() as u64 - before;
         self.dictionary_bytes.fetch_add(grown, Ordering::Relaxed);
+        let tallied = (table.len() as u64 - levels) * self.survey.level_bytes;
+        self.reserved_bytes.fetch_add(grown + tallied, Ordering::Relaxed);
         Ok(ids)
     }
 
