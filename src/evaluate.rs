@@ -10,7 +10,9 @@ use arrow::compute::filter_record_batch;
 use gristmill_io::dataset::Dataset;
 use gristmill_io::encode::row::RowEncoder;
 use gristmill_io::error::Place;
+use gristmill_io::ingest::keep;
 use gristmill_io::manifest::{Column, Kind, Role, Split};
+use gristmill_io::memory;
 use gristmill_io::source::{Chunk, Source};
 use gristmill_io::tiles::{Io, Pick, StreamOptions};
 use gristmill_io::watch::{Cancel, Progress};
@@ -166,10 +168,11 @@ fn judge_source(model: &Model, source: &dyn Source, settings: &Settings<'_>) -> 
     };
     let work = |chunk: Chunk| {
         let (number, bytes) = (chunk.number, chunk.bytes);
-        let (mut buffers, mut first) = (Buffers::default(), 0);
+        let (mut buffers, mut first, mut memory) = (Buffers::default(), 0, 0);
         for (part, batch) in source.decode(chunk)?.into_iter().enumerate() {
             let place = encoder::place_in(source, number, first);
             first += batch.num_rows();
+            memory += 2 * keep::own_bytes(&batch) as u64;
             let (batch, numbers) = judged_rows(&encoder, batch, &place, settings)?;
             let place =
                 |row: usize| place(numbers.as_ref().map_or(row, |numbers| numbers.get(row).copied().unwrap_or(row)));
@@ -181,9 +184,11 @@ fn judge_source(model: &Model, source: &dyn Source, settings: &Settings<'_>) -> 
             // Chunks hold far fewer than 2^24 batches, so the numbers keep the order of the rows.
             judge.grain((number << 24) + part as u64, &grain.grain(), &mut buffers, &at)?;
         }
-        Ok((first as u64, bytes))
+        Ok(((first as u64, bytes), memory))
     };
-    in_order(settings.threads, draw, work, |(rows, bytes)| {
+    // Half of the memory is for scores; of what the model leaves of the other, a third for what decoders hold.
+    let room = (settings.memory_bytes / 2).saturating_sub(memory::resident_bytes()) / 3 * 2;
+    in_order(settings.threads, room, draw, work, |(rows, bytes)| {
         settings.progress.advance(rows, bytes);
         Ok(())
     })?;

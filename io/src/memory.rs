@@ -110,6 +110,14 @@ pub fn parse_size(text: &str) -> Result<u64> {
     }
 }
 
+/// Bytes that this process has in memory now; 0 where the system does not tell.
+pub fn resident_bytes() -> u64 {
+    let told = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = told.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+    kib.unwrap_or(0) << 10
+}
+
 /// A size as people read it: `3.6 GiB`.
 pub fn format_size(bytes: u64) -> String {
     let unit = UNITS[..4].iter().zip(["TiB", "GiB", "MiB", "KiB"]).find(|((_, factor), _)| bytes as f64 >= *factor);
@@ -122,6 +130,13 @@ pub fn format_size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn what_is_touched_is_resident() {
+        let touched = vec![1u8; 32 << 20];
+        assert!(resident_bytes() > std::hint::black_box(touched).len() as u64);
+    }
 
     #[test]
     fn sizes_are_read() {

@@ -9,7 +9,9 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use gristmill_io::dataset::Dataset;
 use gristmill_io::encode::row::RowEncoder;
+use gristmill_io::ingest::keep;
 use gristmill_io::manifest::Split;
+use gristmill_io::memory;
 use gristmill_io::source::{Chunk, Source};
 use gristmill_io::tiles::{Io, Pick, StreamOptions, TileStream};
 use gristmill_io::watch::{Cancel, Progress};
@@ -30,7 +32,7 @@ use crate::run::Model;
 pub struct Settings<'a> {
     /// Worker threads.
     pub threads: usize,
-    /// Bytes that maps may take.
+    /// Bytes that maps, or chunks of a source under way, may take.
     pub memory_bytes: u64,
     /// How grains of a dataset get into memory.
     pub io: Io,
@@ -132,11 +134,13 @@ impl<'a> Predictor<'a> {
         Ok(Predictor { model, source, encoder, scorer, schema, kept, settings })
     }
 
-    fn chunk(&self, chunk: Chunk) -> Result<(Part, u64)> {
+    /// The predictions of a chunk and its bytes in the source; and in memory, as rows, as encoded and as what is written.
+    fn chunk(&self, chunk: Chunk) -> Result<((Part, u64), u64)> {
         let failed = |error: ArrowError| write_failed(self.settings, error);
         let (number, bytes) = (chunk.number, chunk.bytes);
-        let (mut first, mut prepared) = (0, Vec::new());
+        let (mut first, mut prepared, mut memory) = (0, Vec::new(), 0);
         for batch in self.source.decode(chunk)? {
+            memory += 3 * keep::own_bytes(&batch) as u64;
             let grain = self.encoder.encode(&batch, &encoder::place_in(self.source, number, first))?;
             let mut margins = Vec::with_capacity(grain.rows());
             self.scorer.score(&grain.grain(), &mut margins);
@@ -145,7 +149,7 @@ impl<'a> Predictor<'a> {
             prepared.push(prepare(self.settings.format, answer).map_err(failed)?);
             first += batch.num_rows();
         }
-        Ok((Part { prepared, rows: first as u64 }, bytes))
+        Ok(((Part { prepared, rows: first as u64 }, bytes), memory))
     }
 
     fn alone<W: Write + Send>(&self, mut writer: Writer<W>) -> Result<u64> {
@@ -156,7 +160,7 @@ impl<'a> Predictor<'a> {
             Ok(self.source.next()?.map(|chunk| (chunk.number, chunk)))
         };
         let work = |chunk| self.chunk(chunk);
-        in_order(self.settings.threads, draw, work, |(part, bytes)| {
+        in_order(self.settings.threads, room(self.settings), draw, work, |(part, bytes)| {
             part.prepared.iter().try_for_each(|batch| writer.append(batch)).map_err(failed)?;
             rows += part.rows;
             self.settings.progress.advance(part.rows, bytes);
@@ -216,6 +220,7 @@ impl<'a> Predictor<'a> {
         let mut all = Part::default();
         in_order(
             self.settings.threads,
+            room(self.settings),
             draw,
             |chunk| self.chunk(chunk),
             |(part, _)| {
@@ -226,6 +231,11 @@ impl<'a> Predictor<'a> {
         )?;
         Ok(all)
     }
+}
+
+/// Memory for chunks under way: of what the model leaves, a third is for the writer and what decoders hold.
+fn room(settings: &Settings<'_>) -> u64 {
+    settings.memory_bytes.saturating_sub(memory::resident_bytes()) / 3 * 2
 }
 
 fn finish<W: Write + Send>(writer: Option<Writer<W>>, settings: &Settings<'_>) -> Result<()> {
