@@ -165,8 +165,8 @@ fn centre(seen: &Summary, bits: i32) -> f64 {
 /// A power of two that brings `magnitude` into the reach of the type; 1 where it is there already.
 fn scale(magnitude: f64, dtype: DType) -> f64 {
     let (low, high) = match dtype {
-        DType::F64 => return 1.0,
-        DType::F32 => (-100, 100),
+        DType::F64 => (-400, 500),
+        DType::F32 => (-40, 40),
         _ => (-4, 14),
     };
     let exponent = exponent(magnitude);
@@ -248,6 +248,20 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn squares_of_what_is_stored_neither_overflow_nor_vanish() {
+        for magnitude in [1e-300, 1e-37, 1e-22, 1e-13, 1e13, 1.8e19, 1e30] {
+            for dtype in [DType::F32, DType::F64] {
+                let affine = Affine::choose(&seen(&[-magnitude, 0.3 * magnitude]), Some(dtype), false);
+                let stored = affine.stored(magnitude);
+                let (low, high) = if dtype == DType::F32 { (1e-13, 3e12) } else { (1e-130, 1e150) };
+                assert!((low..high).contains(&stored), "{magnitude} {dtype:?} {affine:?}");
+                assert_eq!(affine.value(stored), magnitude);
+            }
+        }
+        assert_eq!(chosen(&[-0.7e12, 1e12], Some(DType::F32)), (DType::F32, 0.0, 1.0));
     }
 
     #[test]
