@@ -84,9 +84,12 @@ impl Space {
             let spread = if intercept { deviation } else { (statistics.m2[j] / count + off * off).sqrt() };
             space.largest[j] = largest;
             space.mean[j] = centre;
-            // A spread below the rounding of the column's values is no spread.
-            if spread > 1e-14 * largest && spread.is_normal() {
+            // A spread below the rounding of the column's values is no spread; it came with them from the source, offset and all.
+            if spread > 1e-14 * largest.max((offset / scale).abs()) && spread.is_normal() {
                 space.inverse[j] = 1.0 / spread;
+            }
+            if !intercept && deviation > 0.0 && spread > FAR * deviation {
+                space.far.push(j);
             }
             space.factor[j] = if standardize { deviation * space.inverse[j] } else { space.inverse[j] / scale.abs() };
             // With no deviation there is no standardised coefficient to penalise: it is left out.

@@ -48,6 +48,11 @@ impl Summary {
         with_numbers(array, Scan)
     }
 
+    /// The mean, which rounding of sums may have put outside the values.
+    pub fn mean_within(&self) -> f64 {
+        if self.count == 0 { self.mean } else { self.mean.clamp(self.min, self.max) }
+    }
+
     /// The summary of these rows and then those.
     pub fn merge(&mut self, next: &Summary) {
         let count = self.count + next.count;

@@ -171,7 +171,8 @@ impl Case<'_> {
         if affine.dtype == DType::F32 && affine.is_plain() && all.magnitude() > f64::from(f32::MAX) {
             return self.refuse("found values beyond the range of f32. Store the column as f64");
         }
-        let impute = impute.map(|value| round_trip(&affine, value));
+        // Rows have what storage makes of it. Where none is missing it is kept for rows to come, which are encoded as reals.
+        let impute = impute.map(|value| if has_missing { round_trip(&affine, value) } else { value });
         let Affine { dtype, offset, scale, .. } = affine;
         let kind = Kind::Numeric { dtype, offset, scale, impute, worst_error: 0.0 };
         Ok(self.decision(kind, Encoder::Numeric { affine, impute }, dtype.bytes() as f64))
@@ -184,7 +185,8 @@ impl Case<'_> {
         }
         let how = self.options.imputes.get(&self.column.name).unwrap_or(&self.options.impute);
         Ok(match how {
-            Impute::Mean => Some(self.seen.train.mean),
+            // Rounding of the sum must not make a constant column one of two values, a hair apart.
+            Impute::Mean => Some(self.seen.train.mean_within()),
             Impute::Zero => Some(0.0),
             Impute::Constant(value) if value.abs() <= MAGNITUDE_MAX => Some(*value),
             Impute::Constant(value) => return self.refuse(format!("cannot impute {value}")),

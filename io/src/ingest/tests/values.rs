@@ -224,3 +224,52 @@ fn types_can_be_chosen() {
     let error = ingested(&Memory::new(columns(), 100), &unknown, &folder.path().join("no")).unwrap_err();
     assert!(error.to_string().contains("no column 'zz'"), "{error}");
 }
+
+#[test]
+fn a_constant_column_with_gaps_stays_constant() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("data");
+    let values = (0..ROWS).map(|i| (i % 3 != 1).then_some(0.1)).collect::<Float64Array>();
+    let ints = (0..ROWS).map(|i| (i % 3 != 1).then_some(60_000.0)).collect::<Float64Array>();
+    let labels = floats((0..ROWS).map(|i| i as f64));
+    // Sums of many chunks of odd sizes: their mean is not 0.1 to the last bit.
+    let source = Memory::new(vec![("x", Arc::new(values)), ("n", Arc::new(ints)), ("y", labels)], 7);
+    for dtype in [None, Some(DType::F64)] {
+        let options = IngestOptions { dtype, force: true, ..IngestOptions::default() };
+        let manifest = ingested(&source, &options, &output).unwrap().manifest;
+        source.next.store(0, Ordering::Relaxed);
+        let batch = stored(&output, &manifest, Split::Train).unwrap();
+        for (name, value) in [("x", 0.1), ("n", 60_000.0)] {
+            let found = real(&batch, &manifest, name);
+            assert!(found.iter().all(|&x| x == value), "{name} {dtype:?}: {:?}", &found[..3]);
+        }
+    }
+}
+
+#[test]
+fn what_stands_for_a_missing_number_is_whole_where_training_had_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("data");
+    let source = Memory::new(
+        vec![
+            ("x", floats((0..ROWS).map(|i| (i % 2) as f64))),
+            (
+                "gaps",
+                Arc::new((0..ROWS).map(|i| (i % 2 == 0).then_some(0.1 * (i % 3) as f64)).collect::<Float64Array>()),
+            ),
+            ("y", floats((0..ROWS).map(|i| i as f64))),
+        ],
+        100,
+    );
+    for (impute, expected) in [(Impute::Mean, 0.5), (Impute::Constant(-3.5), -3.5)] {
+        let options = IngestOptions { impute, force: true, ..IngestOptions::default() };
+        let manifest = ingested(&source, &options, &output).unwrap().manifest;
+        source.next.store(0, Ordering::Relaxed);
+        // A byte has no place for it, but new rows are encoded as reals.
+        let Kind::Numeric { dtype: DType::U8, impute: Some(found), .. } = *kind(&manifest, "x") else { panic!() };
+        assert_eq!(found, expected);
+        // Where rows are missing it is what they were given.
+        let Kind::Numeric { impute: Some(found), .. } = *kind(&manifest, "gaps") else { panic!() };
+        assert_eq!(real(&stored(&output, &manifest, Split::Train).unwrap(), &manifest, "gaps")[1], found);
+    }
+}
