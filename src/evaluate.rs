@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use arrow::array::RecordBatch;
 use arrow::compute::filter_record_batch;
 use gristmill_io::dataset::Dataset;
+use gristmill_io::encode::affine::Affine;
 use gristmill_io::encode::row::RowEncoder;
+use gristmill_io::encode::store::round_trip;
 use gristmill_io::error::Place;
 use gristmill_io::ingest::keep;
 use gristmill_io::manifest::{Column, Kind, Role, Split};
@@ -294,9 +296,18 @@ impl Truth {
                     |name: &String| levels.iter().position(|level| level == name).map_or(f64::NAN, |at| at as f64);
                 Some(names.iter().map(code).collect())
             }
-            (Some(names), _) => {
-                let parse =
-                    |name: &String| name.parse().map_err(|_| unfit("holds numbers, but the model's classes are names"));
+            (Some(names), kind) => {
+                // A class is named by the fewest digits that are stored alike, rows have what was stored.
+                let stored = |value: f64| match kind {
+                    Kind::Numeric { dtype, .. } => {
+                        round_trip(&Affine { dtype: *dtype, offset, scale, exact: false }, value)
+                    }
+                    _ => value,
+                };
+                let parse = |name: &String| {
+                    let value = name.parse().map_err(|_| unfit("holds numbers, but the model's classes are names"))?;
+                    Ok(stored(value))
+                };
                 Some(names.iter().map(parse).collect::<Result<_>>()?)
             }
         };

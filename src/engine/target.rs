@@ -11,6 +11,8 @@
 //! others, a class of several is 1 and they are 0. Of several labels each is 1 where the row has it, and 0 elsewhere.
 
 use gristmill_io::dataset::Dataset;
+use gristmill_io::encode::affine::Affine;
+use gristmill_io::encode::store::shortest;
 use gristmill_io::manifest::{Column, Kind};
 use gristmill_io::statistics::{LabelStatistics, Statistics};
 use gristmill_kernels::{Kernels, Real, vectorised};
@@ -286,7 +288,10 @@ fn class_weights(names: &[String], rows: &[u64], weights: &ClassWeight) -> Resul
 /// A class as its source has it.
 fn class_name(dataset: &Dataset, column: &Column, stored: f64) -> Result<String> {
     match &column.kind {
-        Kind::Numeric { offset, scale, .. } => Ok(format!("{}", offset + scale * stored)),
+        Kind::Numeric { dtype, offset, scale, .. } => {
+            let affine = Affine { dtype: *dtype, offset: *offset, scale: *scale, exact: false };
+            Ok(shortest(&affine, stored).to_string())
+        }
         Kind::Categorical { missing_code, unseen_code, .. } => {
             let code = stored as u32;
             let number = dataset.label().unwrap_or_default();

@@ -126,3 +126,24 @@ fn classes_by_number_are_told_from_all_others() {
     let said = fails(at, "evaluate run new.csv", 1);
     assert!(said.contains("new.csv, line 2") && said.contains("none of the classes"), "{said}");
 }
+
+#[test]
+fn numbers_that_storage_rounds_name_classes_as_the_source_does() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let at = folder.path();
+    let cases = [["-7", "0.1", "2.35"], ["5", "123456789", "123456791"]];
+    for (number, classes) in cases.iter().enumerate() {
+        let rows = (0..60).map(|row| format!("{},{}\n", row % 3 * 10 + row % 7, classes[row % 3]));
+        write(at, "c.csv", std::iter::once("x,label\n".to_string()).chain(rows).collect::<String>());
+        ok(at, &format!("train c.csv --model softmax --l2 0.0001 -o run{number} -q"));
+        let lines = ok(at, &format!("predict run{number} c.csv -o - -q"));
+        let head = format!("prediction,probability_{}", classes.join(",probability_"));
+        assert_eq!(lines.lines().next(), Some(head.as_str()));
+        let named = lines.lines().skip(1).map(|line| line.split(',').next().unwrap_or_default());
+        assert!(named.enumerate().all(|(row, name)| name == classes[row % 3]), "{lines}");
+        for rows in ["c.csv".to_string(), format!("run{number}.data")] {
+            let judged = evaluation(at, &format!("evaluate run{number} {rows} --json"));
+            assert_eq!(figure(&judged, "accuracy"), 1.0, "{judged}");
+        }
+    }
+}

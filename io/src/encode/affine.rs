@@ -6,7 +6,9 @@
 //! 2. Else `f32`. Values far from zero (all of one sign, range below the smallest magnitude: years, timestamps) are centred
 //!    on their mean, rounded to a short binary number of the values' own grid, so that the subtraction is exact. Values that
 //!    are not exact in `f32` are centred whenever that halves the bound of the error.
-//!    A power of two as scale brings values beyond 2^100 or below 2^-100 into reach.
+//!    A power of two as scale brings values beyond 2^40 or below 2^-40 into reach: Hessians are made of their squares, times
+//!    weights and curvatures, which must neither overflow nor vanish. Of `f64` it is 2^500 and 2^-400, for the same reason.
+//!    Labels that are integers of which `f32` would round some are `f64`: they may be names of classes.
 //! 3. `f16` is as `f32`, with a power of two as scale when the largest value is beyond 2^15 or below 2^-4.
 //! 4. `u8` and `u16` named by the user for values that do not fit: offset = minimum, scale = range / 255 or / 65,535.
 //!
@@ -84,6 +86,13 @@ impl Affine {
     #[inline(always)]
     pub fn value(&self, stored: f64) -> f64 {
         self.offset + self.scale * stored
+    }
+
+    /// True unless the values are integers of which this storage would round some.
+    pub fn holds_integers(&self, seen: &Summary) -> bool {
+        let farthest = (seen.max - self.offset).abs().max((seen.min - self.offset).abs());
+        let bits = precision(self.dtype);
+        !seen.integral || seen.count == 0 || self.offset.fract() == 0.0 && farthest <= two_to(bits)
     }
 
     /// True when stored numbers are the values.

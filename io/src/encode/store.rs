@@ -186,6 +186,17 @@ pub fn round_trip(affine: &Affine, value: f64) -> f64 {
     })
 }
 
+/// The number of fewest digits that is stored as `stored`: what a source most likely said where storage rounds (0.1, not
+/// 0.10000000149).
+pub fn shortest(affine: &Affine, stored: f64) -> f64 {
+    let value = affine.value(stored);
+    if !matches!(affine.dtype, DType::F32 | DType::F16) {
+        return value;
+    }
+    let rounded = |digits: usize| format!("{value:.digits$e}").parse::<f64>().ok();
+    (0..17).filter_map(rounded).find(|&short| round_trip(affine, short) == value).unwrap_or(value)
+}
+
 struct Append<'a, S> {
     to: &'a mut Vec<S>,
     affine: &'a Affine,
@@ -268,6 +279,22 @@ mod tests {
                 assert!((back(row) - expected).abs() <= reported, "{dtype:?} row {row}");
             }
         }
+    }
+
+    #[test]
+    fn a_stored_number_has_a_short_name() {
+        let named = |affine: Affine, value: f64| shortest(&affine, affine.stored(round_trip(&affine, value)));
+        let centred = Affine { dtype: DType::F32, offset: -3.5, scale: 1.0, exact: false };
+        for value in [0.1, -7.0, -3.45, 123.25, 0.0, 1e-3] {
+            assert_eq!(named(Affine::plain(DType::F32, false), value), value);
+            assert_eq!(named(Affine::plain(DType::F64, true), value), value);
+            assert_eq!(named(centred, value), value);
+        }
+        for value in [0, 1, 99, 255] {
+            let code = Affine { dtype: DType::U8, offset: 1e15 + 1.0, scale: 1.0, exact: true };
+            assert_eq!(named(code, 1e15 + 1.0 + f64::from(value)), 1e15 + 1.0 + f64::from(value));
+        }
+        assert_eq!(named(Affine::plain(DType::F64, true), 0.1 + 0.2), 0.1 + 0.2);
     }
 
     #[test]

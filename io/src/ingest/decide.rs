@@ -164,6 +164,9 @@ impl Case<'_> {
             // A common storage type is for reals; integers that fit are exact in less.
             (_, wanted) if !own => match Affine::choose(&range, None, fraction) {
                 small if matches!(small.dtype, DType::U8 | DType::U16) => small,
+                single if self.column.role == Role::Label && !single.holds_integers(&all) => {
+                    Affine::plain(DType::F64, true)
+                }
                 _ => Affine::choose(&range, wanted.or(Some(DType::F32)), fraction),
             },
             (_, wanted) => Affine::choose(&range, wanted, fraction),

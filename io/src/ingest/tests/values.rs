@@ -247,6 +247,25 @@ fn a_constant_column_with_gaps_stays_constant() {
 }
 
 #[test]
+fn labels_that_are_large_integers_stay_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("data");
+    let codes = [123_456_789.0, 5.0, 123_456_791.0];
+    let label = |of: &[f64; 3]| floats((0..ROWS).map(|i| of[i % 3]));
+    let source = Memory::new(vec![("x", floats(reals())), ("y", label(&codes))], 100);
+    let manifest = ingested(&source, &IngestOptions::default(), &output).unwrap().manifest;
+    assert!(matches!(kind(&manifest, "y"), Kind::Numeric { dtype: DType::F64, worst_error: 0.0, .. }));
+    assert_eq!(real(&stored(&output, &manifest, Split::Train).unwrap(), &manifest, "y")[..3], codes);
+    // What f32 holds, or holds beside an offset, stays f32.
+    for of in [[70_000.0, 0.0, 3.0], [2_000_000_000.0, 2_000_100_001.0, 2_000_000_003.0], [1e9, 2.5, 0.0]] {
+        let source = Memory::new(vec![("x", floats(reals())), ("y", label(&of))], 100);
+        let options = IngestOptions { force: true, ..IngestOptions::default() };
+        let manifest = ingested(&source, &options, &output).unwrap().manifest;
+        assert!(matches!(kind(&manifest, "y"), Kind::Numeric { dtype: DType::F32, .. }), "{of:?}");
+    }
+}
+
+#[test]
 fn what_stands_for_a_missing_number_is_whole_where_training_had_none() {
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path().join("data");
