@@ -6,9 +6,11 @@
 //! | [`score`] | what is the margin of a row? |
 //! | [`ordered`] | how do many threads write in one order? |
 //! | [`output`] | how are predictions written? |
+//! | [`dictionaries`] | how do columns with a dictionary a batch become those of one file? |
 //! | [`shared`] | how do several ranks write one output? |
 //! | [`run`] | all of it |
 
+pub mod dictionaries;
 pub mod encoder;
 pub mod ordered;
 pub mod output;

@@ -8,14 +8,15 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, FieldRef, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
-use arrow::ipc::writer::FileWriter;
+use arrow::ipc::writer::{DictionaryHandling, FileWriter, IpcWriteOptions};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 
+use super::dictionaries::Dictionaries;
 use crate::error::{Error, Result};
 
 /// Rows of a Parquet row group: some MB, so that readers can work in parallel.
@@ -81,7 +82,7 @@ pub enum Writer<W: Write + Send> {
     /// CSV.
     Csv(W),
     /// Arrow IPC.
-    Arrow(Box<FileWriter<W>>),
+    Arrow(Box<FileWriter<W>>, Dictionaries),
 }
 
 /// Prepare a batch; many threads may do so at once.
@@ -91,7 +92,12 @@ pub enum Writer<W: Write + Send> {
 pub fn prepare(format: Format, batch: RecordBatch) -> std::result::Result<Prepared, ArrowError> {
     match format {
         Format::Csv => csv_lines(&batch).map(Prepared::Text),
-        Format::Parquet | Format::Arrow => Ok(Prepared::Batch(batch)),
+        Format::Parquet => {
+            let columns = batch.columns().iter().map(|column| shown_as(column, parquet_has_none));
+            let columns = columns.collect::<std::result::Result<_, _>>()?;
+            Ok(Prepared::Batch(RecordBatch::try_new(for_parquet(&batch.schema()), columns)?))
+        }
+        Format::Arrow => Ok(Prepared::Batch(batch)),
     }
 }
 
@@ -112,9 +118,13 @@ impl<W: Write + Send> Writer<W> {
                     .set_compression(Compression::ZSTD(ZstdLevel::default()))
                     .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
                     .build();
-                Ok(Writer::Parquet(Box::new(ArrowWriter::try_new(to, schema.clone(), Some(properties))?)))
+                Ok(Writer::Parquet(Box::new(ArrowWriter::try_new(to, for_parquet(schema), Some(properties))?)))
             }
-            Format::Arrow => Ok(Writer::Arrow(Box::new(FileWriter::try_new(to, schema)?))),
+            Format::Arrow => {
+                let options = IpcWriteOptions::default().with_dictionary_handling(DictionaryHandling::Delta);
+                let writer = FileWriter::try_new_with_options(to, schema, options)?;
+                Ok(Writer::Arrow(Box::new(writer), Dictionaries::new(schema)?))
+            }
         }
     }
 
@@ -126,7 +136,7 @@ impl<W: Write + Send> Writer<W> {
         match (self, prepared) {
             (Writer::Csv(to), Prepared::Text(text)) => Ok(to.write_all(text)?),
             (Writer::Parquet(to), Prepared::Batch(batch)) => Ok(to.write(batch)?),
-            (Writer::Arrow(to), Prepared::Batch(batch)) => to.write(batch),
+            (Writer::Arrow(to, dictionaries), Prepared::Batch(batch)) => to.write(&dictionaries.unified(batch)?),
             // One format prepares and appends: the pairs above are all there are.
             _ => Err(ArrowError::InvalidArgumentError("a batch prepared for another format".into())),
         }
@@ -140,7 +150,7 @@ impl<W: Write + Send> Writer<W> {
         match self {
             Writer::Csv(mut to) => Ok(to.flush()?),
             Writer::Parquet(to) => Ok(to.into_inner().map_err(ArrowError::from)?.flush()?),
-            Writer::Arrow(mut to) => {
+            Writer::Arrow(mut to, _) => {
                 to.finish()?;
                 Ok(to.get_mut().flush()?)
             }
@@ -157,6 +167,8 @@ fn csv_lines(batch: &RecordBatch) -> std::result::Result<Vec<u8>, ArrowError> {
         .iter()
         .map(|column| ArrayFormatter::try_new(column.as_ref(), &options))
         .collect::<std::result::Result<Vec<_>, _>>()?;
+    // Those of the values of a dictionary too, and of columns without a type, which `is_null` does not see.
+    let missing: Vec<_> = batch.columns().iter().map(|column| column.logical_nulls()).collect();
     let mut lines = String::with_capacity(batch.num_rows() * 16 * columns.len());
     let mut cell = String::new();
     for row in 0..batch.num_rows() {
@@ -164,7 +176,7 @@ fn csv_lines(batch: &RecordBatch) -> std::result::Result<Vec<u8>, ArrowError> {
             if number > 0 {
                 lines.push(',');
             }
-            if batch.column(number).is_null(row) {
+            if missing[number].as_ref().is_some_and(|missing| missing.is_null(row)) {
                 continue;
             }
             cell.clear();
@@ -189,26 +201,51 @@ fn as_shown(column: &ArrayRef) -> std::result::Result<ArrayRef, ArrowError> {
 
 /// The same instants with the offset of UTC where a time zone has a name: zones of that kind need a table of their history.
 fn in_utc(column: &ArrayRef) -> std::result::Result<ArrayRef, ArrowError> {
-    let shown = without_names(column.data_type());
+    shown_as(column, |data_type| match data_type {
+        DataType::Timestamp(unit, Some(zone)) if !zone.starts_with(['+', '-']) => {
+            Some(DataType::Timestamp(*unit, Some("+00:00".into())))
+        }
+        _ => None,
+    })
+}
+
+/// Days and whole seconds in the units that Parquet has names for; as they are they would be plain integers there.
+fn parquet_has_none(data_type: &DataType) -> Option<DataType> {
+    match data_type {
+        DataType::Timestamp(TimeUnit::Second, zone) => Some(DataType::Timestamp(TimeUnit::Millisecond, zone.clone())),
+        DataType::Time32(TimeUnit::Second) => Some(DataType::Time32(TimeUnit::Millisecond)),
+        DataType::Date64 => Some(DataType::Date32),
+        _ => None,
+    }
+}
+
+fn for_parquet(schema: &SchemaRef) -> SchemaRef {
+    let field = |field: &FieldRef| field.as_ref().clone().with_data_type(replaced(field.data_type(), parquet_has_none));
+    let fields: Vec<Field> = schema.fields().iter().map(field).collect();
+    Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
+}
+
+/// A column with its type as `other` has it.
+fn shown_as(column: &ArrayRef, other: fn(&DataType) -> Option<DataType>) -> std::result::Result<ArrayRef, ArrowError> {
+    let shown = replaced(column.data_type(), other);
     if shown == *column.data_type() { Ok(Arc::clone(column)) } else { cast(column, &shown) }
 }
 
-/// The type with named time zones replaced, wherever they are in it.
-fn without_names(data_type: &DataType) -> DataType {
+/// The type with others in the places of some, wherever they are in it.
+fn replaced(data_type: &DataType, other: fn(&DataType) -> Option<DataType>) -> DataType {
     use DataType as T;
     let field = |field: &FieldRef| {
-        let inner = without_names(field.data_type());
+        let inner = replaced(field.data_type(), other);
         Arc::new(field.as_ref().clone().with_data_type(inner))
     };
     match data_type {
-        T::Timestamp(unit, Some(zone)) if !zone.starts_with(['+', '-']) => T::Timestamp(*unit, Some("+00:00".into())),
         T::List(item) => T::List(field(item)),
         T::LargeList(item) => T::LargeList(field(item)),
         T::FixedSizeList(item, size) => T::FixedSizeList(field(item), *size),
         T::Map(entries, sorted) => T::Map(field(entries), *sorted),
         T::Struct(fields) => T::Struct(fields.iter().map(field).collect()),
-        T::Dictionary(key, value) => T::Dictionary(key.clone(), Box::new(without_names(value))),
-        other => other.clone(),
+        T::Dictionary(key, value) => T::Dictionary(key.clone(), Box::new(replaced(value, other))),
+        leaf => other(leaf).unwrap_or_else(|| leaf.clone()),
     }
 }
 
@@ -223,7 +260,11 @@ fn quoted(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{BinaryArray, Float64Array};
+    use arrow::array::{
+        BinaryArray, Date64Array, DictionaryArray, Float64Array, Int8Array, NullArray, Time32SecondArray,
+        TimestampSecondArray,
+    };
+    use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 
     use super::*;
 
@@ -249,6 +290,38 @@ mod tests {
         let bytes: ArrayRef = Arc::new(BinaryArray::from(vec![Some("é,".as_bytes()), None, Some(b"\xff\x00")]));
         let batch = RecordBatch::try_from_iter([("bytes", bytes)]).expect("a batch");
         assert_eq!(csv_lines(&batch).expect("lines"), "\"é,\"\n\nff00\n".as_bytes());
+    }
+
+    #[test]
+    fn what_has_no_value_by_its_type_or_in_its_dictionary_is_missing_in_lines() {
+        let levels: ArrayRef = Arc::new(StringArray::from(vec![Some("a"), None, Some("")]));
+        let coded = DictionaryArray::new(Int8Array::from(vec![Some(0), Some(1), None, Some(2)]), levels);
+        let batch = RecordBatch::try_from_iter_with_nullable([
+            ("none", Arc::new(NullArray::new(4)) as ArrayRef, true),
+            ("coded", Arc::new(coded), true),
+        ]);
+        assert_eq!(csv_lines(&batch.expect("a batch")).expect("lines"), b",a\n,\n,\n,\"\"\n");
+    }
+
+    #[test]
+    fn seconds_and_days_keep_their_meaning_in_parquet() {
+        let columns = [
+            ("instant", Arc::new(TimestampSecondArray::from(vec![1_600_000_000]).with_timezone("+00:00")) as ArrayRef),
+            ("time", Arc::new(Time32SecondArray::from(vec![3_661]))),
+            ("day", Arc::new(Date64Array::from(vec![2 * 86_400_000]))),
+        ];
+        let batch = RecordBatch::try_from_iter(columns).expect("a batch");
+        let lines = csv_lines(&batch).expect("lines");
+        let file = tempfile::tempfile().expect("a file");
+        let mut writer = Writer::begin(Format::Parquet, &file, &batch.schema()).expect("begins");
+        writer.append(&prepare(Format::Parquet, batch).expect("columns")).expect("appends");
+        writer.finish().expect("ends");
+        // As a reader sees it that does not know Arrow's own schema.
+        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+        let reader = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options);
+        let found = reader.and_then(|reader| reader.build()).expect("opens").next().expect("rows").expect("reads");
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+        assert_eq!(text(csv_lines(&found).expect("lines")), text(lines).replace("1970-01-03T00:00:00", "1970-01-03"));
     }
 
     #[test]
