@@ -52,7 +52,14 @@ impl Solver for Machine {
 
     fn absorb(&mut self, found: Evaluation) -> Status {
         match self {
-            Machine::Newton(solver) => solver.absorb(found),
+            Machine::Newton(solver) => match (solver.absorb(found), solver.blind()) {
+                // Steps along gradients need no curvature.
+                (Status::Done(outcome), Some(problem)) => {
+                    *self = Machine::Lbfgs(Lbfgs::new(problem, outcome.point, Schedule::whole()));
+                    Status::Continue
+                }
+                (status, _) => status,
+            },
             Machine::ProximalNewton(solver) => solver.absorb(found),
             Machine::Lbfgs(solver) => solver.absorb(found),
             Machine::Owlqn(solver) => solver.absorb(found),

@@ -21,7 +21,12 @@ pub struct Newton(SecondOrder);
 impl Newton {
     /// From `start`.
     pub fn new(problem: Problem, start: Vec<f64>, schedule: Schedule) -> Newton {
-        Newton(SecondOrder::new(problem, start, schedule))
+        Newton(SecondOrder::new(problem, start, schedule).exactly())
+    }
+
+    /// See [`SecondOrder::blind`]; [`super::lbfgs`] goes on from there.
+    pub fn blind(&self) -> Option<Problem> {
+        self.0.blind()
     }
 }
 

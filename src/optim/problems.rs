@@ -3,11 +3,13 @@
 
 use super::coordinate_descent::Until;
 use super::dense::{Matrix, axpy, dot};
+use super::machine::Machine;
 use super::quadratic::Quadratic;
 use super::schedule::{Sample, Schedule};
 use super::second_order::Problem;
 use super::*;
 use crate::models::Loss;
+use crate::plan::SolverName;
 use gristmill_kernels::reference;
 
 /// Rows with a column of ones at the end.
@@ -179,6 +181,23 @@ fn samples_change_the_way_and_not_the_end() {
         for ((name, a), (_, b)) in sampled.iter().zip(&whole) {
             assert!(a.converged && (a.objective / b.objective - 1.0).abs() < 1e-9, "{name} {l1}: {a:?} {b:?}");
         }
+    }
+}
+
+/// Far from all rows a Huber loss is straight and its Hessian 0, which is no minimum; near few of them it is too small.
+#[test]
+fn a_hessian_that_knows_no_way_down_is_no_end() {
+    for (labels, seed, apart) in [(1.0, 11, 0.0), (1000.0, 12, 0.0), (1.0, 13, 1e6)] {
+        let mut data = random(300, 3, Loss::Huber(0.001), seed);
+        data.labels.iter_mut().for_each(|y| *y *= labels);
+        data.labels.iter_mut().step_by(10).enumerate().for_each(|(i, y)| *y += apart * i as f64);
+        let problem = data.problem(0.0, 1e-6, 1e-9);
+        let start = |name| Machine::new(name, problem.clone(), vec![0.0; 4], Schedule::whole()).expect("makes steps");
+        let (newton, _) = run(&data, start(SolverName::Newton));
+        let (lbfgs, _) = run(&data, start(SolverName::Lbfgs));
+        assert!(newton.converged && lbfgs.converged, "{newton:?} {lbfgs:?}");
+        assert!((newton.objective / lbfgs.objective - 1.0).abs() < 1e-6, "{newton:?} {lbfgs:?}");
+        assert!(newton.objective < data.evaluate(&data.at_zero(&[0.0; 4])).loss);
     }
 }
 

@@ -26,6 +26,12 @@ const DECREASE: f64 = 1e-4;
 const HALVINGS_MAX: u32 = 40;
 /// A part of the gradient this large, relative to all of it, that a sampled Hessian does not know asks for a full one.
 const UNKNOWN: f64 = 1e-4;
+/// The same of a Hessian of all rows, relative to the greatest gradient on the way: well above what rounding leaves of a gradient
+/// along dependent columns.
+const BLIND: f64 = 1e-4;
+
+/// Most halvings of steps by exact models while there is much to gain; a well-meant Hessian takes a few.
+const SHORTENED_MAX: u32 = 40;
 
 /// How a model is minimised: the minimiser of a quadratic under a penalty, started at a point, to a gap.
 pub type Subproblem = fn(&Quadratic, &Penalty, &[f64], f64) -> Outcome;
@@ -63,6 +69,17 @@ pub struct SecondOrder {
     steps: u32,
     halvings: u32,
     dependent: Vec<usize>,
+    /// The greatest gradient so far.
+    #[serde(default)]
+    steepest: f64,
+    /// See [`SecondOrder::exactly`] and [`SecondOrder::blind`].
+    #[serde(default)]
+    is_exact: bool,
+    #[serde(default)]
+    is_blind: bool,
+    /// Halvings of steps on all rows while there was much to gain.
+    #[serde(default)]
+    shortened: u32,
 }
 
 /// A point, and what is known there.
@@ -98,7 +115,25 @@ impl SecondOrder {
             steps: 0,
             halvings: 0,
             dependent: Vec::new(),
+            steepest: 0.0,
+            is_exact: false,
+            is_blind: false,
+            shortened: 0,
         }
+    }
+
+    /// Models are minimised exactly: what is left of the gradient at a minimum is what the Hessian does not know.
+    pub fn exactly(self) -> SecondOrder {
+        SecondOrder { is_exact: true, ..self }
+    }
+
+    /// After the end: the problem that is left, when it ended because the Hessian of all rows is 0 along a part of the gradient, or
+    /// steps by it were too long again and again. Losses with straight parts (huber far from many rows) have such places, which
+    /// steps of this kind leave slowly or never.
+    pub fn blind(&self) -> Option<Problem> {
+        let mut problem = self.problem.clone();
+        problem.limits.passes_max = problem.limits.passes_max.saturating_sub(self.full_passes).max(1);
+        self.is_blind.then_some(problem)
     }
 
     /// See [`super::Solver::request`].
@@ -122,6 +157,7 @@ impl SecondOrder {
             self.hessian = Some((hessian, sample));
         }
         let best = self.model(found.loss, objective, &found.gradient, subproblem);
+        self.steepest = self.steepest.max(best.gradient_norm);
         self.steps += 1;
         self.sample_steps += 1;
         self.halvings = 0;
@@ -142,6 +178,12 @@ impl SecondOrder {
             let reason =
                 if self.at_limit() { "pass limit" } else { "no further decrease at the precision of the data" };
             return self.done(last, resolved && !self.at_limit(), reason.into(), Vec::new());
+        }
+        let is_much = last.gap > 1e3 * self.problem.limits.noise * last.objective.abs();
+        self.shortened += u32::from(is_much && self.schedule.sample().is_all());
+        if self.is_exact && self.shortened > SHORTENED_MAX {
+            self.is_blind = true;
+            return self.done(last, false, "steps by the Hessian are too long".into(), Vec::new());
         }
         // A kept Hessian that misleads is replaced at the good point.
         let kept = self.hessian.as_ref().is_some_and(|(_, sample)| !sample.is_all());
@@ -239,6 +281,11 @@ impl SecondOrder {
             return self.ask(best.point, Collect::Hessian);
         }
         let share = best.gap / best.objective.abs().max(f64::MIN_POSITIVE);
+        let unknown = if self.is_exact { best.unknown * best.gradient_norm } else { 0.0 };
+        if best.gap <= limits.gap(best.objective) && unknown > BLIND * self.steepest {
+            self.is_blind = true;
+            return self.done(best, false, "the Hessian knows no way down".into(), Vec::new());
+        }
         if best.gap <= limits.gap(best.objective) {
             let warnings = self.drift_warning(&best);
             return self.done(best, true, format!("estimated gap {share:.1e} of the objective"), warnings);
