@@ -105,6 +105,13 @@ impl Answer {
             let listed = Answer::list(setup, &constant);
             answer.warnings.push(format!("Constant in the training rows, coefficient 0: {listed}."));
         }
+        if setup.space.far.len() > 1 {
+            answer.warnings.push(format!(
+                "Without an intercept these columns cannot be told apart well, as they vary little beside their distance from 0, and the \
+                 answer may be far from the best: {}. Leave --intercept false out, or subtract a constant from them in the source.",
+                Answer::list(setup, &setup.space.far)
+            ));
+        }
         answer
     }
 

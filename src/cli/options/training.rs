@@ -58,7 +58,7 @@ pub struct TrainingOptions {
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub folds: Option<u32>,
     /// Weights of classes: none, balanced, or NAME=WEIGHT separated by commas
-    #[arg(long, value_name = "WEIGHTS", value_delimiter = ',')]
+    #[arg(long, value_name = "WEIGHTS", value_delimiter = ',', allow_hyphen_values = true)]
     pub class_weight: Vec<String>,
     /// Start from the coefficients of another run
     #[arg(long, value_name = "RUN")]
