@@ -114,10 +114,11 @@ impl Target {
         };
         if model.reads_real() {
             let ends = [label.min, label.max].map(|stored| units.0 + units.1 * stored);
-            let (least, largest) = (ends[0].min(ends[1]), ends[0].max(ends[1]));
+            let least = ends[0].min(ends[1]);
             if !domain::allows(model.task(), least) {
                 return Err(domain::complaint(dataset, column, units, model)?);
             }
+            let largest = ends[0].abs().max(ends[1].abs());
             return Ok(Target { largest, least, real: Some(units), classes: None, labels: None, units: (0.0, 1.0) });
         }
         let largest = label.min.abs().max(label.max.abs());

@@ -159,3 +159,18 @@ fn quantiles_of_groups_are_predicted_with_a_certificate() {
     assert!(said.contains("quantile is 1") && said.contains("between 0 and 1"), "{said}");
     assert!(fails(at, "train data --model linear --quantile 0.5 -o x", 2).contains("--model quantile"));
 }
+
+/// One row in ten lies far below zero, and none as far above it: sums have room for these too.
+#[test]
+fn labels_may_be_far_below_zero() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let at = folder.path();
+    let rows = (0..100).map(|i| format!("{},{}\n", i % 2, if i % 10 < 8 { 1.0 } else { -1000.0 * f64::from(i) }));
+    write(at, "d.csv", std::iter::once("x,label\n".to_string()).chain(rows).collect::<String>());
+    for model in ["absolute", "quantile --quantile 0.4"] {
+        ok(at, &format!("train d.csv --model {model} -o run --force -q"));
+        for line in ok(at, "predict run d.csv -o - -q").lines().skip(1) {
+            assert!((line.parse::<f64>().expect("a number") - 1.0).abs() < 0.1, "{model}: {line}");
+        }
+    }
+}
