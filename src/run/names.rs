@@ -32,8 +32,9 @@ pub fn name(columns: &[Column], dictionaries: &Dictionaries, column: usize, elem
             let code = Some(element as u32);
             match dictionaries.get(column).and_then(|levels| levels.get(element)) {
                 Some(level) => format!("{name}={level}"),
-                None if *missing_code == code => format!("{name} (missing)"),
+                // One level for both where training missed none: what is learnt of it is learnt of rare values.
                 None if *unseen_code == code => format!("{name} (unseen)"),
+                None if *missing_code == code => format!("{name} (missing)"),
                 None => format!("{name}={element}"),
             }
         }

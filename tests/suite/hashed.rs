@@ -44,6 +44,21 @@ fn buckets_of_numbers_and_rare_levels_through_the_binary() {
 }
 
 #[test]
+fn the_level_of_rare_values_is_unseen_where_none_is_missing() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let at = folder.path();
+    let colours = (0..40).map(|i| ["red", "blue", "red", "blue", "only", "once"][if i < 38 { i % 4 } else { i - 34 }]);
+    let body: String = colours.map(|colour| format!("{colour},{}\n", if colour.len() == 4 { 1 } else { 5 })).collect();
+    write(at, "a.csv", format!("colour,label\n{body}"));
+    ok(at, "ingest a.csv -o data --min-count 3 -q");
+    ok(at, "train data --model linear --l2 0.001 -o run -q");
+    let found: serde_json::Value = serde_json::from_str(&ok(at, "inspect run --json")).expect("JSON");
+    let names: Vec<&str> = found["coefficients"].as_object().expect("an object").keys().map(String::as_str).collect();
+    assert_eq!(names, ["colour (unseen)", "colour=blue", "colour=red"]);
+    assert!(found["coefficients"]["colour (unseen)"].as_f64().is_some_and(|weight| weight != 0.0), "{found}");
+}
+
+#[test]
 fn digits_that_are_categories_keep_their_zeros_in_prediction() {
     let folder = tempfile::tempdir().expect("temporary folder");
     let at = folder.path();
