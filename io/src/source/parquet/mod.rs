@@ -17,7 +17,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::error::ArrowError;
 use bytes::Bytes;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
@@ -238,6 +239,16 @@ fn width(data_type: &DataType) -> u64 {
     }
 }
 
+/// The columns of several batches of the same rows as one batch.
+fn side_by_side<'a>(batches: impl Iterator<Item = &'a RecordBatch>) -> std::result::Result<RecordBatch, ArrowError> {
+    let (mut fields, mut arrays) = (Vec::new(), Vec::new());
+    for batch in batches {
+        fields.extend(batch.schema_ref().fields().iter().cloned());
+        arrays.extend_from_slice(batch.columns());
+    }
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)
+}
+
 impl ParquetSource {
     fn lock(&self) -> MutexGuard<'_, State> {
         // No panic can happen while the state is half changed: every change is a single assignment or push.
@@ -271,6 +282,39 @@ impl ParquetSource {
         parts
     }
 
+    /// The columns that are read at a time. A reader holds a page of each of its columns, as long as it may be, so that one of all columns
+    /// would hold all of a wide row group for a part of its rows.
+    fn masks(&self, footer: &Footer, group: &RowGroup) -> Vec<ProjectionMask> {
+        let metadata = footer.metadata.metadata();
+        let Some(columns) = metadata.row_groups().get(group.number as usize).map(RowGroupMetaData::columns) else {
+            return Vec::new();
+        };
+        if group.part_rows >= group.rows {
+            return vec![footer.mask.clone()];
+        }
+        let schema = metadata.file_metadata().schema_descr();
+        let mut masks: Vec<(Vec<usize>, u64)> = Vec::new();
+        let mut last = None;
+        for (leaf, column) in columns.iter().enumerate().filter(|(leaf, _)| footer.mask.leaf_included(*leaf)) {
+            let (root, bytes) = (schema.get_column_root_idx(leaf), column.uncompressed_size().max(0) as u64);
+            match masks.last_mut() {
+                // What a root holds stays together.
+                Some((leaves, sum))
+                    if last == Some(root) || sum.saturating_add(bytes) <= self.options.part_bytes as u64 =>
+                {
+                    leaves.push(leaf);
+                    *sum = sum.saturating_add(bytes);
+                }
+                _ => masks.push((vec![leaf], bytes)),
+            }
+            last = Some(root);
+        }
+        match masks.len() {
+            0 | 1 => vec![footer.mask.clone()],
+            _ => masks.into_iter().map(|(leaves, _)| ProjectionMask::leaves(schema, leaves)).collect(),
+        }
+    }
+
     fn read(&self, part: Part) -> Result<Vec<RecordBatch>> {
         let group = self.row_groups[part.row_group];
         let path = &self.files[group.file as usize].path;
@@ -282,18 +326,29 @@ impl ParquetSource {
         }
         let failed =
             |error: &ParquetError| decode_error(path, error).at(Place::Row(group.rows_before + part.first_row + 1));
-        let reader =
-            ParquetRecordBatchReaderBuilder::new_with_metadata(Chunks(footer.file.clone()), footer.metadata.clone())
-                .with_projection(footer.mask.clone())
-                .with_row_groups(vec![group.number as usize])
-                .with_offset(part.first_row as usize)
-                .with_limit(part.rows as usize)
-                .with_batch_size(group.batch_rows as usize)
-                .build()
-                .map_err(|error| failed(&error))?;
+        let mut columns: Vec<Vec<RecordBatch>> = Vec::new();
+        for mask in self.masks(&footer, &group) {
+            let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(
+                Chunks(footer.file.clone()),
+                footer.metadata.clone(),
+            )
+            .with_projection(mask)
+            .with_row_groups(vec![group.number as usize])
+            .with_offset(part.first_row as usize)
+            .with_limit(part.rows as usize)
+            .with_batch_size(group.batch_rows as usize)
+            .build()
+            .map_err(|error| failed(&error))?;
+            let batches = reader.collect::<std::result::Result<_, ArrowError>>();
+            columns.push(batches.map_err(|error| failed(&ParquetError::General(error.to_string())))?);
+        }
         let mut batches = Vec::new();
-        for batch in reader {
-            let batch = batch.map_err(|error| failed(&ParquetError::General(error.to_string())))?;
+        for number in 0..columns.first().map_or(0, Vec::len) {
+            let batch = match &columns[..] {
+                [all] => all[number].clone(),
+                some => side_by_side(some.iter().filter_map(|batches| batches.get(number)))
+                    .map_err(|error| failed(&ParquetError::General(error.to_string())))?,
+            };
             batches.push(footer.flat.flatten(path, &batch)?);
         }
         let found: u64 = batches.iter().map(|batch| batch.num_rows() as u64).sum();

@@ -122,6 +122,29 @@ fn large_row_groups_are_split_into_parts_with_true_places() {
     assert_eq!(Some(bytes), source.bytes());
 }
 
+/// Columns that are read by several readers, because one of them all would hold too many pages, are the columns of one: nested ones too,
+/// in whatever order they are wanted.
+#[test]
+fn wide_row_groups_are_read_some_columns_at_a_time() {
+    let (_folder, path) = scratch();
+    let table = table(5_000);
+    let inner = StructArray::from(table.clone());
+    let lists =
+        ListArray::from_iter_primitive::<Float32Type, _, _>((0..5_000).map(|row| Some(vec![Some(row as f32); 3])));
+    let columns: [(&str, ArrayRef); 4] = [
+        ("a", Arc::clone(table.column(0))),
+        ("of", Arc::new(inner)),
+        ("list", Arc::new(lists)),
+        ("z", Arc::clone(table.column(2))),
+    ];
+    write(&path, &RecordBatch::try_from_iter(columns).unwrap(), WriterProperties::default());
+    let whole = read(&path, &SourceOptions::default()).unwrap();
+    assert_eq!(whole.num_columns(), 6);
+    for part_bytes in [1_024, 30_000, 100_000] {
+        assert_same(&read(&path, &SourceOptions { part_bytes, ..SourceOptions::default() }).unwrap(), &whole);
+    }
+}
+
 #[test]
 fn columns_longer_than_a_window_are_read_whole() {
     let (_folder, path) = scratch();
