@@ -136,7 +136,7 @@ fn margins<R: Real>(token: Token, block: &Block<'_>, rows: Range<usize>, w: &[R]
         }),
         Block::Vectors { values, width } => each_dtype!(Values, values, values: E => {
             let values = &values[rows.start * width..rows.end * width];
-            token.enter(vectors::Margins::<E, R> { values, w, z });
+            token.enter(vectors::Margins::<E, R> { values, width: *width, w, z });
         }),
         Block::Codes { codes: Codes::U8(codes), .. } => token.enter(codes::Margins { codes: &codes[rows], w, z }),
         Block::Codes { codes: Codes::U16(codes), .. } => token.enter(codes::Margins { codes: &codes[rows], w, z }),
@@ -159,7 +159,7 @@ fn gradient<R: Real>(token: Token, block: &Block<'_>, rows: Range<usize>, r: &[R
         }),
         Block::Vectors { values, width } => each_dtype!(Values, values, values: E => {
             let values = &values[rows.start * width..rows.end * width];
-            token.enter(vectors::Gradient::<E, R> { values, r, g });
+            token.enter(vectors::Gradient::<E, R> { values, width: *width, r, g });
         }),
         Block::Codes { .. } | Block::Crossed(_) | Block::Sparse { .. } => {}
     }
@@ -178,6 +178,7 @@ fn margins_k<R: Real>(token: Token, block: &Block<'_>, rows: Range<usize>, w: &[
         Block::Columns(columns) => each_dtype!(Columns, columns, columns: E => {
             token.enter(several::Margins::<E, R> { columns, rows, w, z });
         }),
+        Block::Vectors { .. } => margins(token, block, rows, w, z),
         Block::Crossed(cross) => token.enter(crossed::Margins { cross, rows, w, z }),
         _ => {
             for (w, z) in w.chunks_exact(width).zip(z.chunks_exact_mut(rows.len())) {
@@ -200,6 +201,7 @@ fn gradient_k<R: Real>(token: Token, block: &Block<'_>, rows: Range<usize>, r: &
         Block::Columns(columns) => each_dtype!(Columns, columns, columns: E => {
             token.enter(several::Gradient::<E, R> { columns, rows, r, g });
         }),
+        Block::Vectors { .. } => gradient(token, block, rows, r, g),
         _ => {
             for (r, g) in r.chunks_exact(rows.len()).zip(g.chunks_exact_mut(width)) {
                 gradient(token, block, rows.clone(), r, g);

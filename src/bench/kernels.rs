@@ -5,6 +5,7 @@
 //! | `gradient DTYPE TIER kN` | margins, logistic loss and gradient of 28 columns, N weight vectors | 2 N a number |
 //! | `gradient f32 TIER k1 c512` | the same of 512 columns, one vector | 2 a number |
 //! | `vectors DTYPE TIER` | the same of one vector of 28 elements | 2 a number |
+//! | `vectors f32 TIER c512` | the same of one vector of 512 elements | 2 a number |
 //! | `codes TIER`, `sparse TIER` | margins and scattered gradient of 8 categories of 4,096 levels; of 24 entries of 65,536 | 2 a number |
 //! | `gram f32 TIER`, `gram f64 TIER` | the matrix of 28 columns and the constant | 1 an entry of the triangle |
 //!
@@ -55,13 +56,11 @@ struct Case {
 impl Case {
     fn name(&self) -> String {
         let tier = self.tier;
+        let many = if self.columns == MANY_COLUMNS { format!(" c{MANY_COLUMNS}") } else { String::new() };
         match self.rows {
             Rows::Columns(_) if self.gram => format!("gram {} {tier}", if self.wide { "f64" } else { "f32" }),
-            Rows::Columns(dtype) => {
-                let many = if self.columns == COLUMNS { String::new() } else { format!(" c{}", self.columns) };
-                format!("gradient {} {tier} k{}{many}", dtype.name(), self.vectors)
-            }
-            Rows::Vectors(dtype) => format!("vectors {} {tier}", dtype.name()),
+            Rows::Columns(dtype) => format!("gradient {} {tier} k{}{many}", dtype.name(), self.vectors),
+            Rows::Vectors(dtype) => format!("vectors {} {tier}{many}", dtype.name()),
             Rows::Codes(_) => format!("codes {tier}"),
             Rows::Sparse(_) => format!("sparse {tier}"),
         }
@@ -93,6 +92,7 @@ fn groups() -> Vec<(Rows, usize, Vec<Case>)> {
     for dtype in DTYPES {
         single(Rows::Vectors(dtype), COLUMNS);
     }
+    single(Rows::Vectors(DType::F32), MANY_COLUMNS);
     single(Rows::Codes(CODES.1), CODES.0);
     single(Rows::Sparse(SPARSE.1), SPARSE.0);
     groups
@@ -185,7 +185,12 @@ impl<R: Real + Default> Worker<R> {
         } else {
             // As trainings cut it.
             let row_bytes = data.bytes() / (data.grains * data.rows);
-            if scattered { Cut::scattered(row_bytes).piece } else { Cut::dense(row_bytes, data.columns).piece }
+            let row_major = matches!(case.rows, Rows::Vectors(_));
+            if scattered {
+                Cut::scattered(row_bytes).piece
+            } else {
+                Cut::dense(row_bytes, data.columns, row_major).piece
+            }
         };
         let grain = Grain { rows: data.rows, blocks, label: None, weight: None, offset: None };
         let layout = if case.gram { GramLayout::of(&grain, false) } else { None };

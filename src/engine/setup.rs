@@ -343,9 +343,15 @@ fn cut(dataset: &Dataset, joint: usize) -> Cut {
             _ => None,
         })
         .sum::<Option<usize>>();
+    let vectors: usize = kinds()
+        .map(|kind| match kind {
+            Kind::Vector { dtype, width } => dtype.bytes() * width,
+            _ => 0,
+        })
+        .sum();
     match (joint > 1, numbers) {
         (true, _) => Cut::joint(bytes),
-        (false, Some(numbers)) => Cut::dense(bytes, numbers),
+        (false, Some(numbers)) => Cut::dense(bytes, numbers, 2 * vectors > bytes),
         (false, None) => Cut::scattered(bytes),
     }
 }
