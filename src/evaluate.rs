@@ -75,7 +75,10 @@ fn together(model: &Model, own: Result<Scoreboard>, settings: &Settings<'_>) -> 
     let board = ranks::agree(settings.comm, own)?;
     let gathered = board.gathered(settings.comm).map_err(|error| ranks::fail(settings.comm, error))?;
     let names = model.metadata.labels().unwrap_or_default();
-    gathered.map(|board| Ok(board.finish()?.with_labels(names))).transpose()
+    let found = gathered.map(|board| Ok(board.finish()?.with_labels(names))).transpose();
+    // Sorting takes seconds; who asked to stop meanwhile gets no figures.
+    settings.cancel.check()?;
+    found
 }
 
 /// Judges this rank's grains of each split.

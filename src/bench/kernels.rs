@@ -98,6 +98,11 @@ fn groups() -> Vec<(Rows, usize, Vec<Case>)> {
     groups
 }
 
+/// The names of all cases.
+pub fn names() -> Vec<String> {
+    groups().iter().flat_map(|(_, _, cases)| cases).map(Case::name).collect()
+}
+
 /// Measure all cases that are wanted.
 ///
 /// # Errors
@@ -428,5 +433,8 @@ mod tests {
             }
         }
         assert!(names.len() >= 5 * VECTORS.len() + 5 + 4);
+        assert!(names.iter().eq(&std::collections::BTreeSet::from_iter(super::names())));
+        let of = |filter: &str| Options { filters: vec![filter.to_string()], ..options.clone() };
+        assert!(of("codes").wants_any() && !of("stream").wants_any() && !of("nonsense").wants_any());
     }
 }

@@ -52,6 +52,15 @@ impl Options {
         self.filters.is_empty() || self.filters.iter().any(|filter| name.contains(filter.as_str()))
     }
 
+    /// True where a case is to be measured at all.
+    pub fn wants_any(&self) -> bool {
+        kernels::names().iter().any(|name| self.wants(name)) || self.wants_stream()
+    }
+
+    fn wants_stream(&self) -> bool {
+        self.folder.is_some() && stream::CASES.iter().any(|case| self.wants(case))
+    }
+
     /// Bytes that a case reads in a run: well beyond the caches.
     fn bytes(&self, processor: &Processor) -> usize {
         let caches = processor.outer_cache_bytes(self.threads).unwrap_or(32 << 20) as usize;
@@ -188,7 +197,7 @@ pub fn run(options: &Options, cancel: &Cancel, tell: &dyn Fn(&str)) -> Result<Be
     let peaks = tiers.iter().map(|&tier| fma::measure(tier, options.threads)).collect();
     let mut measurements = kernels::measure(options, bytes, &mut ruler, cancel, tell)?;
     let mut found_disk = None;
-    if let Some(folder) = options.folder.as_deref().filter(|_| stream::CASES.iter().any(|case| options.wants(case))) {
+    if let Some(folder) = options.folder.as_deref().filter(|_| options.wants_stream()) {
         tell("disk");
         let bytes = if options.quick { DISK_BYTES / 4 } else { DISK_BYTES };
         let measured = disk::measure(&DiskTest::new(folder, bytes))

@@ -82,11 +82,11 @@ fn bench(arguments: &Arguments, session: &Session) -> Result<()> {
         threads,
         rounds: if arguments.quick { ROUNDS.1 } else { ROUNDS.0 },
     };
-    let tell = |what: &str| session.report.note(what);
-    let mut report = bench::run(&options, &session.cancel, &tell)?;
-    if report.measurements.is_empty() {
+    if !options.wants_any() {
         return Err(Error::usage(format!("no case's name contains any of: {}", arguments.filter.join(", "))));
     }
+    let tell = |what: &str| session.report.note(what);
+    let mut report = bench::run(&options, &session.cancel, &tell)?;
     if recorded.is_some() {
         let again = |run: usize| {
             session.report.note(&format!("run {run} of {} of a record", guard::RECORDED_RUNS));

@@ -42,7 +42,7 @@ pub struct Space {
     pub intercept: bool,
     /// t_0 where there is no intercept.
     pub base: f64,
-    /// Without an intercept: the columns that vary by less than [`FAR`]'s part of their distance from 0. Two of them are alike but
+    /// Without an intercept: the columns that vary by less than 1 / `FAR` of their distance from 0. Two of them are alike but
     /// for that part of a part, which sums of their products in f64 do not hold.
     pub far: Vec<usize>,
 }

@@ -14,6 +14,7 @@ use arrow::ipc::writer::{DictionaryHandling, FileWriter, IpcWriteOptions};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 
 use super::dictionaries::Dictionaries;
@@ -101,6 +102,14 @@ pub fn prepare(format: Format, batch: RecordBatch) -> std::result::Result<Prepar
     }
 }
 
+/// A failure with the reason of the system where there is one, which the usual conversion makes a text of.
+fn reason(error: ParquetError) -> ArrowError {
+    match error {
+        ParquetError::External(source) => ArrowError::ExternalError(source),
+        other => other.into(),
+    }
+}
+
 impl<W: Write + Send> Writer<W> {
     /// Begin an output with these columns.
     ///
@@ -118,7 +127,8 @@ impl<W: Write + Send> Writer<W> {
                     .set_compression(Compression::ZSTD(ZstdLevel::default()))
                     .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
                     .build();
-                Ok(Writer::Parquet(Box::new(ArrowWriter::try_new(to, for_parquet(schema), Some(properties))?)))
+                let writer = ArrowWriter::try_new(to, for_parquet(schema), Some(properties)).map_err(reason)?;
+                Ok(Writer::Parquet(Box::new(writer)))
             }
             Format::Arrow => {
                 let options = IpcWriteOptions::default().with_dictionary_handling(DictionaryHandling::Delta);
@@ -135,7 +145,7 @@ impl<W: Write + Send> Writer<W> {
     pub fn append(&mut self, prepared: &Prepared) -> std::result::Result<(), ArrowError> {
         match (self, prepared) {
             (Writer::Csv(to), Prepared::Text(text)) => Ok(to.write_all(text)?),
-            (Writer::Parquet(to), Prepared::Batch(batch)) => Ok(to.write(batch)?),
+            (Writer::Parquet(to), Prepared::Batch(batch)) => to.write(batch).map_err(reason),
             (Writer::Arrow(to, dictionaries), Prepared::Batch(batch)) => to.write(&dictionaries.unified(batch)?),
             // One format prepares and appends: the pairs above are all there are.
             _ => Err(ArrowError::InvalidArgumentError("a batch prepared for another format".into())),
@@ -149,7 +159,7 @@ impl<W: Write + Send> Writer<W> {
     pub fn finish(self) -> std::result::Result<(), ArrowError> {
         match self {
             Writer::Csv(mut to) => Ok(to.flush()?),
-            Writer::Parquet(to) => Ok(to.into_inner().map_err(ArrowError::from)?.flush()?),
+            Writer::Parquet(mut to) => to.finish().map(|_| ()).map_err(reason),
             Writer::Arrow(mut to, _) => {
                 to.finish()?;
                 Ok(to.get_mut().flush()?)
@@ -267,6 +277,40 @@ mod tests {
     use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 
     use super::*;
+
+    /// Takes so many bytes.
+    struct Full(usize);
+
+    impl Write for Full {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 = self.0.checked_sub(bytes.len()).ok_or(std::io::ErrorKind::StorageFull)?;
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_full_disk_is_told_in_the_words_of_the_system() {
+        let numbers = Float64Array::from_iter_values((0..1_000).map(f64::from));
+        let batch = RecordBatch::try_from_iter([("x", Arc::new(numbers) as ArrayRef)]).expect("a batch");
+        for format in [Format::Csv, Format::Parquet, Format::Arrow] {
+            let written = Writer::begin(format, Full(20), &batch.schema()).and_then(|mut writer| {
+                writer.append(&prepare(format, batch.clone())?)?;
+                writer.finish()
+            });
+            let kind = match written {
+                Err(ArrowError::IoError(_, source)) => source.kind(),
+                Err(ArrowError::ExternalError(source)) => {
+                    source.downcast::<std::io::Error>().expect("of the system").kind()
+                }
+                other => panic!("{format:?}: {other:?}"),
+            };
+            assert_eq!(kind, std::io::ErrorKind::StorageFull, "{format:?}");
+        }
+    }
 
     #[test]
     fn csv_quotes_what_it_must() {
