@@ -314,7 +314,7 @@ fn main() {
             let data = all_data.len() - 1;
             let bytes = options.columns * dtype.bytes();
             let tile = ((options.tile * 112) / bytes / 64).max(2) * 64;
-            let own = Cut::dense(bytes, options.columns, false).piece;
+            let own = Cut::dense(bytes, options.columns).piece;
             let tile = if options.tile == 0 { own } else { tile.min(options.tile) };
             for (tier, name) in names {
                 let kernels = Kernels::new(tier);

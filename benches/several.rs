@@ -87,7 +87,7 @@ struct Worker {
 
 impl Worker {
     fn new(columns: usize, vectors: usize) -> Worker {
-        let tile = Cut::dense(columns * 4, columns, false).piece;
+        let tile = Cut::dense(columns * 4, columns).piece;
         Worker {
             vectors,
             tile,

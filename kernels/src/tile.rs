@@ -5,7 +5,7 @@
 //! Kernels take a grain's block and a range of rows: that range is the tile.
 
 use crate::dtype::{DType, f16};
-use std::ops::{Range, RangeInclusive};
+use std::ops::Range;
 
 /// Scalar numeric columns of one storage type; every slice holds the grain's rows.
 #[derive(Clone, Debug)]
@@ -130,35 +130,34 @@ pub struct Cut {
 impl Cut {
     /// Where a row is `numbers` numbers of so many bytes together. Nothing is asked of memory while losses are made; presumably it is busy
     /// with what margins asked for where that does not last long, so pieces are short. Of narrower numbers they are longer, for arithmetic
-    /// bounds these, above all those of several vectors, and a call costs something. A matrix wants 256 rows or more. Where most of a row is
-    /// `row_major`, fewer rows are no more calls.
-    pub fn dense(row_bytes: usize, numbers: usize, row_major: bool) -> Cut {
+    /// bounds these, above all those of several vectors, and a call costs something. A matrix wants 256 rows or more.
+    pub fn dense(row_bytes: usize, numbers: usize) -> Cut {
         let rows = match row_bytes / numbers.max(1) {
             0 | 1 => 512,
             2 | 3 => 320,
             _ => 192,
         };
-        let piece = rows_of(64 << 10, row_bytes, if row_major { 64 } else { 128 }..=rows);
+        let piece = rows_of(64 << 10, row_bytes, rows);
         Cut { tile: piece * 256_usize.div_ceil(piece), piece }
     }
 
     /// Where some of it are codes or sparse, each of which costs something a call.
     pub fn scattered(row_bytes: usize) -> Cut {
-        let piece = rows_of(64 << 10, row_bytes, 128..=1_024);
+        let piece = rows_of(64 << 10, row_bytes, 1_024);
         Cut { tile: piece, piece }
     }
 
     /// Where several margins of a row make one loss: half of a common second-level cache. The end of a call costs each of its sums about
     /// as much as 128 rows, so there are many rows; residuals of twelve margins and 512 rows fill the first-level cache.
     pub fn joint(row_bytes: usize) -> Cut {
-        let piece = rows_of(512 << 10, row_bytes, 128..=512);
+        let piece = rows_of(512 << 10, row_bytes, 512);
         Cut { tile: piece, piece }
     }
 }
 
-/// How many rows have so many bytes: a multiple of 64 among those allowed.
-fn rows_of(bytes: usize, row_bytes: usize, allowed: RangeInclusive<usize>) -> usize {
-    (bytes / row_bytes.max(1)).clamp(*allowed.start(), *allowed.end()) / 64 * 64
+/// How many rows have so many bytes: a multiple of 64 in `128..=most`.
+fn rows_of(bytes: usize, row_bytes: usize, most: usize) -> usize {
+    (bytes / row_bytes.max(1)).clamp(128, most) / 64 * 64
 }
 
 /// Rows in parts of so many, the last of what is left.

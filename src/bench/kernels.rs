@@ -190,12 +190,7 @@ impl<R: Real + Default> Worker<R> {
         } else {
             // As trainings cut it.
             let row_bytes = data.bytes() / (data.grains * data.rows);
-            let row_major = matches!(case.rows, Rows::Vectors(_));
-            if scattered {
-                Cut::scattered(row_bytes).piece
-            } else {
-                Cut::dense(row_bytes, data.columns, row_major).piece
-            }
+            if scattered { Cut::scattered(row_bytes).piece } else { Cut::dense(row_bytes, data.columns).piece }
         };
         let grain = Grain { rows: data.rows, blocks, label: None, weight: None, offset: None };
         let layout = if case.gram { GramLayout::of(&grain, false) } else { None };

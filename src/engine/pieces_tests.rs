@@ -42,7 +42,7 @@ fn dense(folder: &std::path::Path, label: &str) -> Dataset {
 
 #[test]
 fn a_tile_is_whole_pieces_and_a_grain_more_than_a_tile() {
-    let Cut { tile, piece } = Cut::dense(20, 5, true);
+    let Cut { tile, piece } = Cut::dense(20, 5);
     assert!(piece < tile && tile.is_multiple_of(piece) && 2 * tile < GRAIN_ROWS && !GRAIN_ROWS.is_multiple_of(piece));
     let cut: Vec<_> = parts(&(0..GRAIN_ROWS), tile).flat_map(|rows| parts(&rows, piece)).collect();
     assert_eq!(cut, parts(&(0..GRAIN_ROWS), piece).collect::<Vec<_>>());

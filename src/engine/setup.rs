@@ -343,15 +343,9 @@ fn cut(dataset: &Dataset, joint: usize) -> Cut {
             _ => None,
         })
         .sum::<Option<usize>>();
-    let vectors: usize = kinds()
-        .map(|kind| match kind {
-            Kind::Vector { dtype, width } => dtype.bytes() * width,
-            _ => 0,
-        })
-        .sum();
     match (joint > 1, numbers) {
         (true, _) => Cut::joint(bytes),
-        (false, Some(numbers)) => Cut::dense(bytes, numbers, 2 * vectors > bytes),
+        (false, Some(numbers)) => Cut::dense(bytes, numbers),
         (false, None) => Cut::scattered(bytes),
     }
 }

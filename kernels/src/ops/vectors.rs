@@ -8,10 +8,7 @@
 //! which only the new ones count. Margins: each lane of a row is one chain of fused multiply-adds, the lanes are folded
 //! in the fixed tree of [`Lanes::sum`], and several rows meet several weight vectors, so that a number that was loaded serves all of
 //! them. Gradient: each element is a chain of its own over at most `ROWS` rows in the arithmetic type, in row order, and
-//! is then added in `f64`. Cost: 2 flops a value and weight vector, each value read once.
-//!
-//! Short rows are asked for by the margins of the rows before. Of long ones a processor sees by itself that margins read them in order,
-//! and what it must be told is the rows of the next tile, while the gradient reads those of this one out of the caches.
+//! is then added in `f64`. Margins ask for the next rows. Cost: 2 flops a value and weight vector, each value read once.
 
 use super::margins::CACHE_LINE;
 use crate::isa::{Isa, Kernel, LANES, Lanes, Load, Real};
@@ -22,9 +19,6 @@ const ROWS: usize = 64;
 
 /// Rows that stay in the first-level cache while all weight vectors pass by.
 const NEAR_ROWS: usize = 16;
-
-/// Bytes of a long row.
-const LONG_BYTES: usize = 1_024;
 
 /// Most weight vectors, rows, and vectors of sixteen elements that meet.
 const MEET: (usize, usize, usize) = (4, 4, 8);
@@ -116,7 +110,7 @@ impl<E: Load, R: Real> Kernel for Margins<'_, E, R> {
                     w: &w[v * width..(v + K) * width],
                     rows: near.clone(),
                     z: &mut z[v * rows..(v + K) * rows],
-                    ahead: v == 0 && !is_long::<E>(width),
+                    ahead: v == 0,
                     lanes: &mut lanes,
                 };
                 with_side!(T, R, K, MEET.1, |N| margins.side_by_side::<T, N>(tier));
@@ -124,12 +118,6 @@ impl<E: Load, R: Real> Kernel for Margins<'_, E, R> {
             });
         }
     }
-}
-
-/// True for rows that are asked for by the gradient.
-#[inline(always)]
-fn is_long<E>(width: usize) -> bool {
-    width * size_of::<E>() >= LONG_BYTES
 }
 
 /// Some rows and `K` weight vectors.
@@ -265,9 +253,8 @@ impl<E: Load, R: Real> Kernel for Gradient<'_, E, R> {
             let some = start..rows.min(start + ROWS);
             let rows = Rows { values: &values[some.start * width..some.end * width], width, some, pitch: rows, r };
             in_groups!(T, R, count, |v, K| {
-                let ahead = (v == 0 && is_long::<E>(width)).then_some(values.len());
                 let g = &mut g[v * width..(v + K) * width];
-                with_side!(T, R, K, MEET.2, |N| rows.gradient::<T, K, N>(tier, (v, ahead), g));
+                with_side!(T, R, K, MEET.2, |N| rows.gradient::<T, K, N>(tier, v, g));
             });
         }
     }
@@ -285,25 +272,20 @@ struct Rows<'a, E, R> {
 }
 
 impl<E: Load, R: Real> Rows<'_, E, R> {
-    /// All elements and `K` weight vectors from `v` on, `N` vectors of elements side by side; rows that lie so much further are asked for.
+    /// All elements and `K` weight vectors from `v` on, `N` vectors of elements side by side.
     #[inline(always)]
-    fn gradient<T: Isa, const K: usize, const N: usize>(
-        &self,
-        tier: T,
-        (v, ahead): (usize, Option<usize>),
-        g: &mut [f64],
-    ) {
+    fn gradient<T: Isa, const K: usize, const N: usize>(&self, tier: T, v: usize, g: &mut [f64]) {
         let width = self.width;
         let mut first = 0;
         while first + N * LANES <= width {
-            let sums = self.sums::<T, K, N>(tier, v, first, ahead);
+            let sums = self.sums::<T, K, N>(tier, v, first);
             for (sums, g) in sums.into_iter().zip(g.chunks_exact_mut(width)) {
                 add::<T, R, N>(tier, sums, &mut g[first..first + N * LANES]);
             }
             first += N * LANES;
         }
         while first + LANES <= width {
-            let sums = self.sums::<T, K, 1>(tier, v, first, ahead);
+            let sums = self.sums::<T, K, 1>(tier, v, first);
             for (sums, g) in sums.into_iter().zip(g.chunks_exact_mut(width)) {
                 add::<T, R, 1>(tier, sums, &mut g[first..first + LANES]);
             }
@@ -316,7 +298,7 @@ impl<E: Load, R: Real> Rows<'_, E, R> {
         let sums = if width < LANES {
             self.narrow::<T, K>(tier, v)
         } else {
-            self.sums::<T, K, 1>(tier, v, width - LANES, None).map(|[sums]| sums)
+            self.sums::<T, K, 1>(tier, v, width - LANES).map(|[sums]| sums)
         };
         let new = if width < LANES { 0..width } else { LANES - left_over..LANES };
         for (sums, g) in sums.into_iter().zip(g.chunks_exact_mut(width)) {
@@ -340,13 +322,7 @@ impl<E: Load, R: Real> Rows<'_, E, R> {
 
     /// The sums of elements `first..first + 16 * N`.
     #[inline(always)]
-    fn sums<T: Isa, const K: usize, const N: usize>(
-        &self,
-        tier: T,
-        v: usize,
-        first: usize,
-        ahead: Option<usize>,
-    ) -> [[R::Lanes<T>; N]; K] {
+    fn sums<T: Isa, const K: usize, const N: usize>(&self, tier: T, v: usize, first: usize) -> [[R::Lanes<T>; N]; K] {
         let mut sums = [[R::Lanes::<T>::zero(tier); N]; K];
         let r = self.residuals::<K>(v).map(|r| &r[..self.some.len()]);
         for (i, row) in self.values.chunks_exact(self.width).enumerate().take(self.some.len()) {
@@ -358,11 +334,6 @@ impl<E: Load, R: Real> Rows<'_, E, R> {
                 let r = R::Lanes::<T>::splat(tier, r[i]);
                 for (sum, x) in sums.iter_mut().zip(lanes) {
                     *sum = r.fma(x, *sum);
-                }
-            }
-            if let Some(ahead) = ahead {
-                for line in 0..(N * LANES * size_of::<E>()).div_ceil(CACHE_LINE) {
-                    tier.prefetch_far(row, ahead + first + line * CACHE_LINE / size_of::<E>());
                 }
             }
         }
