@@ -226,6 +226,9 @@ fn several_labels(names: &[String], model: &dyn Model, plan: &TrainPlan) -> Resu
     Ok(Target { largest, least: 0.0, real: None, classes: None, labels, units: (0.0, 1.0) })
 }
 
+/// 2^53: the whole numbers below are exact in `f64`.
+const EXACT_MAX: f64 = (1u64 << 53) as f64;
+
 fn classes(
     dataset: &Dataset,
     column: &Column,
@@ -245,6 +248,15 @@ fn classes(
         }
     };
     let named = |value: f64| class_name(dataset, column, value);
+    if let Kind::Numeric { offset, scale, .. } = column.kind
+        && let Some((stored, _)) = found.iter().find(|(stored, _)| (offset + scale * stored).abs() >= EXACT_MAX)
+    {
+        return Err(Error::training(format!(
+            "the label '{name}' has classes such as {}, beyond which not every whole number is a number of 64 bits: some may have \
+             become one. Read them as text: ingest the label with --categorical {name}",
+            named(*stored)?
+        )));
+    }
     if found.len() < 2 || (found.len() > 2 && !several) {
         let values: Vec<String> = found.iter().take(5).map(|(value, _)| named(*value)).collect::<Result<_>>()?;
         let hint = if found.len() < 2 {

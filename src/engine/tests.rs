@@ -250,6 +250,9 @@ fn labels_that_say_nothing_are_refused() {
     assert!(complaint(weightless, logistic).contains("sum to 0"));
     let one_sided = small(&[0.0, 1.0, 1.0]).f32("w", Role::Weight, vec![0.0, 1.0, 2.0]);
     assert!(complaint(one_sided, logistic).contains("one class"));
+    // 2^53 and its neighbour are one number.
+    let large = small(&[0.0, 9_007_199_254_740_992.0, 0.0]);
+    assert!(complaint(large, logistic).contains("ingest the label with --categorical y"));
     let named = r#"{"model": "logistic", "class-weight": {"2": 3}, "threads": 1}"#;
     assert!(complaint(small(&[0.0, 1.0, 1.0]), named).contains("'0', '1'"));
 }

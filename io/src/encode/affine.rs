@@ -8,7 +8,9 @@
 //!    are not exact in `f32` are centred whenever that halves the bound of the error.
 //!    A power of two as scale brings values beyond 2^40 or below 2^-40 into reach: Hessians are made of their squares, times
 //!    weights and curvatures, which must neither overflow nor vanish. Of `f64` it is 2^500 and 2^-400, for the same reason.
-//!    Labels that are integers of which `f32` would round some are `f64`: they may be names of classes.
+//!    Labels that are integers of which `f32` would round some are `f64`: they may be names of classes. For the same reason labels are
+//!    centred only where they are far from zero: a centre costs 0.1 beside a million its digits.
+//!    Vectors have no scale: beyond the reach of `f32` they are `f64`.
 //! 3. `f16` is as `f32`, with a power of two as scale when the largest value is beyond 2^15 or below 2^-4.
 //! 4. `u8` and `u16` named by the user for values that do not fit: offset = minimum, scale = range / 255 or / 65,535.
 //!
@@ -54,12 +56,29 @@ impl Affine {
         }
     }
 
+    /// The storage of a column of labels, where they are no small integers.
+    pub fn of_label(seen: &Summary, wanted: Option<DType>) -> Affine {
+        let dtype = wanted.unwrap_or(DType::F32);
+        let best = floats(seen, dtype);
+        let may_be_whole = !seen.integral && seen.magnitude() >= INTEGRAL_MAX;
+        if !best.holds_integers(seen) || may_be_whole && !best.exact {
+            return Affine::plain(DType::F64, true);
+        }
+        let is_far = seen.min.signum() == seen.max.signum() && seen.range() <= seen.min.abs().min(seen.max.abs());
+        if dtype != DType::F32 || seen.integral || is_far {
+            return best;
+        }
+        let scale = scale(seen.magnitude(), dtype);
+        Affine { dtype, offset: 0.0, scale, exact: seen.single && scale == 1.0 }
+    }
+
     /// The storage of a vector column, whose numbers are stored as they are.
     pub fn of_vector(seen: &Summary, wanted: Option<DType>) -> Affine {
         let fits = |limit: f64| seen.integral && seen.min >= 0.0 && seen.max <= limit;
         match wanted {
             None if fits(255.0) => Affine::plain(DType::U8, true),
             None if fits(65_535.0) => Affine::plain(DType::U16, true),
+            None | Some(DType::F32) if !in_reach(seen) => Affine::plain(DType::F64, true),
             None => Affine::plain(DType::F32, seen.single),
             Some(DType::U8) => Affine::plain(DType::U8, fits(255.0)),
             Some(DType::U16) => Affine::plain(DType::U16, fits(65_535.0)),
@@ -99,6 +118,14 @@ impl Affine {
     pub fn is_plain(&self) -> bool {
         self.offset == 0.0 && self.scale == 1.0
     }
+}
+
+/// From here on a [`Summary`] does not say whether numbers are integers.
+const INTEGRAL_MAX: f64 = (1u64 << 51) as f64;
+
+/// True when squares of the numbers neither overflow nor vanish in `f32`.
+pub fn in_reach(seen: &Summary) -> bool {
+    scale(seen.magnitude(), DType::F32) == 1.0
 }
 
 /// Largest stored integer of a type.
@@ -271,6 +298,32 @@ mod tests {
             }
         }
         assert_eq!(chosen(&[-0.7e12, 1e12], Some(DType::F32)), (DType::F32, 0.0, 1.0));
+    }
+
+    #[test]
+    fn labels_keep_their_names() {
+        let label = |values: &[f64]| {
+            let affine = Affine::of_label(&seen(values), None);
+            (affine.dtype, affine.offset, affine.scale)
+        };
+        assert_eq!(label(&[0.1, 1e6]), (DType::F32, 0.0, 1.0));
+        assert_eq!(label(&[0.5, 20_000_001.0]), (DType::F32, 0.0, 1.0));
+        assert_eq!(label(&[1e-20, 3e-20]).2, two_to(-65));
+        assert_eq!(label(&[0.0, 123_456_789.0]), (DType::F64, 0.0, 1.0));
+        // Beyond 2^51 nobody knows whether they are whole.
+        assert_eq!(label(&[0.0, 2f64.powi(51) + 1.0]), (DType::F64, 0.0, 1.0));
+    }
+
+    #[test]
+    fn vectors_beyond_the_reach_of_f32_take_f64() {
+        let vector = |values: &[f64], wanted| Affine::of_vector(&seen(values), wanted).dtype;
+        for values in [[1e-25, -3e-25], [1e19, 0.5]] {
+            assert_eq!(vector(&values, None), DType::F64);
+            assert_eq!(vector(&values, Some(DType::F32)), DType::F64);
+            assert_eq!(Affine::of_weight(&seen(&values), None).dtype, DType::F64);
+        }
+        assert_eq!(vector(&[1e-5, 1e5], None), DType::F32);
+        assert_eq!(vector(&[0.0, 0.0], None), DType::U8);
     }
 
     #[test]

@@ -164,9 +164,7 @@ impl Case<'_> {
             // A common storage type is for reals; integers that fit are exact in less.
             (_, wanted) if !own => match Affine::choose(&range, None, fraction) {
                 small if matches!(small.dtype, DType::U8 | DType::U16) => small,
-                single if self.column.role == Role::Label && !single.holds_integers(&all) => {
-                    Affine::plain(DType::F64, true)
-                }
+                _ if self.column.role == Role::Label => Affine::of_label(&all, wanted),
                 _ => Affine::choose(&range, wanted.or(Some(DType::F32)), fraction),
             },
             (_, wanted) => Affine::choose(&range, wanted, fraction),
@@ -284,7 +282,9 @@ impl Case<'_> {
             return self.refuse("its vectors are empty. Leave it out with --ignore");
         }
         let affine = Affine::of_vector(&all, self.wanted());
+        let own = self.options.dtypes.get(&self.column.name).copied();
         let limit = match affine.dtype {
+            DType::F64 if own == Some(DType::F32) => -1.0,
             DType::F64 => MAGNITUDE_MAX,
             DType::F32 => f64::from(f32::MAX),
             DType::F16 => 65_504.0,
@@ -293,10 +293,10 @@ impl Case<'_> {
         };
         if all.magnitude() > limit {
             return self.refuse(format!(
-                "found vector elements between {:e} and {:e}, which {} cannot hold. Choose a wider --dtype",
+                "found vector elements between {:e} and {:e}, which {} cannot hold or square. Choose a wider --dtype",
                 all.min,
                 all.max,
-                affine.dtype.name()
+                own.unwrap_or(affine.dtype).name()
             ));
         }
         let bytes = (width * affine.dtype.bytes()) as f64;

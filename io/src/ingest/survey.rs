@@ -321,7 +321,7 @@ impl Shared<'_> {
         match column.role {
             Role::Feature => Ok(()),
             Role::Label if self.survey.drop_missing_label => Ok(()),
-            Role::Label => match first_missing(array) {
+            Role::Label => match first_missing(column, array) {
                 Some(row) => Err(Fault::at(
                     row,
                     "the label is missing or not a number",
@@ -330,7 +330,7 @@ impl Shared<'_> {
                 None => Ok(()),
             },
             Role::Weight => super::split::check_weights(array),
-            Role::Offset => match first_missing(array) {
+            Role::Offset => match first_missing(column, array) {
                 Some(row) => Err(Fault::at(row, "the offset is missing or not a number", "Every row needs an offset")),
                 None => Ok(()),
             },
@@ -349,10 +349,11 @@ impl Shared<'_> {
         let name = plan.split.map_or(String::new(), |index| batch.schema().field(index).name().clone());
         let test = self.survey.splitter.test_rows(column, at.row, batch.num_rows());
         let test = test.map_err(|fault| located(fault, &name, &place))?;
-        let label = plan.columns.iter().position(|column| column.role == Role::Label);
+        let mut columns = plan.columns.iter().zip(raw.columns());
+        let label = columns.find(|(column, _)| column.role == Role::Label);
         let dropped = match label.filter(|_| self.survey.drop_missing_label) {
-            Some(label) if first_missing(raw.column(label)).is_some() => {
-                Some(BooleanBuffer::collect_bool(raw.num_rows(), |row| is_missing(raw.column(label), row)))
+            Some((column, array)) if first_missing(column, array).is_some() => {
+                Some(BooleanBuffer::collect_bool(raw.num_rows(), |row| is_missing(column, array, row)))
             }
             _ => None,
         };
@@ -383,17 +384,17 @@ struct At {
     row: u64,
 }
 
-fn is_missing(array: &ArrayRef, row: usize) -> bool {
+/// Ids of levels carry a mark, numbers carry nulls: the largest `u32` is a number as any other.
+fn is_missing(column: &Planned, array: &ArrayRef, row: usize) -> bool {
     use arrow::array::AsArray;
     match array.as_primitive_opt::<arrow::datatypes::UInt32Type>() {
-        // Ids of levels carry the mark themselves; a raw u32 column of numbers carries nulls.
-        Some(ids) if array.nulls().is_none() => ids.value(row) == MISSING,
+        Some(ids) if matches!(column.shape, Shape::Categorical | Shape::Hashed { .. }) => ids.value(row) == MISSING,
         _ => array.is_null(row),
     }
 }
 
-fn first_missing(array: &ArrayRef) -> Option<usize> {
-    (0..array.len()).find(|&row| is_missing(array, row))
+fn first_missing(column: &Planned, array: &ArrayRef) -> Option<usize> {
+    (0..array.len()).find(|&row| is_missing(column, array, row))
 }
 
 fn count(ids: &ArrayRef, counts: &mut Vec<u64>) {

@@ -266,6 +266,39 @@ fn labels_that_are_large_integers_stay_whole() {
 }
 
 #[test]
+fn the_largest_u32_is_a_number_and_no_mark() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("data");
+    let label = |i: usize| if i == 7 { u32::MAX } else { i as u32 };
+    let labels: ArrayRef = Arc::new(UInt32Array::from_iter_values((0..ROWS).map(label)));
+    let source = Memory::new(vec![("x", floats(reals())), ("y", labels.clone()), ("o", labels)], 100);
+    for drop_missing_label in [false, true] {
+        let roles = Roles { offset: Some("o".into()), ..Roles::default() };
+        let options = IngestOptions { roles, drop_missing_label, force: true, ..IngestOptions::default() };
+        let report = ingested(&source, &options, &output).unwrap();
+        source.next.store(0, Ordering::Relaxed);
+        assert_eq!(report.train_rows, ROWS as u64);
+        let batch = stored(&output, &report.manifest, Split::Train).unwrap();
+        assert_eq!(real(&batch, &report.manifest, "y")[6..8], [6.0, f64::from(u32::MAX)]);
+    }
+}
+
+#[test]
+fn vectors_of_a_type_that_cannot_square_them_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("data");
+    let rows = (0..ROWS).map(|i| Some(vec![Some(1e-25f32 * (i % 7) as f32), Some(2e-25)]));
+    let vectors: ArrayRef = Arc::new(ListArray::from_iter_primitive::<Float32Type, _, _>(rows));
+    let source = Memory::new(vec![("v", vectors), ("y", floats((0..ROWS).map(|i| i as f64)))], 100);
+    let manifest = ingested(&source, &IngestOptions::default(), &output).unwrap().manifest;
+    assert!(matches!(kind(&manifest, "v"), Kind::Vector { dtype: DType::F64, width: 2 }));
+    source.next.store(0, Ordering::Relaxed);
+    let options = IngestOptions { dtypes: [("v".into(), DType::F32)].into(), force: true, ..IngestOptions::default() };
+    let error = ingested(&source, &options, &output).unwrap_err().to_string();
+    assert!(error.contains("column 'v'") && error.contains("which f32 cannot hold or square"), "{error}");
+}
+
+#[test]
 fn what_stands_for_a_missing_number_is_whole_where_training_had_none() {
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path().join("data");
