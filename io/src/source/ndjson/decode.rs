@@ -123,13 +123,27 @@ impl Rows<'_> {
     /// Hand on a value as it stands.
     fn keep<E: serde::de::Error>(&mut self, kept: usize, value: &RawValue) -> Result<(), E> {
         self.claim(self.first_kept + kept)?;
-        let Sink::Text(builder) = &mut self.sinks[self.first_kept + kept] else { return Ok(()) };
-        match value.get() {
-            "null" => builder.append_null(),
-            text if text.starts_with('"') => {
-                builder.append_value(serde_json::from_str::<Cow<'_, str>>(text).map_err(E::custom)?);
-            }
-            json => builder.append_value(json),
+        self.write(self.first_kept + kept, value)
+    }
+
+    /// Append a value to a column of text: a text without its quotes, anything else as it is written, because a number of many digits is
+    /// another one when it has been a number of 64 bits on the way.
+    fn write<E: serde::de::Error>(&mut self, column: usize, value: &RawValue) -> Result<(), E> {
+        let json = value.get();
+        let found = match json.as_bytes().first() {
+            Some(b'[') => "an array",
+            Some(b'{') => "an object",
+            _ => "",
+        };
+        if !found.is_empty() && self.columns[column].1 != Kind::Verbatim {
+            return Err(self.misfit(column, found));
+        }
+        let Sink::Text(builder) = &mut self.sinks[column] else { return Ok(()) };
+        match json.strip_prefix('"').and_then(|json| json.strip_suffix('"')) {
+            Some(plain) if !plain.contains('\\') => builder.append_value(plain),
+            Some(_) => builder.append_value(serde_json::from_str::<Cow<'_, str>>(json).map_err(E::custom)?),
+            None if json == "null" => builder.append_null(),
+            None => builder.append_value(json),
         }
         Ok(())
     }
@@ -175,6 +189,9 @@ impl<'de> DeserializeSeed<'de> for ValueSeed<'_, '_, '_> {
             Node::Object(object) => json.deserialize_any(ObjectVisitor { object, rows: self.rows }),
             Node::Column(column) => {
                 self.rows.claim(*column)?;
+                if matches!(self.rows.sinks[*column], Sink::Text(_)) {
+                    return self.rows.write(*column, <&RawValue>::deserialize(json)?);
+                }
                 json.deserialize_any(ColumnVisitor { column: *column, rows: self.rows })
             }
             Node::Kept(kept, node) => {
@@ -292,7 +309,6 @@ impl<'de> Visitor<'de> for ColumnVisitor<'_, '_> {
         match &mut self.rows.sinks[self.column] {
             Sink::Boolean(builder) => builder.append_value(value),
             Sink::Number(builder) => builder.append_value(f64::from(u8::from(value))),
-            Sink::Text(builder) => builder.append_value(if value { "true" } else { "false" }),
             _ => return Err(self.rows.misfit(self.column, if value { "true" } else { "false" })),
         }
         Ok(())
@@ -302,7 +318,6 @@ impl<'de> Visitor<'de> for ColumnVisitor<'_, '_> {
         match &mut self.rows.sinks[self.column] {
             Sink::Integer(builder) => builder.append_value(value),
             Sink::Float(builder) | Sink::Number(builder) => builder.append_value(value as f64),
-            Sink::Text(builder) => builder.append_value(value.to_string()),
             _ => return Err(self.rows.misfit(self.column, &value.to_string())),
         }
         Ok(())
@@ -318,7 +333,6 @@ impl<'de> Visitor<'de> for ColumnVisitor<'_, '_> {
     fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<(), E> {
         match &mut self.rows.sinks[self.column] {
             Sink::Float(builder) | Sink::Number(builder) => builder.append_value(value),
-            Sink::Text(builder) => builder.append_value(value.to_string()),
             _ => return Err(self.rows.misfit(self.column, &value.to_string())),
         }
         Ok(())
@@ -326,10 +340,6 @@ impl<'de> Visitor<'de> for ColumnVisitor<'_, '_> {
 
     fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<(), E> {
         let taken = match &mut self.rows.sinks[self.column] {
-            Sink::Text(builder) => {
-                builder.append_value(value);
-                true
-            }
             Sink::Number(builder) => {
                 infer::number(value.trim().as_bytes()).map(|number| builder.append_value(number)).is_some()
             }
@@ -347,8 +357,8 @@ impl<'de> Visitor<'de> for ColumnVisitor<'_, '_> {
             return Err(self.rows.misfit(self.column, "an array"));
         }
         loop {
-            let item = match items.next_element::<Option<f64>>() {
-                Ok(Some(item)) => item,
+            let item = match items.next_element::<Option<Item>>() {
+                Ok(Some(item)) => item.map(|item| item.0),
                 Ok(None) => break,
                 Err(error) => {
                     let name = self.rows.columns[self.column].0.clone();
@@ -370,6 +380,41 @@ impl<'de> Visitor<'de> for ColumnVisitor<'_, '_> {
 
     fn visit_map<A: MapAccess<'de>>(self, _: A) -> Result<(), A::Error> {
         Err(self.rows.misfit(self.column, "an object"))
+    }
+}
+
+/// An item of an array of numbers; `true` and `false` are 1 and 0.
+struct Item(f64);
+
+impl<'de> Deserialize<'de> for Item {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Item, D::Error> {
+        json.deserialize_any(ItemVisitor)
+    }
+}
+
+struct ItemVisitor;
+
+impl Visitor<'_> for ItemVisitor {
+    type Value = Item;
+
+    fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str("a number")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Item, E> {
+        Ok(Item(f64::from(u8::from(value))))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Item, E> {
+        Ok(Item(value as f64))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Item, E> {
+        Ok(Item(value as f64))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Item, E> {
+        Ok(Item(value))
     }
 }
 

@@ -17,7 +17,7 @@ use crate::source::options::TextType;
 pub enum Kind {
     /// A plain value.
     Scalar(TextType),
-    /// An array of numbers.
+    /// An array of numbers, or of `true` and `false`.
     Numbers,
     /// An array of something else, or a place that holds objects in one line and values in another.
     Unreadable,
@@ -32,7 +32,8 @@ impl Kind {
             Kind::Scalar(TextType::Text) => "a text",
             Kind::Scalar(kind) => kind.expected(),
             Kind::Numbers => "an array of numbers",
-            Kind::Unreadable | Kind::Verbatim => "nothing that is read",
+            Kind::Unreadable => "one kind of value in all lines, or arrays of numbers",
+            Kind::Verbatim => "anything",
         }
     }
 
@@ -139,7 +140,7 @@ impl Seen {
     }
 
     fn value(&mut self, value: &Json) {
-        let is_number = |item: &Json| matches!(item, Json::Integer(_) | Json::Float(_) | Json::Null);
+        let is_number = |item: &Json| matches!(item, Json::Integer(_) | Json::Float(_) | Json::Bool(_) | Json::Null);
         let kind = match value {
             Json::Null => return,
             Json::Object(object) => return self.object(object),

@@ -52,6 +52,38 @@ fn nested_objects_are_flattened_and_absent_keys_are_missing() {
 }
 
 #[test]
+fn numbers_that_are_text_stand_as_they_are_written() {
+    let text = r#"{"c": 18446744073709551615, "v": [true, false]}
+{"c": 1.50, "v": [0.5, null]}
+{"c": "a\nb", "v": null}
+{"c": null}
+{"c": true, "v": [1, 2]}
+{"c": -0}
+"#;
+    let types = [("c".to_owned(), TextType::Text)].into();
+    let batch = read(text, &SourceOptions { types, ..SourceOptions::default() }).unwrap();
+    let found: Vec<Option<&str>> = batch.column(0).as_string::<i32>().iter().collect();
+    assert_eq!(found, [Some("18446744073709551615"), Some("1.50"), Some("a\nb"), None, Some("true"), Some("-0")]);
+    let vectors = batch.column(1).as_list::<i32>();
+    assert_eq!(vectors.value(0).as_primitive::<Float64Type>().values().as_ref(), [1.0, 0.0]);
+    let types: std::collections::BTreeMap<_, _> = [("c".to_owned(), TextType::Text)].into();
+    for (value, found) in [("[1]", "an array"), ("{\"d\": 1}", "an object")] {
+        let text = format!("{{\"c\": \"x\", \"y\": 1}}\n{{\"c\": {value}}}\n");
+        let error = fails(&text, &SourceOptions { types: types.clone(), sample_bytes: 17, ..SourceOptions::default() });
+        assert!(error.starts_with(&format!(", line 2, column 'c': expected a text, found {found}")), "{error}");
+    }
+}
+
+#[test]
+fn arrays_of_texts_are_named_for_what_they_are() {
+    let any = SourceOptions { any_type: true, ..SourceOptions::default() };
+    let error = fails("{\"a\": [\"x\"], \"b\": 1}\n", &any);
+    let expected =
+        ", line 1, column 'a': expected one kind of value in all lines, or arrays of numbers, found an array";
+    assert!(error.starts_with(expected) && error.contains("--ignore a"), "{error}");
+}
+
+#[test]
 fn later_lines_that_do_not_fit_are_named() {
     let head = "{\"a\": 1, \"s\": \"x\", \"v\": [1]}\n".repeat(20);
     for (line, expected) in [
