@@ -84,7 +84,7 @@ pub struct BatchSpan {
 pub struct Index {
     /// Its schema.
     pub schema: SchemaRef,
-    /// Version of its metadata.
+    /// Version of the metadata of its messages; what the footer says is that of the footer.
     pub version: MetadataVersion,
     /// The dictionaries of each epoch, in the order in which they apply.
     pub epochs: Vec<Vec<Span>>,
@@ -103,8 +103,8 @@ struct Walker<'a> {
 /// What a message's metadata says.
 enum Message {
     Schema(SchemaRef, MetadataVersion),
-    Dictionary { id: i64, is_delta: bool },
-    Batch { rows: u64 },
+    Dictionary { id: i64, is_delta: bool, version: MetadataVersion },
+    Batch { rows: u64, version: MetadataVersion },
 }
 
 /// The index of a file or stream.
@@ -170,15 +170,19 @@ impl Walker<'_> {
         for block in footer.dictionaries().iter().flatten() {
             let span = self.span(at, block)?;
             match self.message(span)? {
-                Message::Dictionary { .. } => index.epochs[0].push(span),
+                Message::Dictionary { version, .. } => {
+                    index.version = version;
+                    index.epochs[0].push(span);
+                }
                 _ => return Err(self.damaged(span.offset, "expected a dictionary here")),
             }
         }
         for block in footer.recordBatches().iter().flatten() {
             let span = self.span(at, block)?;
-            let Message::Batch { rows } = self.message(span)? else {
+            let Message::Batch { rows, version } = self.message(span)? else {
                 return Err(self.damaged(span.offset, "expected a record batch here"));
             };
+            index.version = version;
             index.push(span, rows).ok_or_else(|| self.damaged(at, "the row counts are impossible"))?;
         }
         Ok(index)
@@ -209,7 +213,7 @@ impl Walker<'_> {
                 (Message::Schema(schema, version), None) => index = Some(Index::new(schema, version)),
                 (Message::Schema(..), Some(_)) => return Err(self.damaged(span.offset, "a second schema")),
                 (_, None) => return Err(self.damaged(span.offset, "expected a schema at the head of the stream")),
-                (Message::Dictionary { id, is_delta }, Some(index)) => {
+                (Message::Dictionary { id, is_delta, .. }, Some(index)) => {
                     if !is_delta {
                         ids.retain(|(other, _)| *other != id);
                     }
@@ -226,7 +230,7 @@ impl Walker<'_> {
                     }
                     index.epochs.push(spans);
                 }
-                (Message::Batch { rows }, Some(index)) => {
+                (Message::Batch { rows, .. }, Some(index)) => {
                     index.push(span, rows).ok_or_else(|| self.damaged(at, "the row counts are impossible"))?;
                 }
             }
@@ -281,11 +285,12 @@ impl Walker<'_> {
             MessageHeader::DictionaryBatch => {
                 let dictionary = message.header_as_dictionary_batch().ok_or_else(incomplete)?;
                 self.check(span, dictionary.data().ok_or_else(incomplete)?)?;
-                Ok(Message::Dictionary { id: dictionary.id(), is_delta: dictionary.isDelta() })
+                let (id, is_delta) = (dictionary.id(), dictionary.isDelta());
+                Ok(Message::Dictionary { id, is_delta, version: message.version() })
             }
             MessageHeader::RecordBatch => {
                 let rows = self.check(span, message.header_as_record_batch().ok_or_else(incomplete)?)?;
-                Ok(Message::Batch { rows })
+                Ok(Message::Batch { rows, version: message.version() })
             }
             other => Err(self
                 .damaged(span.offset, format!("unsupported message {other:?}"))

@@ -78,6 +78,25 @@ fn files_are_read_plain_and_compressed() {
 }
 
 #[test]
+fn a_footer_may_be_newer_than_the_messages() {
+    use arrow::ipc::reader::read_footer_length;
+    use arrow::ipc::{Footer, MetadataVersion, root_as_footer};
+    let batches = two_batches();
+    let options = IpcWriteOptions::try_new(64, false, MetadataVersion::V4).unwrap();
+    let mut writer = FileWriter::try_new_with_options(Vec::new(), &batches[0].schema(), options).unwrap();
+    batches.iter().for_each(|batch| writer.write(batch).unwrap());
+    let mut bytes = writer.into_inner().unwrap();
+    assert_eq!(texts(&read(&bytes, &SourceOptions::default()).unwrap()).len(), 5);
+    let end = bytes.len() - 10;
+    let start = end - read_footer_length(bytes[end..].try_into().unwrap()).unwrap();
+    let table = root_as_footer(&bytes[start..end]).unwrap()._tab;
+    let version = start + table.loc() + usize::from(table.vtable().get(Footer::VT_VERSION));
+    assert_eq!(bytes[version], MetadataVersion::V4.0 as u8);
+    bytes[version] = MetadataVersion::V5.0 as u8;
+    assert_eq!(texts(&read(&bytes, &SourceOptions::default()).unwrap()), ["a", "b", "a", "b", "b"]);
+}
+
+#[test]
 fn streams_are_read_with_replaced_and_growing_dictionaries() {
     let growing =
         [batch(0, &["a", "b"]), batch(2, &["a", "b"]), batch(4, &["a", "b", "c"]), batch(7, &["a", "b", "c", "d"])];
