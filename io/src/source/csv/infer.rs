@@ -5,8 +5,11 @@
 //! ```
 //! Two types that are not on one arrow meet at Text. A column whose sample holds no value at all counts as Float.
 
-use arrow::compute::kernels::cast_utils::Parser;
-use arrow::datatypes::{Date32Type, TimestampMicrosecondType};
+use std::sync::LazyLock;
+
+use arrow::array::timezone::Tz;
+use arrow::compute::kernels::cast_utils::{Parser, string_to_datetime};
+use arrow::datatypes::Date32Type;
 
 use super::fields::Field;
 use crate::source::options::{NULL_MARKERS, TextType};
@@ -161,9 +164,15 @@ pub fn timestamp(value: &[u8]) -> Option<i64> {
     }
     let text = std::str::from_utf8(value).ok()?;
     if text.len() == 16 {
-        return TimestampMicrosecondType::parse(&format!("{text}:00"));
+        return microseconds(&format!("{text}:00"));
     }
-    TimestampMicrosecondType::parse(text)
+    microseconds(text)
+}
+
+/// Of any year that has four digits: arrow's own way leads over nanoseconds, which end in 2262, and 9999-12-31 stands for "never".
+fn microseconds(text: &str) -> Option<i64> {
+    static UTC: LazyLock<Option<Tz>> = LazyLock::new(|| "+00:00".parse().ok());
+    Some(string_to_datetime(UTC.as_ref()?, text).ok()?.timestamp_micros())
 }
 
 fn begins_with_date(value: &[u8]) -> bool {
@@ -193,6 +202,8 @@ mod tests {
             ("2024-02-29", TextType::Date),
             ("2023-02-29", TextType::Text),
             ("2024-02-29 10:11", TextType::Timestamp),
+            ("9999-12-31 23:59:59", TextType::Timestamp),
+            ("0001-01-01T00:00:00Z", TextType::Timestamp),
             ("2024-02-29T10:11:12.5Z", TextType::Timestamp),
             ("2024-02-29 10:11:12+02:00", TextType::Timestamp),
             ("12:30", TextType::Text),
@@ -209,6 +220,9 @@ mod tests {
         assert_eq!(timestamp(b"1970-01-01 00:00:01.000002"), Some(1_000_002));
         assert_eq!(timestamp(b"1970-01-01T02:00:00+02:00"), Some(0));
         assert_eq!(timestamp(b"1970-01-02"), Some(86_400_000_000));
+        // 2,932,896 days after 1970-01-01.
+        assert_eq!(timestamp(b"9999-12-31 23:59:59.5"), Some((2_932_896 * 86_400 + 86_399) * 1_000_000 + 500_000));
+        assert_eq!(timestamp(b"0001-01-01 00:00"), Some(-719_162 * 86_400 * 1_000_000));
     }
 
     #[test]
