@@ -2,28 +2,40 @@
 //!
 //! Opened with all of their columns such files are an error, which is where this begins: every file is looked at by itself, and
 //! what the patterns of `--ignore` name in any of them is not read in all of them. Only files that say in a head of their own
-//! which columns they have can be read so; a file of text is read as the first one is.
+//! which columns they have can be read so. Those of text are opened without a look at any head but the first, so that here they are
+//! looked at in any case.
 
 use crate::error::{Error, Result};
 use crate::roles::{Resolved, Roles};
-use crate::source::{self, Source, SourceFile, SourceOptions};
+use crate::source::{self, NamedBy, Source, SourceFile, SourceOptions};
 
 /// The source of `files`, and the columns that were left out to open it, where they differ in these alone.
 ///
 /// # Errors
 /// As [`source::open_files`]; where the files differ in other columns, with both files and the column.
 pub fn open(files: &[SourceFile], reading: &SourceOptions, roles: &Roles) -> Result<(Box<dyn Source>, Vec<String>)> {
-    let refused = match source::open_files(files, reading) {
-        Ok(source) => return Ok((source, Vec::new())),
-        Err(refused) => refused,
-    };
+    let opened = source::open_files(files, reading);
     if files.len() < 2 || roles.ignored().is_empty() {
-        return Err(refused);
+        return opened.map(|source| (source, Vec::new()));
     }
+    let names = |file: &SourceFile| source::names(std::slice::from_ref(file), reading);
+    let format = source::detect::format_of(files, reading)?;
+    let refused = match opened {
+        Ok(source) if !(format.is_text && format.named_by == NamedBy::Head) => return Ok((source, Vec::new())),
+        Ok(source) => {
+            let first = names(&files[0])?;
+            let differ = files[1..].iter().map(|file| Ok(names(file)? != first)).collect::<Result<Vec<bool>>>()?;
+            if !differ.contains(&true) {
+                return Ok((source, Vec::new()));
+            }
+            None
+        }
+        Err(refused) => Some(refused),
+    };
     let (mut kept, mut ignored): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
     for (number, file) in files.iter().enumerate() {
-        let schema = source::open_files(std::slice::from_ref(file), reading)?.schema();
-        for name in schema.fields().iter().map(|field| field.name()) {
+        let names = names(file)?;
+        for name in &names {
             if roles.ignores(name) {
                 ignored.extend((!ignored.contains(name)).then(|| name.clone()));
             } else if number == 0 {
@@ -32,11 +44,11 @@ pub fn open(files: &[SourceFile], reading: &SourceOptions, roles: &Roles) -> Res
                 return Err(another(file, name, format!("the column is not in {}", files[0].path.display())));
             }
         }
-        if let Some(name) = kept.iter().find(|name| schema.field_with_name(name).is_err()) {
+        if let Some(name) = kept.iter().find(|name| !names.contains(name)) {
             return Err(another(file, name, format!("the column is missing, but {} has it", files[0].path.display())));
         }
     }
-    if ignored.is_empty() {
+    if let Some(refused) = refused.filter(|_| ignored.is_empty()) {
         return Err(refused);
     }
     let reading = SourceOptions { columns: Some(kept), ..reading.clone() };

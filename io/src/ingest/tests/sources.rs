@@ -135,3 +135,29 @@ fn files_may_differ_in_columns_that_are_left_out() {
         assert!(error(&["z", "w", "nosuch"]).contains("no column 'nosuch'"), "{}", error(&["z", "w", "nosuch"]));
     }
 }
+
+#[test]
+fn headers_may_differ_in_columns_that_are_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = [
+        ("a.csv", "label,x,w\n1,1,a\n0,2,b\n"),
+        ("b.csv", "z,label,w,extra,x\nq,0,7,,3\n"),
+        ("c.csv", "label,x\n1,4\n"),
+    ];
+    let read = |ignore: &[&str]| {
+        let ignore = ignore.iter().map(ToString::to_string).collect();
+        let options =
+            IngestOptions { roles: Roles { ignore, ..Roles::default() }, force: true, ..IngestOptions::default() };
+        from_files(&files, &options, folder.path())
+    };
+    let (report, output) = read(&["w", "z", "e*"]).unwrap();
+    assert_eq!(report.manifest.ignored, ["w", "z", "extra"]);
+    let batch = stored(&output, &report.manifest, Split::Train).unwrap();
+    assert_eq!(raw(&batch, "x"), [1.0, 2.0, 3.0, 4.0]);
+    assert_eq!(raw(&batch, "label"), [1.0, 0.0, 0.0, 1.0]);
+    let error = |ignore: &[&str]| read(ignore).unwrap_err().to_string();
+    assert!(error(&["w", "z"]).contains("b.csv, column 'extra': the column is not in"), "{}", error(&["w", "z"]));
+    assert!(error(&["z", "extra"]).contains("c.csv, column 'w': the column is missing"), "{}", error(&["z", "extra"]));
+    assert!(error(&["w", "z", "extra", "no"]).contains("no column 'no'"), "{}", error(&["w", "z", "extra", "no"]));
+    assert!(error(&[]).contains("b.csv, line 1: the header has 5 columns"), "{}", error(&[]));
+}

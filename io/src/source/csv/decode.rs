@@ -32,6 +32,7 @@ pub struct Plan {
 }
 
 /// A column of the text.
+#[derive(Clone)]
 pub struct PlannedColumn {
     /// Its name.
     pub name: String,

@@ -37,11 +37,15 @@ use crate::error::{Error, Place, Result};
 /// Bytes at the head of the first file that the delimiter is told from.
 const SNIFF_BYTES: usize = 64 << 10;
 
-/// CSV files with the same columns.
+/// CSV files with the same columns, as far as they are read.
 struct CsvSource {
     text: TextFiles,
     plan: Plan,
+    others: Others,
 }
+
+/// The plans of files whose headers differ from the first in columns that are not read, by number of the file.
+type Others = Arc<[OnceLock<Plan>]>;
 
 /// Open CSV files.
 ///
@@ -58,19 +62,29 @@ pub fn open(files: &[SourceFile], options: &SourceOptions) -> Result<Box<dyn Sou
     };
     let (names, types) = sample(files, delimiter, cutting, options)?;
     check_names(options, &names)?;
-    let columns = names
-        .iter()
+    let columns: Vec<PlannedColumn> = names
+        .into_iter()
         .zip(types)
         .map(|(name, inferred)| PlannedColumn {
-            name: name.clone(),
-            kind: options.wants(name).then(|| options.types.get(name).copied().unwrap_or(inferred)),
-            is_given: options.types.contains_key(name),
-            is_kept: options.keeps(name),
+            kind: options.wants(&name).then(|| options.types.get(&name).copied().unwrap_or(inferred)),
+            is_given: options.types.contains_key(&name),
+            is_kept: options.keeps(&name),
+            name,
         })
         .collect();
-    let plan = Plan::new(delimiter, columns, NullMarkers::new(&options.null_values));
-    let check = same_names(files, names, delimiter);
-    Ok(Box::new(CsvSource { text: TextFiles::new(files.to_vec(), cutting, check), plan }))
+    let nulls = NullMarkers::new(&options.null_values);
+    let others: Others = files.iter().map(|_| OnceLock::new()).collect();
+    let headers = Headers {
+        paths: files.iter().map(|file| file.path.clone()).collect(),
+        delimiter,
+        may_differ: options.columns.is_some(),
+        columns: columns.clone(),
+        nulls: nulls.clone(),
+        others: Arc::clone(&others),
+    };
+    let check = Box::new(move |file: usize, header: &[u8]| headers.check(file, header));
+    let plan = Plan::new(delimiter, columns, nulls);
+    Ok(Box::new(CsvSource { text: TextFiles::new(files.to_vec(), cutting, check), plan, others }))
 }
 
 fn delimiter(file: &SourceFile, options: &SourceOptions) -> Result<u8> {
@@ -142,37 +156,56 @@ fn sample(
     Ok((names, types))
 }
 
-/// A check that every file has the names of the first.
-fn same_names(files: &[SourceFile], expected: Vec<String>, delimiter: u8) -> HeaderCheck {
-    let paths: Vec<PathBuf> = files.iter().map(|file| file.path.clone()).collect();
-    Box::new(move |file, header| {
-        let names = sniff::names(&paths[file], header, delimiter, false)?;
-        if names.len() != expected.len() {
-            let message = format!(
-                "the header has {} columns, but that of {} has {}",
-                names.len(),
-                paths[0].display(),
-                expected.len()
-            );
-            return Err(Error::data(&paths[file], message).at(Place::Line(1)).help(SAME));
-        }
-        match names.iter().zip(&expected).position(|(name, expected)| name != expected) {
-            None => Ok(()),
-            Some(at) => {
-                let message = format!(
-                    "column {} is '{}', but in {} it is '{}'",
-                    at + 1,
-                    names[at],
-                    paths[0].display(),
-                    expected[at]
-                );
-                Err(Error::data(&paths[file], message).at(Place::Line(1)).help(SAME))
-            }
-        }
-    })
+/// Holds the header of every file against that of the first.
+struct Headers {
+    paths: Vec<PathBuf>,
+    delimiter: u8,
+    /// What is read is named: other columns may be anything.
+    may_differ: bool,
+    /// Those of the first file.
+    columns: Vec<PlannedColumn>,
+    nulls: NullMarkers,
+    others: Others,
 }
 
-const SAME: &str = "All files of a source need the same columns in the same order";
+impl Headers {
+    fn check(&self, file: usize, header: &[u8]) -> Result<()> {
+        let names = sniff::names(&self.paths[file], header, self.delimiter, false)?;
+        if names.iter().eq(self.columns.iter().map(|column| &column.name)) {
+            return Ok(());
+        }
+        let is_read = |column: &&PlannedColumn| column.kind.is_some() || column.is_kept;
+        let unread = |name: &String| PlannedColumn { name: name.clone(), kind: None, is_given: false, is_kept: false };
+        let known = |name: &String| self.columns.iter().filter(is_read).find(|column| column.name == *name).cloned();
+        let found: Vec<PlannedColumn> = names.iter().map(|name| known(name).unwrap_or_else(|| unread(name))).collect();
+        let read = |columns: &[PlannedColumn]| -> Vec<String> {
+            columns.iter().filter(is_read).map(|column| column.name.clone()).collect()
+        };
+        if self.may_differ && read(&found) == read(&self.columns) {
+            let _ = self.others[file].set(Plan::new(self.delimiter, found, self.nulls.clone()));
+            return Ok(());
+        }
+        Err(Error::data(&self.paths[file], self.difference(&names)).at(Place::Line(1)).help(SAME))
+    }
+
+    fn difference(&self, names: &[String]) -> String {
+        let (first, expected) = (self.paths[0].display(), &self.columns);
+        if names.len() != expected.len() {
+            return format!("the header has {} columns, but that of {first} has {}", names.len(), expected.len());
+        }
+        let at = names.iter().zip(expected).position(|(name, expected)| *name != expected.name).unwrap_or(0);
+        format!("column {} is '{}', but in {first} it is '{}'", at + 1, names[at], expected[at].name)
+    }
+}
+
+const SAME: &str =
+    "All files of a source need the same columns in the same order; leave out those that differ with --ignore";
+
+impl CsvSource {
+    fn plan(&self, file: usize) -> &Plan {
+        self.others.get(file).and_then(OnceLock::get).unwrap_or(&self.plan)
+    }
+}
 
 impl Source for CsvSource {
     fn schema(&self) -> SchemaRef {
@@ -197,7 +230,7 @@ impl Source for CsvSource {
 
     fn decode(&self, chunk: Chunk) -> Result<Vec<RecordBatch>> {
         let Content::Text { file, line, text } = chunk.content else { return Err(super::foreign_chunk()) };
-        decode::decode(&self.plan, self.text.path(file), line, &text).map(|batch| vec![batch])
+        decode::decode(self.plan(file), self.text.path(file), line, &text).map(|batch| vec![batch])
     }
 
     fn count(&self, chunk: Chunk) -> Result<u64> {
