@@ -219,9 +219,20 @@ fn in_utc(column: &ArrayRef) -> std::result::Result<ArrayRef, ArrowError> {
     })
 }
 
-/// Days and whole seconds in the units that Parquet has names for; as they are they would be plain integers there.
+/// Days and whole seconds in the units that Parquet has names for, as they are they would be plain integers there; decimals that count
+/// in tens and more in ones.
 fn parquet_has_none(data_type: &DataType) -> Option<DataType> {
+    use DataType as T;
     match data_type {
+        T::Decimal32(digits, scale)
+        | T::Decimal64(digits, scale)
+        | T::Decimal128(digits, scale)
+        | T::Decimal256(digits, scale)
+            if *scale < 0 =>
+        {
+            let digits = digits.saturating_add(scale.unsigned_abs());
+            Some(if digits <= 38 { T::Decimal128(digits, 0) } else { T::Decimal256(digits.min(76), 0) })
+        }
         DataType::Timestamp(TimeUnit::Second, zone) => Some(DataType::Timestamp(TimeUnit::Millisecond, zone.clone())),
         DataType::Time32(TimeUnit::Second) => Some(DataType::Time32(TimeUnit::Millisecond)),
         DataType::Date64 => Some(DataType::Date32),
@@ -271,8 +282,8 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use arrow::array::{
-        BinaryArray, Date64Array, DictionaryArray, Float64Array, Int8Array, NullArray, Time32SecondArray,
-        TimestampSecondArray,
+        BinaryArray, Date64Array, Decimal128Array, DictionaryArray, Float64Array, Int8Array, NullArray,
+        Time32SecondArray, TimestampSecondArray,
     };
     use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 
@@ -353,6 +364,7 @@ mod tests {
             ("instant", Arc::new(TimestampSecondArray::from(vec![1_600_000_000]).with_timezone("+00:00")) as ArrayRef),
             ("time", Arc::new(Time32SecondArray::from(vec![3_661]))),
             ("day", Arc::new(Date64Array::from(vec![2 * 86_400_000]))),
+            ("tens", Arc::new(Decimal128Array::from(vec![-123]).with_precision_and_scale(5, -1).expect("a decimal"))),
         ];
         let batch = RecordBatch::try_from_iter(columns).expect("a batch");
         let lines = csv_lines(&batch).expect("lines");
