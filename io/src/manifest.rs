@@ -221,6 +221,12 @@ pub enum Kind {
 /// text format keeps leading zeros.
 pub const READ_AS: &str = ", read as ";
 
+/// The type of the values, by the name of a type that may be that of a dictionary.
+pub fn value_type(name: &str) -> &str {
+    let values = name.strip_prefix("Dictionary(").and_then(|inside| inside.strip_suffix(')')?.split_once(", "));
+    values.map_or(name, |(_, values)| values)
+}
+
 /// Most words of an n-gram.
 pub const NGRAM_MAX: u8 = 8;
 

@@ -7,7 +7,7 @@ use arrow::datatypes::DataType;
 use gristmill_io::dictionary::Dictionary;
 use gristmill_io::encode::row::RowEncoder;
 use gristmill_io::error::Place;
-use gristmill_io::manifest::{Kind, Layout, READ_AS};
+use gristmill_io::manifest::{Kind, Layout, READ_AS, value_type};
 use gristmill_io::source::{self, NamedBy, Source, SourceFile, SourceOptions, TextType};
 
 use crate::error::{Error, Result};
@@ -81,6 +81,7 @@ fn types(model: &Model) -> BTreeMap<String, TextType> {
     let mut types = BTreeMap::new();
     for column in &model.metadata.columns {
         let found = column.source_type.split_once(READ_AS).map_or(column.source_type.as_str(), |(_, read)| read);
+        let found = value_type(found);
         let number = match found {
             date if date.starts_with("Date") => TextType::Date,
             timestamp if timestamp.starts_with("Timestamp") => TextType::Timestamp,

@@ -8,7 +8,7 @@
 //! | dates | `Int32` or `Float64` | days since 1970-01-01 |
 //! | timestamps | `Float64` | seconds since 1970-01-01 UTC (local time when there is no zone) |
 //! | times of day, durations | `Float64` | seconds |
-//! | text read as a number | `Float64` | |
+//! | text read as a number | `Float64` | `true` and `false` are 1 and 0 |
 //! | all values missing (`Null`) | `Float64` | |
 //!
 //! A NaN is a missing value; an infinity is a fault. So below a valid bit there is always a finite number.
@@ -25,6 +25,8 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, TimeUnit};
 use gristmill_kernels::vectorised;
 use half::f16;
+
+use crate::source::csv::infer;
 
 /// A value that cannot be taken, at a row of the array at hand.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -194,7 +196,7 @@ fn parsed(array: &ArrayRef) -> Result<ArrayRef, Fault> {
     for (row, text) in texts.iter().enumerate() {
         values.push(match text {
             None => f64::NAN,
-            Some(text) => fast_float2::parse(text.trim()).map_err(|_| {
+            Some(text) => infer::number(text.trim().as_bytes()).ok_or_else(|| {
                 Fault::at(
                     row,
                     format!("found '{}', expected a number", clipped(text)),
@@ -435,10 +437,23 @@ pub fn texts(array: &ArrayRef) -> Result<ArrayRef, Fault> {
             _ => reinterpret(array, &DataType::Dictionary(keys.clone(), Box::new(DataType::Utf8))),
         },
         DataType::Float16 | DataType::Float32 | DataType::Float64 => {
-            reinterpret(&finite(Arc::clone(array))?, &DataType::Utf8)
+            reinterpret(&without_negative_zero(&finite(Arc::clone(array))?), &DataType::Utf8)
         }
         DataType::Null => Ok(new_null_array(&DataType::Utf8, array.len())),
         _ => reinterpret(array, &DataType::Utf8),
+    }
+}
+
+/// The same numbers, 0 where -0 was: that is the same number, and must not be another level.
+fn without_negative_zero(array: &ArrayRef) -> ArrayRef {
+    fn positive<T: ArrowPrimitiveType>(array: &ArrayRef, zero: T::Native) -> ArrayRef {
+        Arc::new(array.as_primitive::<T>().unary::<_, T>(|x| if x == zero { zero } else { x }))
+    }
+    match array.data_type() {
+        DataType::Float16 => positive::<Float16Type>(array, f16::ZERO),
+        DataType::Float32 => positive::<Float32Type>(array, 0.0),
+        DataType::Float64 => positive::<Float64Type>(array, 0.0),
+        _ => Arc::clone(array),
     }
 }
 
@@ -468,7 +483,10 @@ mod tests {
                 vec![Some(123.45), None],
             ),
             (Arc::new(Float32Array::from(vec![1.5, f32::NAN])), vec![Some(1.5), None]),
-            (Arc::new(StringArray::from(vec![Some(" -2.5e3 "), None])), vec![Some(-2500.0), None]),
+            (
+                Arc::new(StringArray::from(vec![Some(" -2.5e3 "), None, Some("true")])),
+                vec![Some(-2500.0), None, Some(1.0)],
+            ),
             (new_null_array(&DataType::Null, 2), vec![None, None]),
             (
                 Arc::new(DictionaryArray::<Int8Type>::new(
@@ -480,6 +498,18 @@ mod tests {
         ];
         for (array, expected) in cases {
             assert_eq!(floats(&numbers(&array).unwrap()), expected, "{}", array.data_type());
+        }
+    }
+
+    #[test]
+    fn zero_is_one_level_whatever_its_sign() {
+        for array in [
+            Arc::new(Float64Array::from(vec![Some(-0.0), Some(0.0), None, Some(-1.5), Some(f64::NAN)])) as ArrayRef,
+            Arc::new(Float32Array::from(vec![Some(-0.0), Some(0.0), None, Some(-1.5), Some(f32::NAN)])),
+        ] {
+            let found = texts(&array).unwrap();
+            let found: Vec<Option<&str>> = found.as_string::<i32>().iter().collect();
+            assert_eq!(found, [Some("0.0"), Some("0.0"), None, Some("-1.5"), None]);
         }
     }
 

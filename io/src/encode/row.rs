@@ -25,7 +25,7 @@ use super::raw::{self, Fault};
 use super::words::Words;
 use crate::crossed::Crossing;
 use crate::error::{Error, Place, Result};
-use crate::manifest::{Column, Kind, Layout, READ_AS, Role};
+use crate::manifest::{Column, Kind, Layout, READ_AS, Role, value_type};
 use crate::roles::is_text;
 use crate::source::libsvm::INDEX_BASE;
 
@@ -292,9 +292,9 @@ fn numbers_as_trained(array: &ArrayRef, source_type: &str) -> std::result::Resul
 
 const SECONDS_A_DAY: f64 = 86_400.0;
 
-/// Which kind of time an Arrow type is, by its name; none: it is no time.
+/// Which kind of time an Arrow type is, or that of the values of its dictionary, by its name; none: it is no time.
 fn time_of(name: &str) -> Option<&'static str> {
-    ["Timestamp", "Date", "Time", "Duration"].into_iter().find(|kind| name.starts_with(kind))
+    ["Timestamp", "Date", "Time", "Duration"].into_iter().find(|kind| value_type(name).starts_with(kind))
 }
 
 /// Numbers that serve as categories are written as text: 3 and 3.0 must not become two levels because one file has
@@ -302,7 +302,12 @@ fn time_of(name: &str) -> Option<&'static str> {
 fn as_trained(array: &ArrayRef, source_type: &str) -> std::result::Result<ArrayRef, Fault> {
     let (inferred, read_as) =
         source_type.split_once(READ_AS).map_or((source_type, None), |(own, read)| (own, Some(read)));
-    let Ok(trained) = inferred.parse::<DataType>() else { return Ok(Arc::clone(array)) };
+    let Ok(trained) = value_type(inferred).parse::<DataType>() else { return Ok(Arc::clone(array)) };
+    let to = |array: &ArrayRef, to: &DataType| cast(array, to).map_err(|e| Fault::whole(e.to_string(), ""));
+    let array = &match array.data_type() {
+        DataType::Dictionary(_, values) if values.is_numeric() => to(array, values)?,
+        _ => Arc::clone(array),
+    };
     let found = array.data_type();
     if trained.is_numeric() && read_as.is_none() && is_text(found) {
         return written_as(array, &trained);
@@ -310,7 +315,6 @@ fn as_trained(array: &ArrayRef, source_type: &str) -> std::result::Result<ArrayR
     if !(trained.is_numeric() && found.is_numeric() && trained != *found) {
         return Ok(Arc::clone(array));
     }
-    let to = |array: &ArrayRef, to: &DataType| cast(array, to).map_err(|e| Fault::whole(e.to_string(), ""));
     let same = to(array, &trained)?;
     if let Some(row) = (0..same.len()).find(|&row| same.is_null(row) && array.is_valid(row)) {
         return Err(Fault::at(row, format!("the number does not fit the type {trained} of the training data"), ""));
@@ -340,8 +344,8 @@ fn written_as(array: &ArrayRef, to: &DataType) -> std::result::Result<ArrayRef, 
     let decimals: ArrayRef = Arc::new(decimals.collect::<Float64Array>());
     let texts: ArrayRef = Arc::new(texts);
     // Whole numbers beyond 2^53 are exact only when they are read as such.
-    let exact = plain(&plain(&texts, to)?, &DataType::Utf8)?;
-    let decimal = plain(&plain(&decimals, to)?, &DataType::Utf8)?;
+    let exact = raw::texts(&plain(&texts, to)?)?;
+    let decimal = raw::texts(&plain(&decimals, to)?)?;
     let [exact, decimal, texts] = [&exact, &decimal, &texts].map(|array| array.as_string::<i32>().iter());
     Ok(Arc::new(
         exact
@@ -446,6 +450,8 @@ mod tests {
         let expected = [Some("5"), Some("7"), Some("7.5"), Some("9007199254740993"), Some("x7"), None];
         assert_eq!(found("Int64", &texts), expected.map(|text| text.map(str::to_owned)));
         assert_eq!(found("Float64", &texts[..2]), ["5.0", "7.0"].map(|text| Some(text.to_owned())));
+        assert_eq!(found("Dictionary(Int32, Int64)", &texts[..2]), ["5", "7"].map(|text| Some(text.to_owned())));
+        assert_eq!(found("Float64", &[Some("-0")]), [Some("0.0".to_owned())]);
         // Digits that training read as text are levels as they stand.
         assert_eq!(found("Int64, read as Utf8", &[Some("007")]), [Some("007".to_owned())]);
     }
@@ -477,6 +483,10 @@ mod tests {
         assert_eq!(read(&moments, &moment), Ok(vec![Some(1_577_880_000.0), None]));
         assert_eq!(read(&moments, &date), Ok(vec![Some(18_262.5), None]));
         assert_eq!(read(&moments, &format!("Utf8{READ_AS}{date}")), Ok(vec![Some(18_262.5), None]));
+        let coded = cast(&days, &"Dictionary(Int32, Date32)".parse().unwrap()).unwrap();
+        for (array, trained) in [(&coded, &*date), (&days, "Dictionary(Int8, Date32)")] {
+            assert_eq!(read(array, trained), Ok(vec![Some(18_262.0), None]));
+        }
         assert_eq!(read(&numbers, "UInt8"), Ok(vec![Some(18_262.0), Some(1.0)]));
         assert_eq!(read(&(Arc::new(NullArray::new(1)) as ArrayRef), &moment), Ok(vec![None]));
         for (array, trained) in [(&days, "Int64"), (&moments, "Float64"), (&numbers, &*date), (&numbers, &*moment)] {

@@ -13,8 +13,9 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, make_array};
 use arrow::buffer::NullBuffer;
-use arrow::compute::{CastOptions, cast_with_options};
+use arrow::compute::{CastOptions, cast, cast_with_options};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use arrow::error::ArrowError;
 
 use super::{SourceOptions, check_names};
 use crate::error::{Error, Result};
@@ -95,9 +96,8 @@ impl Flat {
             if array.data_type() == field.data_type() {
                 return Ok(array);
             }
-            let strict = CastOptions { safe: false, ..CastOptions::default() };
-            cast_with_options(&array, field.data_type(), &strict).map_err(|error| {
-                Error::data(path, format!("{} cannot be read as {}: {error}", array.data_type(), field.data_type()))
+            read_as(&array, field.data_type()).map_err(|error| {
+                Error::data(path, format!("{} cannot be read as {}: {error}", column.from, field.data_type()))
                     .column(&column.name)
                     .help(format!("Leave the column out with --ignore {}", column.name))
             })
@@ -147,6 +147,34 @@ impl Flat {
         self.columns.sort_by_key(position);
         self.schema = Arc::clone(&first.schema);
         self
+    }
+}
+
+/// The array in another type.
+fn read_as(array: &ArrayRef, to: &DataType) -> std::result::Result<ArrayRef, ArrowError> {
+    if !is_binary(array.data_type()) {
+        return cast_with_options(array, to, &CastOptions { safe: false, ..CastOptions::default() });
+    }
+    // Only bytes that some row has need to be text, not those of missing rows and behind the last one.
+    let array = match array.data_type() {
+        // Arrow knows no way from here to text but by bytes of any length.
+        DataType::FixedSizeBinary(_) => cast(array, &DataType::Binary)?,
+        _ => Arc::clone(array),
+    };
+    let text = cast(&array, to)?;
+    if text.logical_null_count() > array.logical_null_count() {
+        return Err(ArrowError::CastError("it holds bytes that are not UTF-8".into()));
+    }
+    Ok(text)
+}
+
+fn is_binary(data_type: &DataType) -> bool {
+    use DataType as T;
+    match data_type {
+        T::Binary | T::LargeBinary | T::BinaryView | T::FixedSizeBinary(_) => true,
+        T::Dictionary(_, values) => is_binary(values),
+        T::RunEndEncoded(_, values) => is_binary(values.data_type()),
+        _ => false,
     }
 }
 
@@ -233,7 +261,7 @@ fn readable(data_type: &DataType) -> Option<DataType> {
     use DataType as T;
     match data_type {
         T::Null => Some(T::Float64),
-        T::Binary | T::BinaryView | T::Utf8View => Some(T::Utf8),
+        T::Binary | T::BinaryView | T::FixedSizeBinary(_) | T::Utf8View => Some(T::Utf8),
         T::LargeBinary => Some(T::LargeUtf8),
         T::Utf8 | T::LargeUtf8 | T::Boolean => Some(data_type.clone()),
         T::Date32 | T::Date64 | T::Timestamp(..) | T::Time32(_) | T::Time64(_) | T::Duration(_) => {
@@ -241,13 +269,26 @@ fn readable(data_type: &DataType) -> Option<DataType> {
         }
         T::Dictionary(key, value) => match readable(value)? {
             value if value.is_nested() => None,
-            value => Some(T::Dictionary(key.clone(), Box::new(value))),
+            value => Some(T::Dictionary(Box::new(wide(key)), Box::new(value))),
         },
+        T::RunEndEncoded(_, values) => readable(values.data_type()).filter(|values| !values.is_nested()),
         T::List(child) | T::LargeList(child) | T::FixedSizeList(child, _) => {
             (is_number(child.data_type()) || is_sparse(data_type)).then(|| data_type.clone())
         }
+        T::ListView(child) | T::LargeListView(child) => {
+            is_number(child.data_type()).then(|| T::LargeList(Arc::clone(child)))
+        }
         _ if is_number(data_type) => Some(data_type.clone()),
         _ => None,
+    }
+}
+
+/// The type of keys that all files share: writers take the narrowest for the levels that they have at hand.
+pub(super) fn wide(key: &DataType) -> DataType {
+    use DataType as T;
+    match key {
+        T::Int8 | T::Int16 | T::UInt8 | T::UInt16 => T::Int32,
+        key => key.clone(),
     }
 }
 
@@ -264,7 +305,7 @@ fn is_sparse(data_type: &DataType) -> bool {
 }
 
 /// The array at `path`, missing where a struct around it is.
-fn descend(batch: &RecordBatch, path: &[usize]) -> std::result::Result<ArrayRef, arrow::error::ArrowError> {
+fn descend(batch: &RecordBatch, path: &[usize]) -> std::result::Result<ArrayRef, ArrowError> {
     let mut array = Arc::clone(batch.column(path[0]));
     let mut nulls: Option<NullBuffer> = None;
     for &child in &path[1..] {
@@ -314,6 +355,61 @@ mod tests {
         assert_eq!(out.column(2).as_string::<i32>().value(1), "y");
         assert_eq!(out.column(3).as_primitive::<Float64Type>().null_count(), 3);
         assert_eq!(flat.leaves().collect::<Vec<_>>(), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn rare_layouts_are_read_as_what_they_stand_for() {
+        use arrow::array::{FixedSizeBinaryArray, Int16Array, ListViewArray, RunArray, StringArray};
+        use arrow::datatypes::Int16Type;
+        let fixed: ArrayRef = Arc::new(FixedSizeBinaryArray::try_from_iter([b"ab", b"cd", b"ab"].into_iter()).unwrap());
+        let ends = Int16Array::from(vec![2, 3]);
+        let runs: ArrayRef =
+            Arc::new(RunArray::<Int16Type>::try_new(&ends, &StringArray::from(vec!["p", "q"])).unwrap());
+        let rows = [[1, 2], [3, 4], [5, 6]].map(|row| Some(row.map(Some)));
+        let views: ArrayRef = Arc::new(ListViewArray::from_iter_primitive::<Int32Type, _, _>(rows));
+        let batch = RecordBatch::try_from_iter([("fixed", fixed), ("runs", runs), ("views", views)]).unwrap();
+        let out = plan(&batch, &SourceOptions::default()).unwrap().flatten(Path::new("x"), &batch.slice(1, 2)).unwrap();
+        let texts = |column: usize| -> Vec<Option<&str>> { out.column(column).as_string::<i32>().iter().collect() };
+        assert_eq!((texts(0), texts(1)), (vec![Some("cd"), Some("ab")], vec![Some("p"), Some("q")]));
+        assert_eq!(out.column(2).as_list::<i64>().value(0).as_primitive::<Int32Type>().values().as_ref(), [3, 4]);
+        let bytes: ArrayRef = Arc::new(FixedSizeBinaryArray::try_from_iter([b"\xff\xfe"].into_iter()).unwrap());
+        let batch = RecordBatch::try_from_iter([("id", bytes)]).unwrap();
+        let refused = plan(&batch, &SourceOptions::default()).unwrap().flatten(Path::new("x"), &batch);
+        let error = refused.unwrap_err().to_string();
+        assert!(
+            error.contains("column 'id': FixedSizeBinary(2) cannot be read as Utf8: Cast error: it holds bytes")
+                && error.contains("--ignore id")
+        );
+    }
+
+    #[test]
+    fn bytes_that_no_row_has_need_not_be_text() {
+        use arrow::array::LargeBinaryArray;
+        use arrow::buffer::{Buffer, OffsetBuffer};
+        let bytes = |nulls: Vec<bool>| -> ArrayRef {
+            // The last character of the buffer is cut off, and belongs to no row.
+            let values = Buffer::from("aé\u{65e5}".as_bytes()).slice_with_length(0, 5);
+            let offsets = OffsetBuffer::new(vec![0i64, 1, 3, 3 + i64::from(!nulls[2])].into());
+            Arc::new(LargeBinaryArray::new(offsets, values, Some(NullBuffer::from(nulls))))
+        };
+        for nulls in [vec![true, true, true], vec![true, true, false]] {
+            let batch = RecordBatch::try_from_iter([("b", bytes(nulls.clone()))]).unwrap();
+            let out = plan(&batch, &SourceOptions::default()).unwrap().flatten(Path::new("x"), &batch).unwrap();
+            let found: Vec<Option<&str>> = out.column(0).as_string::<i64>().iter().collect();
+            assert_eq!(found, [Some("a"), Some("é"), nulls[2].then_some("")]);
+        }
+    }
+
+    #[test]
+    fn narrow_keys_become_wide() {
+        use arrow::array::{DictionaryArray, Int8Array, StringArray};
+        let values: ArrayRef = Arc::new(StringArray::from(vec!["a", "b"]));
+        let coded: ArrayRef = Arc::new(DictionaryArray::new(Int8Array::from(vec![Some(1), None, Some(0)]), values));
+        let batch = RecordBatch::try_from_iter_with_nullable([("c", coded, true)]).unwrap();
+        let flat = plan(&batch, &SourceOptions::default()).unwrap();
+        assert_eq!(*flat.schema.field(0).data_type(), "Dictionary(Int32, Utf8)".parse::<DataType>().unwrap());
+        let texts = cast(flat.flatten(Path::new("x"), &batch).unwrap().column(0), &DataType::Utf8).unwrap();
+        assert_eq!(texts.as_string::<i32>().iter().collect::<Vec<_>>(), [Some("b"), None, Some("a")]);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 pub mod columns;
 pub mod footer;
+pub mod hints;
 pub mod pages;
 #[cfg(test)]
 mod tests;
@@ -140,14 +141,20 @@ impl Footer {
                 .map_err(|error| Error::io(&file.path, "cannot read", error))?
                 .map_err(|refused| decode_error(&file.path, &ParquetError::General(refused.to_owned())))?;
             let failed = |error| decode_error(&file.path, &error);
-            let metadata =
+            let mut metadata =
                 ArrowReaderMetadata::load(&Chunks(positioned.clone()), ArrowReaderOptions::new()).map_err(failed)?;
-            let full = Flat::plan(&file.path, metadata.schema(), options)?;
+            let whole = hints::handed_on(metadata.schema());
+            if let Some(decoded) = hints::decoded(metadata.schema()) {
+                let decoded = ArrowReaderOptions::new().with_schema(Arc::new(decoded));
+                metadata = ArrowReaderMetadata::try_new(Arc::clone(metadata.metadata()), decoded).map_err(failed)?;
+            }
+            let full = Flat::plan(&file.path, &whole, options)?;
             let mask = ProjectionMask::leaves(metadata.parquet_schema(), full.leaves());
             let builder =
                 ParquetRecordBatchReaderBuilder::new_with_metadata(Chunks(positioned.clone()), metadata.clone());
             let reader = builder.with_projection(mask.clone()).with_row_groups(Vec::new()).build().map_err(failed)?;
             let projected = arrow::array::RecordBatchReader::schema(&reader);
+            let projected = Schema::new(hints::with_types_of(projected.fields(), whole.fields()));
             let flat = Flat::select(&file.path, &projected, options)?;
             flat.same_as(&file.path, &full, &file.path)?;
             let leaves =

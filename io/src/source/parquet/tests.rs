@@ -256,3 +256,62 @@ fn damaged_files_are_errors() {
     let error = read(&misnamed, &SourceOptions::default()).unwrap_err().to_string();
     assert!(error.contains("is named as a CSV file, but its content is a Parquet file"), "{error}");
 }
+
+#[test]
+fn dictionaries_of_booleans_and_decimals_are_dictionaries() {
+    use arrow::array::{BooleanArray, Decimal128Array, DictionaryArray, Int8Array};
+    let (_folder, path) = scratch();
+    let keys = || Int8Array::from(vec![Some(1), None, Some(0), Some(1)]);
+    let flags: ArrayRef = Arc::new(DictionaryArray::new(keys(), Arc::new(BooleanArray::from(vec![false, true]))));
+    let prices = Decimal128Array::from(vec![150, 275]).with_precision_and_scale(9, 2).unwrap();
+    let prices: ArrayRef = Arc::new(DictionaryArray::new(keys(), Arc::new(prices)));
+    let inner =
+        StructArray::from(vec![(Arc::new(Field::new("flag", flags.data_type().clone(), true)), Arc::clone(&flags))]);
+    let plain: ArrayRef = Arc::new(Int32Array::from(vec![1, 2, 3, 4]));
+    let batch = RecordBatch::try_from_iter_with_nullable([
+        ("unread", Arc::clone(&plain), true),
+        ("flag", flags, true),
+        ("price", prices, true),
+        ("in", Arc::new(inner) as ArrayRef, true),
+    ])
+    .unwrap();
+    // The writer knows no dictionaries of booleans either: values are written plain, and the schema is said to hold them.
+    let values = |name: &str| -> ArrayRef {
+        let flags: ArrayRef = Arc::new(BooleanArray::from(vec![Some(true), None, Some(false), Some(true)]));
+        match name {
+            "in" => Arc::new(StructArray::from(vec![(Arc::new(Field::new("flag", DataType::Boolean, true)), flags)])),
+            "flag" => flags,
+            _ => arrow::compute::cast(batch.column_by_name(name).unwrap(), &DataType::Float64).unwrap(),
+        }
+    };
+    let decimals = |array: &ArrayRef| arrow::compute::cast(array, &DataType::Decimal128(9, 2)).unwrap();
+    let written = RecordBatch::try_from_iter_with_nullable([
+        ("unread", plain, true),
+        ("flag", values("flag"), true),
+        ("price", decimals(&values("price")), true),
+        ("in", values("in"), true),
+    ])
+    .unwrap();
+    let mut properties = WriterProperties::builder().build();
+    parquet::arrow::add_encoded_arrow_schema_to_metadata(&batch.schema(), &mut properties);
+    let options = parquet::arrow::arrow_writer::ArrowWriterOptions::new()
+        .with_properties(properties)
+        .with_skip_arrow_metadata(true);
+    let file = std::fs::File::create(&path).unwrap();
+    let mut writer = ArrowWriter::try_new_with_options(file, written.schema(), options).unwrap();
+    writer.write(&written).unwrap();
+    writer.close().unwrap();
+
+    let options = SourceOptions { ignore: vec!["unread".into()], ..SourceOptions::default() };
+    let found = read(&path, &options).unwrap();
+    let texts = |name: &str| -> Vec<Option<String>> {
+        let column = found.column_by_name(name).unwrap();
+        assert!(matches!(column.data_type(), DataType::Dictionary(..)), "{name}: {}", column.data_type());
+        let texts = arrow::compute::cast(column, &DataType::Utf8).unwrap();
+        texts.as_string::<i32>().iter().map(|text| text.map(str::to_owned)).collect()
+    };
+    let owned = |texts: [Option<&str>; 4]| texts.map(|text| text.map(str::to_owned)).to_vec();
+    assert_eq!(texts("flag"), owned([Some("true"), None, Some("false"), Some("true")]));
+    assert_eq!(texts("in.flag"), owned([Some("true"), None, Some("false"), Some("true")]));
+    assert_eq!(texts("price"), owned([Some("2.75"), None, Some("1.50"), Some("2.75")]));
+}
