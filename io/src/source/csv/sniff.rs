@@ -68,7 +68,8 @@ pub fn names(path: &std::path::Path, header: &[u8], delimiter: u8, may_be_data: 
             .help("Pass --header false when it is a row, --header true when these are the names"));
     }
     if let Some(number) = names.iter().position(String::is_empty) {
-        return Err(fault(format!("column {} has no name", number + 1)).help("Name it, or pass --header false"));
+        let help = "Name it, write the file without it (index=False in pandas), or pass --header false where there is no header";
+        return Err(fault(format!("column {} has no name", number + 1)).help(help));
     }
     let mut sorted: Vec<&String> = names.iter().collect();
     sorted.sort();
