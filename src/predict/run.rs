@@ -430,6 +430,11 @@ fn write_failed(settings: &Settings<'_>, error: ArrowError) -> Error {
             Ok(source) => gristmill_io::Error::io(settings.output, "cannot write", *source).into(),
             Err(source) => Error::File { path: settings.output.to_path_buf(), message: source.to_string() },
         },
-        other => Error::File { path: settings.output.to_path_buf(), message: other.to_string() },
+        other => {
+            let message = format!(
+                "a column cannot be written in this format ({other}). Leave it out of --keep, or choose another --output-format"
+            );
+            Error::File { path: settings.output.to_path_buf(), message }
+        }
     }
 }

@@ -237,7 +237,10 @@ fn collect(
         name: name.to_owned(),
         path: path.to_vec(),
         leaves: first..*leaf,
-        from: field.data_type().clone(),
+        from: match field.data_type() {
+            DataType::Dictionary(key, values) => DataType::Dictionary(Box::new(wide(key)), values.clone()),
+            other => other.clone(),
+        },
         to: readable(field.data_type()),
     });
     Ok(())
@@ -408,6 +411,8 @@ mod tests {
         let batch = RecordBatch::try_from_iter_with_nullable([("c", coded, true)]).unwrap();
         let flat = plan(&batch, &SourceOptions::default()).unwrap();
         assert_eq!(*flat.schema.field(0).data_type(), "Dictionary(Int32, Utf8)".parse::<DataType>().unwrap());
+        let kept = SourceOptions { columns: Some(Vec::new()), verbatim: vec!["c".into()], ..SourceOptions::default() };
+        assert_eq!(plan(&batch, &kept).unwrap().schema, flat.schema);
         let texts = cast(flat.flatten(Path::new("x"), &batch).unwrap().column(0), &DataType::Utf8).unwrap();
         assert_eq!(texts.as_string::<i32>().iter().collect::<Vec<_>>(), [Some("b"), None, Some("a")]);
     }
