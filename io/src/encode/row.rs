@@ -248,10 +248,21 @@ impl Part {
             Encoder::Codes { .. } => {
                 let table = self.table.as_ref().ok_or_else(|| Fault::whole("its dictionary is missing", ""))?;
                 let texts = raw::texts(&as_trained(array, &column.source_type)?)?;
-                Raw::Ids(levels::ids(&texts, |text| table.find(text))?.into())
+                let is_number = crate::roles::value_type(array.data_type()).is_numeric();
+                let other = |text: &[u8]| is_number.then(|| table.find(&other_spelling(text))).flatten();
+                Raw::Ids(levels::ids(&texts, |text| table.find(text).or_else(|| other(text)))?.into())
             }
         })
     }
+}
+
+/// Another way to write a number, for levels that training read as text: one file has 3 where another has 3.0 or 3.00.
+fn other_spelling(text: &[u8]) -> Vec<u8> {
+    if !text.contains(&b'.') {
+        return [text, b".0"].concat();
+    }
+    let digits = text.iter().rposition(|byte| *byte != b'0').map_or(text, |last| &text[..=last]);
+    digits.strip_suffix(b".").unwrap_or(digits).to_vec()
 }
 
 fn is_missing(batch: &RecordBatch, column: &str, row: usize) -> bool {
@@ -454,6 +465,26 @@ mod tests {
         assert_eq!(found("Float64", &[Some("-0")]), [Some("0.0".to_owned())]);
         // Digits that training read as text are levels as they stand.
         assert_eq!(found("Int64, read as Utf8", &[Some("007")]), [Some("007".to_owned())]);
+    }
+
+    #[test]
+    fn numbers_are_found_among_texts_however_they_are_written() {
+        for (text, expected) in [("3.0", "3"), ("3.50", "3.5"), ("30", "30.0"), ("-0.25", "-0.25"), ("100.0", "100")] {
+            assert_eq!(other_spelling(text.as_bytes()), expected.as_bytes());
+        }
+        let mut columns = columns();
+        columns[2].source_type = format!("Int64{READ_AS}Utf8");
+        let layout = Layout::of(&columns, |_| true);
+        let levels = [None, None, Some(vec!["7".into(), "5.0".into()]), None];
+        let encoder = RowEncoder::new(&columns, &levels, &layout).unwrap();
+        let zones: [ArrayRef; 2] =
+            [Arc::new(Float64Array::from(vec![5.0, 7.0, 7.5])), Arc::new(Int64Array::from(vec![5, 7, 8]))];
+        for zone in zones {
+            let age: ArrayRef = Arc::new(Float64Array::from(vec![30.0; 3]));
+            let encoded = encoder.encode(&batch(vec![("zone", zone), ("age", age)]), &place).unwrap();
+            let Block::Codes { codes: Codes::U8(codes), .. } = encoded.grain().blocks[1] else { panic!("no codes") };
+            assert_eq!(codes, [1, 0, 3]);
+        }
     }
 
     #[test]
