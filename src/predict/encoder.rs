@@ -65,6 +65,9 @@ pub fn open(
     if let Some(unknown) = keep.iter().find(|name| !has.contains(name) && (!by_row || !has.is_empty())) {
         return Err(Error::usage(format!("--keep: the source has no column '{unknown}'. It has {}", listed())));
     }
+    if let Some((_, twice)) = keep.iter().enumerate().find(|(at, name)| keep[..*at].contains(name)) {
+        return Err(Error::usage(format!("--keep: column '{twice}' is named twice. Name it once")));
+    }
     let options = SourceOptions {
         types: types(model).into_iter().filter(|(name, _)| needed.contains(name)).collect(),
         columns: Some(needed),

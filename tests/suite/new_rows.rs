@@ -140,6 +140,8 @@ fn kept_columns_of_text_are_written_as_they_stand() {
     assert_eq!(kept, ["id,n,x", "0001,1.10,1", ",123456789012345678901,2.0"]);
     let message = fails(folder.path(), "predict run n.csv --keep nope -o -", 2);
     assert!(message.contains("no column 'nope'. It has id, zip, amount, flag, note, x"), "{message}");
+    let message = fails(folder.path(), "predict run n.csv --keep id,x,id -o -", 2);
+    assert!(message.contains("column 'id' is named twice"), "{message}");
 }
 
 #[test]
