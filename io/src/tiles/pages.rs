@@ -6,7 +6,7 @@
 //! ```
 //! The page cache holds and drops huge pages as a whole, and one that is dropped too early is read again. So a page goes when all grains up
 //! to the last that has a part of it are done, and not before the reader of another needs its room: that reader lets go of it, and the system
-//! gives it the same memory again. A disk fills memory that was just in use faster than other memory (docs/speed.md), so few pages go round.
+//! gives it the same memory again. A disk fills memory that was just in use faster than other memory (docs/experiments.md), so few pages go round.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};

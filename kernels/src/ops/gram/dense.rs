@@ -11,7 +11,7 @@
 //! span's sum is added in `f64`. Neither the tier nor the blocking changes it.
 //!
 //! Cost: `D (D + 1)` flops a row; a value is read once from memory, and `D / 8` times from the caches. What bounds it is in
-//! docs/speed.md.
+//! docs/experiments.md.
 
 use super::GramRows;
 use super::layout::{GramLayout, in_triangle};
