@@ -13,7 +13,7 @@ fn commands(page: &str) -> Vec<String> {
             inside = !inside;
             continue;
         }
-        let line = line.trim_start_matches("$ ").trim_start_matches("target/release/");
+        let line = launched(line.trim_start_matches("$ ")).trim_start_matches("target/release/");
         let own = ["gristmill ", "cargo run --release -- "].iter().find_map(|start| line.strip_prefix(start));
         if let Some(rest) = own.filter(|_| inside) {
             let end = [" #", " | ", " > ", " && ", " ; "].iter().filter_map(|sign| rest.find(sign)).min();
@@ -21,6 +21,11 @@ fn commands(page: &str) -> Vec<String> {
         }
     }
     found
+}
+
+/// What `mpirun -n N` starts; any other line as it is.
+fn launched(line: &str) -> &str {
+    line.strip_prefix("mpirun -n ").and_then(|rest| rest.split_once(' ')).map_or(line, |(_, command)| command)
 }
 
 /// A line's words, quotes taken off.
@@ -53,9 +58,10 @@ fn commands_of_the_documentation_parse() {
 
 #[test]
 fn commands_are_found_in_blocks() {
-    let page = "gristmill no\n```sh\n$ gristmill inspect run  # shows\ncargo run --release -- train a \\\n -o b\n```\n";
+    let page = "gristmill no\n```sh\n$ gristmill inspect run  # shows\ncargo run --release -- train a \\\n -o b\n\
+                mpirun -n 8 gristmill resume b\n```\n";
     let found: Vec<String> = commands(page).iter().map(|line| words(line).join(" ")).collect();
-    assert_eq!(found, ["inspect run", "train a -o b"]);
+    assert_eq!(found, ["inspect run", "train a -o b", "resume b"]);
     assert!(gristmill::cli::check(&["train", "--no-such-flag"]).is_err());
     assert!(gristmill::cli::check(&["predict"]).is_err());
 }
