@@ -58,8 +58,29 @@ pub fn format_of(files: &[SourceFile], options: &SourceOptions) -> Result<&'stat
     first.map(|(_, format)| format).ok_or_else(|| Error::Usage("no source file given".into()))
 }
 
+/// First bytes of what is often met and not read.
+const FOREIGN: &[(&[u8], &str)] = &[
+    (b"\xfd7zXZ\0", "compressed by xz"),
+    (b"\x04\x22\x4d\x18", "compressed by lz4"),
+    (b"PK\x03\x04", "a zip archive or a table of Excel"),
+    (b"FEA1\0", "Feather of version 1"),
+    (b"\x89HDF\r\n", "HDF5"),
+    (b"Obj\x01", "Avro"),
+];
+
+/// What a file is by its first bytes that is not read.
+fn foreign(head: &[u8]) -> Option<&'static str> {
+    let is_bzip2 = head.starts_with(b"BZh") && head.get(4..10) == Some(b"1AY&SY");
+    let known = FOREIGN.iter().find(|(magic, _)| head.starts_with(magic)).map(|(_, what)| *what);
+    known.or(is_bzip2.then_some("compressed by bzip2"))
+}
+
 fn of_file(file: &SourceFile) -> Result<&'static Format> {
     let head = file.head(HEAD_BYTES as u64)?;
+    if let Some(what) = foreign(&head) {
+        return Err(Error::data(&file.path, format!("the file is {what}, which is not read"))
+            .help("Write it as Parquet or Arrow, or as text that is plain or compressed by gzip or zstd"));
+    }
     let named = by_extension(&file.path);
     let magic = by_magic(&head);
     match (named, magic) {
@@ -162,6 +183,25 @@ mod tests {
         ] {
             assert_eq!(by_content(text.as_bytes()).map(|format| format.name), expected, "{text:?}");
         }
+    }
+
+    #[test]
+    fn what_is_not_read_is_told_by_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, head, what) in [
+            ("a.csv.bz2", &b"BZh91AY&SY\x01\x02"[..], "bzip2"),
+            ("a.csv.xz", b"\xfd7zXZ\0\0", "xz"),
+            ("a.xlsx", b"PK\x03\x04rest", "Excel"),
+            ("a.feather", b"FEA1\0\0\0\0rest", "Feather of version 1"),
+        ] {
+            let path = folder.path().join(name);
+            std::fs::write(&path, head).unwrap();
+            let opened = crate::source::open(&[path.display().to_string()], &crate::source::SourceOptions::default());
+            let error = opened.err().unwrap().to_string();
+            assert!(error.contains(what) && error.contains("Write it as Parquet"), "{error}");
+        }
+        assert_eq!(foreign(b"FEA1,FEA2\n1,2\n"), None);
+        assert_eq!(foreign(b"BZh9,x\n1,2\n"), None);
     }
 
     #[test]
