@@ -7,6 +7,7 @@
 //! All reads of a file go through [`Positioned`], which never moves a shared seek position, so threads may read one open
 //! file at once.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
@@ -151,17 +152,28 @@ pub fn list(specs: &[String], options: &SourceOptions) -> Result<Vec<SourceFile>
         return Err(Error::Usage("the standard input ('-') is given more than once".into()));
     }
     let mut files = Vec::new();
+    let mut given_by: BTreeMap<PathBuf, &String> = BTreeMap::new();
     for spec in specs {
         let path = Path::new(spec);
-        if spec == "-" {
-            files.push(spool(&mut std::io::stdin().lock(), &options.scratch)?);
+        let found = if spec == "-" {
+            vec![spool(&mut std::io::stdin().lock(), &options.scratch)?]
         } else if path.is_dir() {
-            files.extend(folder(path)?);
+            folder(path)?
         } else if path.exists() || !spec.contains(['*', '?', '[']) {
-            files.push(SourceFile::at(path)?);
+            vec![SourceFile::at(path)?]
         } else {
-            files.extend(pattern(spec)?);
+            pattern(spec)?
+        };
+        let known = found.iter().filter_map(|file| Some((file, file.path.canonicalize().ok()?)));
+        let known: Vec<(&SourceFile, PathBuf)> = known.collect();
+        if let Some((file, other)) = known.iter().find_map(|(file, path)| Some((file, given_by.get(path)?))) {
+            return Err(Error::Usage(format!(
+                "{} is given twice, by '{other}' and by '{spec}', and its rows would be read twice. Name it once",
+                file.path.display()
+            )));
         }
+        given_by.extend(known.into_iter().map(|(_, path)| (path, spec)));
+        files.extend(found);
     }
     Ok(files)
 }
@@ -292,6 +304,18 @@ mod tests {
         assert_eq!(names(&files, folder.path()), ["1.csv", "2.csv"]);
         let error = list(&specs(&[&folder.path().join("*.txt")]), &SourceOptions::default()).unwrap_err().to_string();
         assert!(error.contains("*.txt: no file matches this pattern"), "{error}");
+    }
+
+    #[test]
+    fn a_file_given_twice_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        touch(folder.path(), &["1.csv", "2.csv", "b/3.csv"]);
+        let at = |name: &str| folder.path().join(name);
+        for again in [&at("1.csv"), &at("./b/../1.csv"), &at("?.csv"), &folder.path().to_path_buf()] {
+            let error = list(&specs(&[&at("1.csv"), again]), &SourceOptions::default()).unwrap_err().to_string();
+            assert!(error.contains("1.csv is given twice, by '") && error.contains("Name it once"), "{error}");
+        }
+        assert_eq!(list(&specs(&[&at("?.csv"), &at("b")]), &SourceOptions::default()).unwrap().len(), 3);
     }
 
     #[test]
