@@ -17,7 +17,7 @@ impl Manifest {
         let content = (self.format, self.grain_rows, &self.columns, &self.shards, &self.statistics);
         // Plain data with string keys: writing it as JSON cannot fail.
         let json = serde_json::to_vec(&content).unwrap_or_default();
-        format!("{:032x}", xxhash_rust::xxh3::xxh3_128(&json))
+        format!("{:032x}", twox_hash::XxHash3_128::oneshot(&json))
     }
 
     /// The shards of a split.

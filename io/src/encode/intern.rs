@@ -4,7 +4,7 @@
 //! and keeps every text once in one arena, so that a million levels of ten bytes cost about 35 MB.
 //! Reading needs `&self` only: many threads look levels up while nobody inserts.
 
-use xxhash_rust::xxh3::xxh3_64;
+use twox_hash::XxHash3_64;
 
 const EMPTY: u32 = u32::MAX;
 
@@ -49,14 +49,14 @@ impl Interner {
     /// The id of a text that was inserted before.
     #[inline]
     pub fn find(&self, text: &[u8]) -> Option<u32> {
-        self.probe(xxh3_64(text), text).ok()
+        self.probe(XxHash3_64::oneshot(text), text).ok()
     }
 
     /// The id of a text, inserted when new.
     ///
     /// Ids are 32 bits wide; callers bound the number of texts far below that ([`Interner::len`]).
     pub fn insert(&mut self, text: &[u8]) -> u32 {
-        let hash = xxh3_64(text);
+        let hash = XxHash3_64::oneshot(text);
         match self.probe(hash, text) {
             Ok(id) => id,
             Err(slot) => {

@@ -115,7 +115,7 @@ impl Promise<'_> {
     pub fn fingerprint(&self) -> u64 {
         let columns: Vec<_> = self.decided.stored.iter().map(|decision| &decision.column).collect();
         let about = serde_json::json!([self.starts, columns, self.shape.grain_rows, self.shape.shard_grains]);
-        xxhash_rust::xxh3::xxh3_64(about.to_string().as_bytes())
+        twox_hash::XxHash3_64::oneshot(about.to_string().as_bytes())
     }
 
     fn rows(&self) -> usize {

@@ -89,7 +89,7 @@ impl Job<'_> {
     fn fingerprint(&self) -> u64 {
         let options = IngestOptions { threads: None, memory: None, force: false, ..self.options.clone() };
         let about = format!("{} {:?}", serde_json::to_string(&options).unwrap_or_default(), self.plan);
-        xxhash_rust::xxh3::xxh3_64(about.as_bytes())
+        twox_hash::XxHash3_64::oneshot(about.as_bytes())
     }
 
     /// This rank's part; what all have made, on rank 0; none: it is to be made alone.
