@@ -311,7 +311,7 @@ impl<'a, R: Real> Worker<'a, R> {
         largest: f64,
         rows: usize,
     ) -> Result<()> {
-        let order = scaled(&order, &self.models[model], shared.online.scale, largest, rows)?;
+        let order = scaled(&order, &self.models[model], shared.online.residual, largest, rows)?;
         let exponent = sum_exponent(largest, rows);
         let scale = FixedScale::new(exponent, largest * SLACK);
         let (real, quantised) = (&self.residuals[model], &mut self.quantised[model]);
@@ -351,7 +351,7 @@ impl<'a, R: Real> Worker<'a, R> {
         shared.barrier.wait().map_err(broken)?;
         let mut orders = Vec::new();
         for (own, largest) in self.models.iter().zip(largest) {
-            orders.push(scaled(&order(own, shared.setup, place, rows), own, shared.online.scale, *largest, rows)?);
+            orders.push(scaled(&order(own, shared.setup, place, rows), own, shared.online.residual, *largest, rows)?);
         }
         let mut merged = Vec::new();
         for (number, bundle) in &mut self.bundles {
@@ -476,12 +476,12 @@ fn sum_exponent(largest: f64, rows: usize) -> i32 {
 }
 
 /// The same with the unit.
-fn scaled(order: &Move, model: &Model, scale: f64, largest: f64, rows: usize) -> Result<Move> {
+fn scaled(order: &Move, model: &Model, residual: f64, largest: f64, rows: usize) -> Result<Move> {
     if !largest.is_finite() {
         return Err(Error::Sum(format!("the largest residual of a batch is {largest}")));
     }
     let mean = if model.sums { model.mean_weight } else { model.mean_weight * rows as f64 };
-    let unit = 2f64.powi(-sum_exponent(largest, rows)) / (mean * scale);
+    let unit = 2f64.powi(-sum_exponent(largest, rows)) / (mean * residual);
     Ok(Move { unit, ..*order })
 }
 

@@ -20,6 +20,7 @@ use super::sparse::SparseColumn;
 use crate::engine::setup::Setup;
 use crate::engine::space::Space;
 use crate::metrics::Task;
+use crate::models::Reach;
 use crate::optim::Penalty;
 use crate::optim::stochastic::{Optimiser, OptimiserVisitor, Step};
 
@@ -68,6 +69,9 @@ pub struct Online<'a> {
     pub lines: usize,
     /// Deviation of the target where the margin is a number in its units, else 1.
     pub scale: f64,
+    /// Residual of a row whose target is that far from its margin, else 1: the objective is divided by `scale` times this, so that
+    /// neither margins nor residuals that are learnt from depend on units.
+    pub residual: f64,
     /// The units.
     pub units: Vec<Unit>,
     /// Factor from a coordinate (times `scale`) to that of a solver.
@@ -90,18 +94,24 @@ impl<'a> Online<'a> {
             }
             scattered.push(unit.parameters.clone());
         }
-        let is_number = matches!(setup.model.task(), Task::Regression);
-        let scale = if is_number && deviation > 0.0 && deviation.is_finite() { deviation } else { 1.0 };
+        let is_number = matches!(setup.model.task(), Task::Regression | Task::Quantile(_));
+        let (scale, residual) = if is_number && deviation > 0.0 && deviation.is_finite() {
+            let reach = Reach { label: deviation, low: 0.0, high: 0.0 };
+            (deviation, setup.model.bounds(&reach).residual)
+        } else {
+            (1.0, 1.0)
+        };
         let (margins, lines) = (setup.joint, setup.joint * if anchored { 2 } else { 1 });
-        Online { space, margins, lines, scale, units, factor, scattered }
+        Online { space, margins, lines, scale, residual, units, factor, scattered }
     }
 
-    /// A penalty of a line's coordinates of a solver in those that are learnt, the objective divided by `scale`^2.
+    /// A penalty of a line's coordinates of a solver in those that are learnt, the objective divided as is said above.
     pub fn penalty(&self, penalty: &Penalty) -> Penalty {
+        let stretch = self.scale / self.residual;
         let factors = || self.factor.iter().copied().chain(std::iter::once(1.0));
         Penalty {
-            l1: penalty.l1.iter().zip(factors()).map(|(l1, factor)| l1 * factor / self.scale).collect(),
-            l2: penalty.l2.iter().zip(factors()).map(|(l2, factor)| l2 * factor * factor).collect(),
+            l1: penalty.l1.iter().zip(factors()).map(|(l1, factor)| l1 * factor / self.residual).collect(),
+            l2: penalty.l2.iter().zip(factors()).map(|(l2, factor)| l2 * factor * factor * stretch).collect(),
         }
     }
 
@@ -140,16 +150,16 @@ impl<'a> Online<'a> {
         point
     }
 
-    /// From the gradient of a solver's objective: by the chain rule of [`Online::to_point`], the objective divided by `scale`^2.
+    /// From the gradient of a solver's objective: by the chain rule of [`Online::to_point`], the objective divided.
     pub fn from_gradient(&self, gradient: &[f64]) -> Vec<f64> {
         gradient.chunks_exact(self.space.coordinates().max(1)).flat_map(|line| self.line_from_gradient(line)).collect()
     }
 
     fn line_from_gradient(&self, gradient: &[f64]) -> Vec<f64> {
         let slopes = gradient.iter().zip(&self.factor);
-        let mut own: Vec<f64> = slopes.map(|(slope, factor)| slope * factor / self.scale).collect();
+        let mut own: Vec<f64> = slopes.map(|(slope, factor)| slope * factor / self.residual).collect();
         if self.space.intercept {
-            let level = gradient[self.factor.len()] / self.scale;
+            let level = gradient[self.factor.len()] / self.residual;
             for j in self.scattered.iter().cloned().flatten() {
                 own[j] += level * self.factor[j] * self.space.inverse[j] * self.space.mean[j];
             }
