@@ -129,12 +129,19 @@ pub struct Fitted {
     pub gradient_norm: Option<f64>,
     /// Passes over all rows.
     pub passes: u32,
-    /// True when the stopping rule was met.
-    pub converged: bool,
+    /// Whether the stopping rule was met; none of a solver that ends after so many epochs, which has none.
+    pub converged: Option<bool>,
     /// Why it stopped, a short phrase: "estimated gap 3.1e-9 of the objective", "pass limit", "separable data".
     pub reason: String,
     /// The solver that was used.
     pub solver: String,
+}
+
+impl Fitted {
+    /// True when the stopping rule was met.
+    pub fn has_converged(&self) -> bool {
+        self.converged == Some(true)
+    }
 }
 
 /// One pass, told while training runs.

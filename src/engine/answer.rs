@@ -243,7 +243,7 @@ pub struct Clock {
 /// solvers of all of them did: objective and loss are the sums of theirs. None while some are on their way.
 pub fn fitted(setup: &Setup<'_>, tasks: &[&Task], solver: &str, round: impl Fn(f64) -> f64) -> Option<Fitted> {
     let outcomes: Vec<&Outcome> = tasks.iter().map(|task| task.outcome()).collect::<Option<_>>()?;
-    let worst = outcomes.iter().find(|outcome| !outcome.converged).or(outcomes.first())?;
+    let worst = outcomes.iter().find(|outcome| !outcome.has_converged()).or(outcomes.first())?;
     let (offset, scale) = setup.target.units;
     let unit = setup.target.loss_unit();
     let sum = |part: fn(&Outcome) -> f64| outcomes.iter().map(|outcome| part(outcome)).sum::<f64>();

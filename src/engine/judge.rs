@@ -78,8 +78,9 @@ impl<R: Real + Default> Training<'_, R> {
         let mut all = left_out.iter().zip(verdicts);
         let configurations = self.plan.path().into_iter().map(|strengths| {
             let own: Vec<(&&[usize], Verdict)> = all.by_ref().take(folds.count() as usize).collect();
-            let converged = |task: &usize| self.tasks[*task].outcome().is_some_and(|outcome| outcome.converged);
-            let unconverged = own.iter().filter(|(model, _)| !model.iter().all(converged)).count();
+            let ended =
+                |task: &usize| self.tasks[*task].outcome().is_some_and(|outcome| outcome.converged != Some(false));
+            let unconverged = own.iter().filter(|(model, _)| !model.iter().all(ended)).count();
             let losses = own.iter().map(|(_, verdict)| verdict.loss).collect();
             let figures: Vec<Vec<Figure>> = own.into_iter().map(|(_, verdict)| verdict.figures).collect();
             HeldOut::new(strengths, losses, &figures, unconverged)

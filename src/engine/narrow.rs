@@ -66,13 +66,19 @@ pub fn judge(
     let scale = objective.max(LEAST * limits.null_loss);
     let enough = limits.tolerance * scale;
     let is_near = gap <= enough;
-    if !is_near && outcome.converged && count < WIDTHS_MAX {
+    if !is_near && outcome.has_converged() && count < WIDTHS_MAX {
         return Verdict::Narrower(width * (SAFETY * enough / gap).clamp(NARROWER.0, NARROWER.1));
     }
-    let reason = match (is_near, outcome.converged) {
+    let reason = match (is_near, outcome.has_converged()) {
         (true, true) => format!("certified gap {:.1e} of the objective", gap / scale),
         (_, true) => format!("certified gap {:.1e} of the objective, no narrower kink is resolved", gap / scale),
         (_, false) => outcome.reason.clone(),
     };
-    Verdict::Done(Outcome { loss, objective, reason, converged: is_near && outcome.converged, ..outcome.clone() })
+    Verdict::Done(Outcome {
+        loss,
+        objective,
+        reason,
+        converged: Some(is_near && outcome.has_converged()),
+        ..outcome.clone()
+    })
 }

@@ -68,7 +68,7 @@ fn objectives_are_those_of_linear_programs() {
                 let off = (sums.0 / sums.1 + penalty) / case.objective - 1.0;
                 let told = fitted.objective / case.objective - 1.0;
                 checked += 1;
-                if !(off.abs() < 1e-6 && told.abs() < 1e-6 && fitted.converged) {
+                if !(off.abs() < 1e-6 && told.abs() < 1e-6 && fitted.has_converged()) {
                     let (reason, passes) = (&fitted.reason, fitted.passes);
                     wrong.push(format!("{} {text}: off {off:.1e}, told {told:.1e}, {reason} ({passes})", set.name));
                 }

@@ -48,7 +48,7 @@ fn a_model_of_a_path_is_the_model_alone() {
             fit(&dataset, &text).expect("trains").models.swap_remove(0)
         });
         let alone: Vec<_> = alone.collect();
-        assert!(alone.iter().all(|fitted| fitted.converged), "{model} {solver}");
+        assert!(alone.iter().all(|fitted| fitted.has_converged()), "{model} {solver}");
         assert_eq!(path.models, alone, "{model} {solver}");
         let longest = alone.iter().map(|fitted| fitted.passes).max();
         assert_eq!(Some(path.passes), longest, "{model} {solver}: no more passes than the longest takes");

@@ -156,11 +156,11 @@ fn objectives_are_those_of_scikit_learn() {
                         let (off, told) = (ours / case.objective - 1.0, fitted.objective / case.objective - 1.0);
                         checked += 1;
                         let noisy = dtype == DType::F32 && matches!(*solver, "lbfgs" | "owlqn");
-                        unconverged += usize::from(noisy && !fitted.converged);
-                        let right = if noisy && !fitted.converged {
+                        unconverged += usize::from(noisy && !fitted.has_converged());
+                        let right = if noisy && !fitted.has_converged() {
                             off.abs() < 1e-5 && told.abs() < 1e-5
                         } else {
-                            off.abs() < 1e-6 && told.abs() < 1e-6 && fitted.converged
+                            off.abs() < 1e-6 && told.abs() < 1e-6 && fitted.has_converged()
                         };
                         if !right {
                             wrong.push(format!(

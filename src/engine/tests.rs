@@ -114,7 +114,7 @@ fn the_bits_do_not_depend_on_threads_tiers_or_ranks() {
         for (_, text) in PLANS.iter().filter(|(of, _)| *of == label) {
             let one = plan(text);
             let base = fit_with(&dataset, &one, &Solo).expect("trains");
-            assert!(base.models.iter().all(|m| m.converged), "{text}: {:?}", base.models);
+            assert!(base.models.iter().all(|m| m.has_converged()), "{text}: {:?}", base.models);
             for threads in [2, 5] {
                 let other = fit_with(&dataset, &TrainPlan { threads, ..one.clone() }, &Solo).expect("trains");
                 assert_eq!(bits(&base), bits(&other), "{text}: {threads} threads");

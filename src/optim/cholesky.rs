@@ -47,7 +47,7 @@ pub fn solve(quadratic: &Quadratic, penalty: &Penalty) -> Outcome {
         loss: at.loss,
         objective: at.objective,
         gradient_norm: Some(norm(&at.smooth)),
-        converged: true,
+        converged: Some(true),
         reason: if dependent.is_empty() {
             "closed form".into()
         } else {

@@ -71,7 +71,7 @@ pub fn solve(quadratic: &Quadratic, penalty: &Penalty, start: &[f64], until: Unt
         loss: at.loss,
         objective: at.objective,
         gradient_norm: Some(norm(&penalty.subgradient(&descent.point, &at.smooth))),
-        converged,
+        converged: Some(converged),
         reason: if converged {
             format!("duality gap {share:.1e} of the objective")
         } else {

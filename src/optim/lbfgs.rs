@@ -85,7 +85,8 @@ impl Lbfgs {
 
     fn judge_sample(&mut self, best: Best, decrease: f64) -> Status {
         let enough = self.schedule.gap() * best.objective.abs();
-        if !self.memory.is_empty() && (best.promise <= enough && decrease <= 4.0 * enough) {
+        let told = !self.memory.is_empty() && best.promise <= enough && decrease <= 4.0 * enough;
+        if told || self.schedule.is_spent(&self.problem, best.loss) {
             self.schedule.advance();
             self.trial = best.point;
             self.best = None;
@@ -167,7 +168,7 @@ impl Lbfgs {
             point: best.point,
             loss: best.loss,
             objective: best.objective,
-            converged,
+            converged: Some(converged),
             reason,
             warnings,
             dependent: Vec::new(),
@@ -181,6 +182,7 @@ impl Solver for Lbfgs {
     }
 
     fn absorb(&mut self, found: Evaluation) -> Status {
+        self.schedule.count();
         self.full_passes += u32::from(self.schedule.sample().is_all());
         let objective = found.loss + self.problem.penalty.value(&self.trial);
         let mut gradient = found.gradient;

@@ -90,14 +90,21 @@ pub struct Outcome {
     /// Norm of the smallest subgradient there; none where no pass was made there, and loss and objective are of batches before they
     /// were learnt from.
     pub gradient_norm: Option<f64>,
-    /// True when the stopping rule was met.
-    pub converged: bool,
+    /// Whether the stopping rule was met; none of a solver that ends after so many epochs, which has none.
+    pub converged: Option<bool>,
     /// Why it stopped, a short phrase.
     pub reason: String,
     /// What the user should know beyond that: full sentences.
     pub warnings: Vec<String>,
     /// Coordinates that are combinations of others, where the solver found out.
     pub dependent: Vec<usize>,
+}
+
+impl Outcome {
+    /// True when the stopping rule was met.
+    pub fn has_converged(&self) -> bool {
+        self.converged == Some(true)
+    }
 }
 
 /// Whether a solver goes on.

@@ -103,7 +103,8 @@ impl Owlqn {
 
     fn judge_sample(&mut self, best: Best, decrease: f64) -> Status {
         let enough = self.schedule.gap() * best.objective.abs();
-        if !self.memory.is_empty() && best.promise <= enough && decrease <= 4.0 * enough {
+        let told = !self.memory.is_empty() && best.promise <= enough && decrease <= 4.0 * enough;
+        if told || self.schedule.is_spent(&self.problem, best.loss) {
             self.schedule.advance();
             self.trial = best.point;
             return Status::Continue;
@@ -197,7 +198,7 @@ impl Owlqn {
             point: best.point,
             loss: best.loss,
             objective: best.objective,
-            converged,
+            converged: Some(converged),
             reason,
             warnings,
             dependent: Vec::new(),
@@ -223,6 +224,7 @@ impl Solver for Owlqn {
     }
 
     fn absorb(&mut self, found: Evaluation) -> Status {
+        self.schedule.count();
         self.full_passes += u32::from(self.schedule.sample().is_all());
         let objective = found.loss + self.problem.penalty.value(&self.trial);
         let mut smooth = found.gradient;

@@ -143,7 +143,10 @@ fn every_solver_finds_the_same_minimum() {
                 let least = all.iter().map(|(_, o)| o.objective).fold(f64::INFINITY, f64::min);
                 for (name, outcome) in &all {
                     let off = (outcome.objective - least) / least.max(1e-12);
-                    assert!(outcome.converged && off < 1e-9, "{loss:?} {n}x{p} {l1} {l2} {name}: {off:e}, {outcome:?}");
+                    assert!(
+                        outcome.has_converged() && off < 1e-9,
+                        "{loss:?} {n}x{p} {l1} {l2} {name}: {off:e}, {outcome:?}"
+                    );
                 }
             }
         }
@@ -164,7 +167,10 @@ fn a_penalty_of_many_units_costs_no_passes() {
         let (lbfgs, passes) = run(&data, lbfgs::Lbfgs::new(problem.clone(), start().0, start().1));
         let (owlqn, own) = run(&data, owlqn::Owlqn::new(problem.clone(), start().0, start().1));
         for outcome in [&lbfgs, &owlqn] {
-            assert!(outcome.converged && outcome.objective / exact.objective - 1.0 < 1e-8, "{loss:?} {outcome:?}");
+            assert!(
+                outcome.has_converged() && outcome.objective / exact.objective - 1.0 < 1e-8,
+                "{loss:?} {outcome:?}"
+            );
         }
         assert!(passes <= 25 && own <= 25, "{loss:?}: {passes} and {own} passes");
     }
@@ -179,7 +185,7 @@ fn samples_change_the_way_and_not_the_end() {
         let sampled = every_solver(&data, l1, 0.001, &schedule);
         let whole = every_solver(&data, l1, 0.001, &Schedule::whole());
         for ((name, a), (_, b)) in sampled.iter().zip(&whole) {
-            assert!(a.converged && (a.objective / b.objective - 1.0).abs() < 1e-9, "{name} {l1}: {a:?} {b:?}");
+            assert!(a.has_converged() && (a.objective / b.objective - 1.0).abs() < 1e-9, "{name} {l1}: {a:?} {b:?}");
         }
     }
 }
@@ -195,7 +201,7 @@ fn a_hessian_that_knows_no_way_down_is_no_end() {
         let start = |name| Machine::new(name, problem.clone(), vec![0.0; 4], Schedule::whole()).expect("makes steps");
         let (newton, _) = run(&data, start(SolverName::Newton));
         let (lbfgs, _) = run(&data, start(SolverName::Lbfgs));
-        assert!(newton.converged && lbfgs.converged, "{newton:?} {lbfgs:?}");
+        assert!(newton.has_converged() && lbfgs.has_converged(), "{newton:?} {lbfgs:?}");
         assert!((newton.objective / lbfgs.objective - 1.0).abs() < 1e-6, "{newton:?} {lbfgs:?}");
         assert!(newton.objective < data.evaluate(&data.at_zero(&[0.0; 4])).loss);
     }
@@ -208,11 +214,52 @@ fn separated_classes_are_told() {
     let labels = rows.iter().map(|row| f64::from(row[0] + 0.2 * row[1] > 0.05)).collect();
     let data = Data { rows, labels, loss: Loss::Logistic };
     for (name, outcome) in every_solver(&data, 0.0, 0.0, &Schedule::whole()) {
-        assert!(!outcome.converged && outcome.warnings.len() == 1, "{name}: {outcome:?}");
+        assert!(!outcome.has_converged() && outcome.warnings.len() == 1, "{name}: {outcome:?}");
         assert_eq!(outcome.reason, "separable data", "{name}");
     }
     for (name, outcome) in every_solver(&data, 0.0, 0.01, &Schedule::whole()) {
-        assert!(outcome.converged && outcome.warnings.is_empty(), "{name}: {outcome:?}");
+        assert!(outcome.has_converged() && outcome.warnings.is_empty(), "{name}: {outcome:?}");
+    }
+}
+
+/// The pass in which a solver finds itself near its minimum may be the last that it may make.
+#[test]
+fn the_last_pass_counts() {
+    let data = random(300, 4, Loss::Logistic, 23);
+    for name in [SolverName::Newton, SolverName::ProximalNewton, SolverName::Lbfgs, SolverName::Owlqn] {
+        let mut problem = data.problem(0.0, 0.01, 1e-8);
+        let start = |problem: &Problem| {
+            Machine::new(name, problem.clone(), vec![0.0; 5], Schedule::whole()).expect("makes steps")
+        };
+        let (free, passes) = run(&data, start(&problem));
+        problem.limits.passes_max = passes as u32;
+        assert_eq!((free, passes), run(&data, start(&problem)), "{}", name.name());
+        problem.limits.passes_max = passes as u32 - 1;
+        let (short, _) = run(&data, start(&problem));
+        assert_eq!((short.converged, short.reason.as_str()), (Some(false), "pass limit"), "{}", name.name());
+    }
+}
+
+/// Of rows that a plane separates, a sample has no minimum either; of others it has as many passes as all rows at most.
+#[test]
+fn samples_end() {
+    let mut separated = random(64 * 64, 2, Loss::Logistic, 29);
+    separated.labels = separated.rows.iter().map(|row| f64::from(row[0] > 0.05)).collect();
+    let crossed = random(64 * 64, 20, Loss::Logistic, 31);
+    let schedule = |data: &Data| Schedule::new(10_000_000, data.n() - 1);
+    for name in [SolverName::Lbfgs, SolverName::Owlqn] {
+        let (data, problem) = (&separated, separated.problem(0.0, 0.0, 1e-12));
+        let start = |schedule| Machine::new(name, problem.clone(), vec![0.0; data.n()], schedule).expect("makes steps");
+        let (_, whole) = run(data, start(Schedule::whole()));
+        let (outcome, passes) = run(data, start(schedule(data)));
+        assert_eq!(outcome.reason, "separable data", "{}", name.name());
+        assert!(passes <= 3 * whole, "{}: {passes} passes, {whole} without samples", name.name());
+        let (data, mut problem) = (&crossed, crossed.problem(0.0, 1e-9, 1e-12));
+        problem.limits.passes_max = 2;
+        let (zero, samples) = (vec![0.0; data.n()], schedule(data));
+        let (outcome, passes) = run(data, Machine::new(name, problem, zero, samples).expect("makes steps"));
+        assert_eq!(outcome.reason, "pass limit", "{}", name.name());
+        assert!(passes <= 3 * 3, "{}: {passes} passes", name.name());
     }
 }
 
@@ -236,7 +283,7 @@ fn dependent_columns_are_named_and_shared() {
     }
     let problem = data.problem(0.0, 0.0, 1e-12);
     let (outcome, _) = run(&data, newton::Newton::new(problem, vec![0.0; 4], Schedule::whole()));
-    assert!(outcome.converged, "{outcome:?}");
+    assert!(outcome.has_converged(), "{outcome:?}");
     assert_eq!(outcome.dependent, [1, 2]);
     assert!((outcome.point[0] - outcome.point[1]).abs() < 1e-9 && outcome.point[2] == 0.0, "{outcome:?}");
 }
@@ -281,7 +328,7 @@ fn a_lasso_of_dependent_columns_ends() {
     for l1 in [0.02, 1e-3, 1e-5] {
         let penalty = data.problem(l1, 0.0, 1e-12).penalty;
         let outcome = coordinate_descent::solve(&quadratic, &penalty, &vec![0.0; data.n()], Until::Stationary(1e-20));
-        assert!(outcome.converged, "{l1}: {}", outcome.reason);
+        assert!(outcome.has_converged(), "{l1}: {}", outcome.reason);
         let smooth = quadratic.at(&outcome.point, &penalty).smooth;
         for (j, (&x, g)) in outcome.point.iter().zip(&smooth).enumerate() {
             let off =

@@ -6,6 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::second_order::Problem;
+
 /// Fewest rows of a sample.
 const ROWS_MIN: u64 = 8_192;
 /// Fewest rows a parameter of a sample.
@@ -37,6 +39,9 @@ pub struct Schedule {
     at: usize,
     rows: u64,
     parameters: u64,
+    /// Passes over the sample in use.
+    #[serde(default)]
+    passes: u32,
 }
 
 impl Schedule {
@@ -49,12 +54,12 @@ impl Schedule {
             .filter(|&every| every == 1 || rows / u64::from(every) >= smallest)
             .map(|every| Sample { every })
             .collect();
-        Schedule { samples, at: 0, rows, parameters }
+        Schedule { samples, at: 0, rows, parameters, passes: 0 }
     }
 
     /// All rows from the start.
     pub fn whole() -> Schedule {
-        Schedule { samples: vec![Sample::ALL], at: 0, rows: 0, parameters: 0 }
+        Schedule { samples: vec![Sample::ALL], at: 0, rows: 0, parameters: 0, passes: 0 }
     }
 
     /// The sample in use.
@@ -68,8 +73,20 @@ impl Schedule {
         0.05 * self.parameters as f64 / rows as f64
     }
 
+    /// A pass over the sample in use was made.
+    pub fn count(&mut self) {
+        self.passes = self.passes.saturating_add(1);
+    }
+
+    /// True when a sample has had as many passes as all rows may have at most, or an unpenalised loss that has no minimum there.
+    pub fn is_spent(&self, problem: &Problem, loss: f64) -> bool {
+        let limits = &problem.limits;
+        self.passes >= limits.passes_max || (problem.penalty.is_none() && limits.is_separated(loss))
+    }
+
     /// Go on to the next sample.
     pub fn advance(&mut self) {
+        self.passes = 0;
         self.at = (self.at + 1).min(self.samples.len() - 1);
     }
 }

@@ -274,25 +274,28 @@ impl SecondOrder {
         if self.problem.penalty.is_none() && limits.is_separated(best.loss) {
             return self.done(best, false, "separable data".into(), vec![SEPARATED_WARNING.into()]);
         }
-        if self.at_limit() {
-            return self.done(best, false, "pass limit".into(), Vec::new());
-        }
-        if sampled && best.unknown > UNKNOWN && best.gradient_norm > 0.0 {
+        if sampled && !self.at_limit() && best.unknown > UNKNOWN && best.gradient_norm > 0.0 {
             return self.ask(best.point, Collect::Hessian);
         }
         let share = best.gap / best.objective.abs().max(f64::MIN_POSITIVE);
         let unknown = if self.is_exact { best.unknown * best.gradient_norm } else { 0.0 };
-        if best.gap <= limits.gap(best.objective) && unknown > BLIND * self.steepest {
+        // The gap by a Hessian that does not see the gradient, or of a sample that does not, says nothing.
+        let is_blind = unknown > BLIND * self.steepest || (sampled && best.unknown > UNKNOWN);
+        let is_near = best.gap <= limits.gap(best.objective);
+        if is_near && is_blind && !self.at_limit() {
             self.is_blind = true;
             return self.done(best, false, "the Hessian knows no way down".into(), Vec::new());
         }
-        if best.gap <= limits.gap(best.objective) {
+        if is_near && !is_blind {
             let warnings = self.drift_warning(&best);
             return self.done(best, true, format!("estimated gap {share:.1e} of the objective"), warnings);
         }
         let stalled = self.last_gap.is_some_and(|last| best.gap > 0.5 * last);
         if stalled && best.gap <= limits.noise * best.objective.abs() {
             return self.done(best, true, "the precision of the data is reached".into(), Vec::new());
+        }
+        if self.at_limit() {
+            return self.done(best, false, "pass limit".into(), Vec::new());
         }
         let shrinks = self.last_gap.map_or(sampled, |last| best.gap <= SHRINK * last);
         self.step(best, if shrinks { Collect::Gradient } else { Collect::Hessian })
@@ -341,7 +344,7 @@ impl SecondOrder {
             loss: best.loss,
             objective: best.objective,
             gradient_norm: Some(best.gradient_norm),
-            converged,
+            converged: Some(converged),
             reason,
             warnings,
             dependent: self.dependent.clone(),

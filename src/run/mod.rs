@@ -25,4 +25,4 @@ pub mod speed;
 pub mod weights;
 pub mod write;
 
-pub use model::{Fit, Metadata, Model};
+pub use model::{Fit, Metadata, Model, how_it_ended};

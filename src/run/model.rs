@@ -47,7 +47,7 @@ pub struct Metadata {
     /// How a model of two classes tells several apart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub multiclass: Option<Several>,
-    /// Weighted mean of the training labels (as numbers of classes for classifiers).
+    /// Mean of the training labels, each row counted once (as numbers of classes for classifiers).
     pub label_mean: f64,
     /// Stored columns with their encoders: features, and the label and weight that it was trained with.
     pub columns: Vec<Column>,
@@ -88,12 +88,21 @@ pub struct Fit {
     pub gradient_norm: Option<f64>,
     /// Passes over all rows.
     pub passes: u32,
-    /// The stopping rule was met.
-    pub converged: bool,
+    /// Whether the stopping rule was met; none of a solver that ends after so many epochs, which has none.
+    pub converged: Option<bool>,
     /// Why it stopped.
     pub reason: String,
     /// Training rows.
     pub rows: u64,
+}
+
+/// How a training ended, as [`Fit::converged`] has it.
+pub fn how_it_ended(converged: Option<bool>) -> &'static str {
+    match converged {
+        Some(true) => "converged",
+        Some(false) => "NOT converged",
+        None => "ended",
+    }
 }
 
 /// A model in memory.

@@ -14,7 +14,7 @@ use super::held_out;
 use super::model::{FORMAT_VERSION, link};
 use super::speed::Measured;
 use super::weights::Weights;
-use super::{Fit, Metadata, Model};
+use super::{Fit, Metadata, Model, how_it_ended};
 use crate::error::Result;
 use crate::metrics::Task;
 use crate::plan::TrainPlan;
@@ -234,7 +234,7 @@ pub fn table(trained: &Trained, measured: &Measured, job: &Job<'_>) -> Table {
     };
     table.pair("solver", format!("{solver}{batches} on {tier}, {threads}: {} {plural} in {time}", trained.passes));
     if let [only] = trained.models.as_slice() {
-        let converged = if only.converged { "converged" } else { "NOT converged" };
+        let converged = how_it_ended(only.converged);
         let progressive = if only.gradient_norm.is_some() { "" } else { "progressive objective, " };
         table.pair(
             "objective",

@@ -12,7 +12,7 @@ use crate::models::Settings;
 use crate::report::{Report, Table, number};
 use crate::run::folder::SUMMARY_FILE;
 use crate::run::names::{self, Dictionaries};
-use crate::run::{Fit, Model};
+use crate::run::{Fit, Model, how_it_ended};
 
 /// The most coefficients that the text shows.
 const LINES_MAX: usize = 40;
@@ -35,7 +35,7 @@ struct Findings<'a> {
     loss: f64,
     gradient_norm: Option<f64>,
     passes: u32,
-    converged: bool,
+    converged: Option<bool>,
     reason: &'a str,
     l1: f64,
     l2: f64,
@@ -212,7 +212,7 @@ fn about_table(model: &Model, fit: &Fit) -> String {
     let progressive = if fit.gradient_norm.is_some() { "" } else { "progressive, " };
     let (objective, loss) = (number::plain(fit.objective, 10), number::plain(fit.loss, 10));
     table.pair("objective", format!("{objective} ({progressive}loss {loss})"));
-    let converged = if fit.converged { "converged" } else { "NOT converged" };
+    let converged = how_it_ended(fit.converged);
     table.pair("solver", format!("{}, {} passes, {converged}: {}", fit.solver, fit.passes, fit.reason));
     table.text(2)
 }

@@ -343,9 +343,25 @@ impl<'a, R: Real> Training<'a, R> {
         }
         let Some((found, reduced)) = self.look(course, &ends)? else { return Ok(Next::Stop) };
         for (model, ((&number, point), (evaluation, told))) in course.numbers.iter().zip(ends).zip(found).enumerate() {
-            self.done(number, ended(point, (evaluation.loss, told.0, Some(told.1)), course.reason(model)));
+            let mut outcome = ended(point, (evaluation.loss, told.0, Some(told.1)), course.reason(model));
+            outcome.warnings.extend(self.worse_than_nothing(number, evaluation.loss));
+            self.done(number, outcome);
         }
         Ok(if self.stops(&reduced) { Next::Stop } else { Next::GoOn })
+    }
+
+    /// Says when a model is far worse than a constant; where margins begin elsewhere the loss of a constant is not known.
+    fn worse_than_nothing(&self, number: usize, loss: f64) -> Option<String> {
+        let task = &self.tasks[number];
+        let null_loss = self.limits(task.left_out, task.against).null_loss;
+        let is_known = self.setup.space.intercept && self.setup.offset.is_none() && task.left_out.is_none();
+        (is_known && null_loss > 0.0 && loss > 2.0 * null_loss).then(|| {
+            format!(
+                "The loss at the model is {:.3e} times that of the best constant: the training diverged. Use a smaller \
+                 --learning-rate, or --warmup.",
+                loss / null_loss
+            )
+        })
     }
 
     /// The anchors of an epoch: the models where they are, with their full gradients.
@@ -420,7 +436,7 @@ impl<'a, R: Real> Training<'a, R> {
 /// A model where it ends, with loss, objective and norm of the gradient.
 fn ended(point: Vec<f64>, (loss, objective, gradient_norm): (f64, f64, Option<f64>), reason: String) -> Outcome {
     let (warnings, dependent) = (Vec::new(), Vec::new());
-    Outcome { point, loss, objective, gradient_norm, converged: true, reason, warnings, dependent }
+    Outcome { point, loss, objective, gradient_norm, converged: None, reason, warnings, dependent }
 }
 
 /// Opens the grains of this rank's slots in a round.

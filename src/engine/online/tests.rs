@@ -384,7 +384,7 @@ fn a_solver_by_passes_goes_on_from_there() {
             hybrid.objective,
             cold.objective
         );
-        assert!(hybrid.converged && hybrid.solver.starts_with("adagrad then "), "{}", hybrid.solver);
+        assert!(hybrid.has_converged() && hybrid.solver.starts_with("adagrad then "), "{}", hybrid.solver);
     }
 }
 
@@ -513,4 +513,58 @@ fn a_training_that_diverges_says_so() {
     let text = r#"{"model": "linear", "solver": "sgd", "learning-rate": 1000, "batch-rows": 10, "epochs": 50}"#;
     let message = complaint(sample, text);
     assert!(message.contains("diverged in epoch") && message.contains("--learning-rate"), "{message}");
+}
+
+/// Labels in other units, with what else has their unit, train to the same model in these units; and to a good one.
+#[test]
+fn the_units_of_the_label_do_not_matter() {
+    let mut next = crate::optim::problems::numbers(37);
+    let x: Vec<f32> = (0..2_000).map(|_| next() as f32).collect();
+    let y: Vec<f32> = x.iter().map(|x| 3.0 * x + next() as f32 + 5.0).collect();
+    let folder = tempfile::tempdir().expect("a folder");
+    let dataset = |unit: f32| {
+        SampleDataset::new(256)
+            .f32("x", Role::Feature, x.clone())
+            .f32("y", Role::Label, y.iter().map(|y| y * unit).collect())
+            .write(&folder.path().join(unit.to_string()))
+            .expect("a dataset")
+    };
+    let (ones, thousands) = (dataset(1.0), dataset(4096.0));
+    for (model, square) in [("linear", true), ("huber", true), ("absolute", false), ("quantile", false)] {
+        for solver in ["sgd", "svrg", "adagrad"] {
+            let text = |unit: f64, solver: &str| {
+                let own = match model {
+                    "huber" => format!(r#""huber-delta": {},"#, 0.25 * unit),
+                    "quantile" => r#""quantile": 0.8,"#.into(),
+                    _ => String::new(),
+                };
+                let l2 = if square { 0.01 } else { 0.01 / unit };
+                format!(r#"{{"model": "{model}", {own} "l2": {l2}, "threads": 1, {solver}}}"#)
+            };
+            let found = |dataset: &Dataset, unit: f64, solver: &str| {
+                let unit_of_loss = if square { unit * unit } else { unit };
+                fit(dataset, &text(unit, solver)).expect("trains").models[0].objective / unit_of_loss
+            };
+            let online = format!(r#""solver": "{solver}", "epochs": 5, "batch-rows": 20, "learning-rate": 0.05"#);
+            let (one, thousand) = (found(&ones, 1.0, &online), found(&thousands, 4096.0, &online));
+            assert!((thousand / one - 1.0).abs() < 1e-5, "{model} {solver}: {one} {thousand}");
+            let best = found(&ones, 1.0, r#""solver": "auto""#);
+            assert!(one < 1.1 * best, "{model} {solver}: {one}, {best}");
+        }
+    }
+}
+
+/// A stochastic solver ends after its epochs: whether that is near the minimum it does not know, but where it is worse than a constant.
+#[test]
+fn epochs_are_no_convergence() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let dataset = mixed(folder.path(), "binary");
+    let text = |rate: f64| {
+        format!(
+            r#"{{"model": "logistic", "l2": 0.001, "solver": "sgd", "learning-rate": {rate}, "batch-rows": 50, "threads": 1}}"#
+        )
+    };
+    let (good, bad) = (fit(&dataset, &text(0.01)).expect("trains"), fit(&dataset, &text(1e5)).expect("trains"));
+    assert!(good.models[0].converged.is_none() && good.warnings.is_empty(), "{:?} {:?}", good.models[0], good.warnings);
+    assert!(bad.warnings.iter().any(|text| text.contains("times that of the best constant")), "{:?}", bad.warnings);
 }

@@ -39,7 +39,7 @@ fn metadata() -> Metadata {
             loss: 0.3,
             gradient_norm: Some(1e-9),
             passes: 5,
-            converged: true,
+            converged: Some(true),
             reason: "estimated gap".into(),
             rows: 10,
         },
