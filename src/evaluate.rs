@@ -193,7 +193,12 @@ fn judge_source(model: &Model, source: &dyn Source, settings: &Settings<'_>) -> 
     };
     // Half of the memory is for scores; of what the model leaves of the other, a third for what decoders hold.
     let room = (settings.memory_bytes / 2).saturating_sub(memory::resident_bytes()) / 3 * 2;
+    let mut done = 0;
     in_order(settings.threads, room, draw, work, |(rows, bytes)| {
+        done += 1;
+        if size == 1 {
+            board.settle(done << 24);
+        }
         settings.progress.advance(rows, bytes);
         Ok(())
     })?;
@@ -201,7 +206,8 @@ fn judge_source(model: &Model, source: &dyn Source, settings: &Settings<'_>) -> 
     Ok(board)
 }
 
-fn place_text(place: Place) -> String {
+/// A place in a file, as it follows the file's name.
+pub fn place_text(place: Place) -> String {
     match place {
         Place::File => String::new(),
         Place::Line(line) => format!(", line {line}"),

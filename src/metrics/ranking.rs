@@ -1,7 +1,7 @@
 //! Exact AUC and average precision, out of core.
 //!
 //! Both need the rows in the order of their scores. Every row becomes 16 bytes (score, signed weight); when the memory
-//! given is full they are sorted by all cores and written to a scratch file as a sorted run; at the end the runs are
+//! given is full they are sorted by all cores and appended to a scratch file as a sorted run; at the end the runs are
 //! merged. Nothing is binned or sampled. Cost: a sort of the rows; bytes: 16 a row in memory or on disk.
 //!
 //! With rows of equal score taken together, in falling order of scores (scikit-learn's `roc_auc_score` and
@@ -17,7 +17,9 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Read, Seek, Write};
+use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use gristmill_io::{Error, Result};
@@ -43,9 +45,10 @@ pub struct Ranking {
     rows: Vec<Scored>,
     capacity: usize,
     scratch: PathBuf,
-    runs: Vec<File>,
-    /// Rows in the runs.
-    spilled: usize,
+    /// Sorted runs, one after the other.
+    file: Option<File>,
+    /// The bytes of each.
+    runs: Vec<Range<u64>>,
 }
 
 /// What the order of the scores says.
@@ -58,10 +61,10 @@ pub struct Ranked {
 }
 
 impl Ranking {
-    /// An empty ranking that keeps at most `memory_bytes` and spills to unnamed files in the folder `scratch`.
+    /// An empty ranking that keeps at most `memory_bytes` and spills to an unnamed file in the folder `scratch`.
     pub fn new(memory_bytes: usize, scratch: &Path) -> Ranking {
         let capacity = (memory_bytes / ROW_BYTES).max(1024);
-        Ranking { rows: Vec::new(), capacity, scratch: scratch.to_path_buf(), runs: Vec::new(), spilled: 0 }
+        Ranking { rows: Vec::new(), capacity, scratch: scratch.to_path_buf(), file: None, runs: Vec::new() }
     }
 
     /// Add rows; those of weight zero count for nothing and are left out.
@@ -84,7 +87,8 @@ impl Ranking {
 
     /// Rows added so far.
     pub fn rows(&self) -> usize {
-        self.rows.len() + self.spilled
+        let bytes: u64 = self.runs.iter().map(|run| run.end - run.start).sum();
+        self.rows.len() + bytes as usize / ROW_BYTES
     }
 
     /// Takes `count` of the rows, fewer only when no more are left, as pairs of numbers for
@@ -108,16 +112,11 @@ impl Ranking {
     /// Brings a run back into memory, which is empty.
     fn load(&mut self) -> Result<()> {
         let failed = |source| Error::io(&self.scratch, "cannot read sorted scores back from a scratch file", source);
-        let Some(mut run) = self.runs.pop() else {
-            self.spilled = 0;
-            return Ok(());
-        };
-        run.rewind().map_err(failed)?;
-        let mut rows = Run::File(BufReader::with_capacity(1 << 18, &mut run));
+        let (Some(run), Some(file)) = (self.runs.pop(), &self.file) else { return Ok(()) };
+        let mut rows = Run::new(file, run);
         while let Some(row) = rows.next().map_err(failed)? {
             self.rows.push(row);
         }
-        self.spilled -= self.rows.len();
         Ok(())
     }
 
@@ -152,32 +151,35 @@ impl Ranking {
     fn spill(&mut self) -> Result<()> {
         self.rows.par_sort_unstable();
         let failed = |source| Error::io(&self.scratch, "cannot write sorted scores to a scratch file", source);
-        let file = tempfile::tempfile_in(&self.scratch).map_err(failed)?;
-        let mut to = BufWriter::with_capacity(1 << 20, &file);
+        let mut file = match self.file.take() {
+            Some(file) => file,
+            None => tempfile::tempfile_in(&self.scratch).map_err(failed)?,
+        };
+        // A run that was taken back leaves its place to the next.
+        let start = self.runs.last().map_or(0, |run| run.end);
+        file.seek(SeekFrom::Start(start)).map_err(failed)?;
+        let mut to = BufWriter::with_capacity(1 << 20, &mut file);
         for row in &self.rows {
             to.write_all(&row.key.to_le_bytes()).map_err(failed)?;
             to.write_all(&row.weight.to_le_bytes()).map_err(failed)?;
         }
         to.flush().map_err(failed)?;
         drop(to);
-        self.runs.push(file);
-        self.spilled += self.rows.len();
+        self.file = Some(file);
+        self.runs.push(start..start + (self.rows.len() * ROW_BYTES) as u64);
         self.rows.clear();
         Ok(())
     }
 
     /// Every row in order, out of the runs and of what is in memory (which must be sorted).
     fn merge(&mut self, mut each: impl FnMut(Scored)) -> Result<()> {
-        if self.runs.is_empty() {
+        let Some(file) = &self.file else {
             self.rows.iter().for_each(|&row| each(row));
             return Ok(());
-        }
+        };
         let failed = |source| Error::io(&self.scratch, "cannot read sorted scores back from a scratch file", source);
         let mut runs: Vec<Run<'_>> = Vec::with_capacity(self.runs.len() + 1);
-        for file in &mut self.runs {
-            file.rewind().map_err(failed)?;
-            runs.push(Run::File(BufReader::with_capacity(1 << 18, file)));
-        }
+        runs.extend(self.runs.iter().map(|run| Run::new(file, run.clone())));
         runs.push(Run::Memory(self.rows.iter()));
         let mut heads = BinaryHeap::new();
         for (number, run) in runs.iter_mut().enumerate() {
@@ -193,11 +195,33 @@ impl Ranking {
 
 /// A sorted run being read.
 enum Run<'a> {
-    File(BufReader<&'a mut File>),
+    File(BufReader<Bytes<'a>>),
     Memory(std::slice::Iter<'a, Scored>),
 }
 
-impl Run<'_> {
+/// Some bytes of a file.
+struct Bytes<'a> {
+    file: &'a File,
+    left: Range<u64>,
+}
+
+impl Read for Bytes<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let most = buffer.len().min((self.left.end - self.left.start) as usize);
+        let read = self.file.read_at(&mut buffer[..most], self.left.start)?;
+        if read == 0 && most > 0 {
+            return Err(std::io::Error::other("the scratch file is shorter than what was written to it"));
+        }
+        self.left.start += read as u64;
+        Ok(read)
+    }
+}
+
+impl<'a> Run<'a> {
+    fn new(file: &'a File, bytes: Range<u64>) -> Run<'a> {
+        Run::File(BufReader::with_capacity(1 << 18, Bytes { file, left: bytes }))
+    }
+
     fn next(&mut self) -> std::io::Result<Option<Scored>> {
         let Run::File(from) = self else {
             let Run::Memory(rows) = self else { return Ok(None) };

@@ -23,11 +23,45 @@ struct Partial {
     rows: u64,
 }
 
+/// Sums of chunks, added up as soon as all chunks before them are.
+#[derive(Debug)]
+struct Total {
+    /// Of all chunks with smaller numbers than `next`.
+    sums: Partial,
+    next: u64,
+    /// Of other chunks.
+    waiting: BTreeMap<u64, Partial>,
+}
+
+impl Total {
+    fn add(&mut self, number: u64, partial: Partial) {
+        if number == self.next {
+            self.sums.add(&partial);
+            self.next += 1;
+            while let Some(partial) = self.waiting.remove(&self.next) {
+                self.sums.add(&partial);
+                self.next += 1;
+            }
+        } else {
+            self.waiting.insert(number, partial);
+        }
+    }
+
+    /// Adds up all chunks below a number; none of them is to come.
+    fn settle(&mut self, before: u64) {
+        let rest = self.waiting.split_off(&before);
+        for partial in std::mem::replace(&mut self.waiting, rest).values() {
+            self.sums.add(partial);
+        }
+        self.next = self.next.max(before);
+    }
+}
+
 /// Sums of every chunk so far, and the order of the scores.
 pub struct Scoreboard {
     task: Task,
     metrics: Vec<Box<dyn Metric>>,
-    partials: Mutex<BTreeMap<u64, Partial>>,
+    total: Mutex<Total>,
     rankings: Vec<Mutex<Ranking>>,
 }
 
@@ -79,7 +113,12 @@ impl Scoreboard {
     pub fn new(task: Task, top_k: Option<usize>, memory_bytes: usize, scratch: &Path) -> Scoreboard {
         let of_label = |_| Mutex::new(Ranking::new(memory_bytes / task.rankings(), scratch));
         let rankings = (0..task.rankings()).map(of_label).collect();
-        Scoreboard { task, metrics: task.metrics(top_k), partials: Mutex::new(BTreeMap::new()), rankings }
+        let sums = Partial { sums: Vec::new(), rows: 0 };
+        let total = Mutex::new(Total { sums, next: 0, waiting: BTreeMap::new() });
+        let mut board = Scoreboard { task, metrics: task.metrics(top_k), total, rankings };
+        let sums = vec![0.0; board.sums()];
+        board.total.get_mut().unwrap_or_else(PoisonError::into_inner).sums.sums = sums;
+        board
     }
 
     /// Add chunk number `number`, once, from any thread.
@@ -88,7 +127,7 @@ impl Scoreboard {
     /// [`gristmill_io::Error::Io`] when sorted scores cannot be written to a scratch file.
     pub fn add(&self, number: u64, rows: &Rows<'_>) -> Result<()> {
         let partial = Partial::of(self, rows);
-        self.partials.lock().unwrap_or_else(PoisonError::into_inner).insert(number, partial);
+        self.total.lock().unwrap_or_else(PoisonError::into_inner).add(number, partial);
         let mut own = Vec::new();
         for (label, ranking) in self.rankings.iter().enumerate() {
             let mut ranking = ranking.lock().unwrap_or_else(PoisonError::into_inner);
@@ -100,6 +139,11 @@ impl Scoreboard {
         Ok(())
     }
 
+    /// No chunk with a smaller number than `before` is to come, here or on another rank: what waits for one need not.
+    pub fn settle(&self, before: u64) {
+        self.total.lock().unwrap_or_else(PoisonError::into_inner).settle(before);
+    }
+
     /// The board of all ranks' rows on rank 0; none elsewhere. The figures are those of one process that has seen all.
     ///
     /// # Errors
@@ -108,7 +152,10 @@ impl Scoreboard {
         if comm.size() == 1 {
             return Ok(Some(self));
         }
-        let own = std::mem::take(self.partials.get_mut().unwrap_or_else(PoisonError::into_inner));
+        let length = 2 + self.sums();
+        // Chunk 0 is rank 0's, so that no other rank has added anything up.
+        let total = self.total.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let own = std::mem::take(&mut total.waiting);
         let numbers: Vec<u64> = own
             .iter()
             .flat_map(|(number, partial)| {
@@ -116,12 +163,10 @@ impl Scoreboard {
             })
             .collect();
         let received = comm.gather(&to_bytes(&numbers), 0)?;
-        let length = 2 + self.sums();
-        let partials = self.partials.get_mut().unwrap_or_else(PoisonError::into_inner);
         for numbers in received.into_iter().flatten().map(|bytes| from_bytes(&bytes)) {
             for partial in numbers.chunks_exact(length) {
                 let sums = partial[2..].iter().map(|bits| f64::from_bits(*bits)).collect();
-                partials.insert(partial[0], Partial { sums, rows: partial[1] });
+                total.waiting.insert(partial[0], Partial { sums, rows: partial[1] });
             }
         }
         for ranking in &mut self.rankings {
@@ -141,10 +186,9 @@ impl Scoreboard {
     /// # Errors
     /// [`gristmill_io::Error::Io`] when sorted scores cannot be read back.
     pub fn finish(self) -> Result<Evaluation> {
-        let mut total = Partial { sums: vec![0.0; self.sums()], rows: 0 };
-        for partial in self.partials.into_inner().unwrap_or_else(PoisonError::into_inner).values() {
-            total.add(partial);
-        }
+        let mut total = self.total.into_inner().unwrap_or_else(PoisonError::into_inner);
+        total.settle(u64::MAX);
+        let total = total.sums;
         let (mut figures, mut confusion, mut labels) = (Vec::new(), Vec::new(), Vec::new());
         let mut rest = total.sums.as_slice();
         for metric in &self.metrics {

@@ -167,6 +167,25 @@ fn ranks_find_the_same_figures_of_labels() {
     }
 }
 
+/// Chunks that come in order, with gaps in their numbers, are added up at once, to the same bits.
+#[test]
+fn chunks_in_order_give_the_same_figures() {
+    let scratch = tempfile::tempdir().expect("temporary folder");
+    let task = Task::Binary;
+    let [prediction, label, weight] = rows_of(task);
+    let board = Scoreboard::new(task, None, 1 << 16, scratch.path());
+    for (chunk, from) in (0..label.len()).step_by(97).enumerate() {
+        let range = from..(from + 97).min(label.len());
+        let (prediction, label, weight) = (&prediction[range.clone()], &label[range.clone()], &weight[range]);
+        let number = (chunk as u64 / 3) << 24 | (chunk as u64 % 3);
+        board.add(number, &Rows { prediction, label, weight: Some(weight), centre: 20.0 }).expect("scratch");
+        if chunk % 3 == 2 {
+            board.settle((chunk as u64 / 3 + 1) << 24);
+        }
+    }
+    assert_eq!(board.finish().expect("scratch"), evaluate(task, true, 97));
+}
+
 #[test]
 fn what_is_not_defined_has_no_value() {
     let scratch = tempfile::tempdir().expect("temporary folder");
