@@ -23,6 +23,7 @@ use super::output::{Format, Prepared, Writer, prepare};
 use super::score::Scorer;
 use super::shared::{Part, Turns};
 use crate::error::{Error, Result};
+use crate::evaluate::place_text;
 use crate::metrics::calibration::sigmoid;
 use crate::metrics::{Multiclass, Multilabel, Odds, Task, multiclass};
 use crate::ranks;
@@ -141,10 +142,16 @@ impl<'a> Predictor<'a> {
         let (mut first, mut prepared, mut memory) = (0, Vec::new(), 0);
         for batch in self.source.decode(chunk)? {
             memory += 3 * keep::own_bytes(&batch) as u64;
-            let grain = self.encoder.encode(&batch, &encoder::place_in(self.source, number, first))?;
+            let place = encoder::place_in(self.source, number, first);
+            let grain = self.encoder.encode(&batch, &place)?;
             let mut margins = Vec::with_capacity(grain.rows());
             self.scorer.score(&grain.grain(), &mut margins);
             let columns = self.kept.iter().map(|&column| batch.column(column).clone()).collect();
+            let at = |row: usize| {
+                let (path, place) = place(row);
+                format!("{}{}", path.display(), place_text(place))
+            };
+            check_finite(self.model, &mut margins, &at)?;
             let answer = answer(self.model, &self.schema, columns, margins).map_err(failed)?;
             prepared.push(prepare(self.settings.format, answer).map_err(failed)?);
             first += batch.num_rows();
@@ -330,9 +337,13 @@ impl Grains<'_> {
         let report = self.stream.scan(&mut workers, pick, cancel, progress, |(), number, grain| {
             let mut margins = Vec::with_capacity(grain.rows);
             self.scorer.score(grain, &mut margins);
-            let prepared = answer(self.model, self.schema, Vec::new(), margins)
-                .and_then(|batch| prepare(self.settings.format, batch));
-            sink.hand_in((number - first) as u64, prepared.map_err(failed));
+            let at = |row: usize| format!("grain {number} of the dataset, row {}", row + 1);
+            let prepared = check_finite(self.model, &mut margins, &at).and_then(|()| {
+                answer(self.model, self.schema, Vec::new(), margins)
+                    .and_then(|batch| prepare(self.settings.format, batch))
+                    .map_err(failed)
+            });
+            sink.hand_in((number - first) as u64, prepared);
             if sink.stopped() { Err(Error::from(gristmill_io::Error::Interrupted)) } else { Ok(()) }
         });
         sink.finish()?;
@@ -359,20 +370,30 @@ fn schema(model: &Model, source: &SchemaRef, keep: &[String]) -> Result<(SchemaR
     Ok((Arc::new(Schema::new(fields)), kept))
 }
 
-/// The kept columns and the prediction.
+/// Margins as they are predicted from, of a number the number itself; each has to be finite.
+fn check_finite(model: &Model, margins: &mut [f64], at: &dyn Fn(usize) -> String) -> Result<()> {
+    if model.metadata.classes.is_none() {
+        let built = model.metadata.built();
+        margins.iter_mut().for_each(|margin| *margin = built.mean(*margin));
+    }
+    let rows = margins.len() / model.metadata.margins().max(1);
+    match margins.iter().position(|margin| !margin.is_finite()) {
+        Some(place) => Err(Error::training(format!(
+            "{}: the prediction is {}: the row's numbers are too far from those of the training",
+            at(place % rows),
+            margins[place]
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// The kept columns and the prediction: of numbers `margins` are these.
 fn answer(
     model: &Model,
     schema: &SchemaRef,
     mut columns: Vec<ArrayRef>,
     margins: Vec<f64>,
 ) -> std::result::Result<RecordBatch, ArrowError> {
-    if let Some(row) = margins.iter().position(|margin| !margin.is_finite()) {
-        return Err(ArrowError::ComputeError(format!(
-            "the prediction of row {} of a batch is {}: its values are too large",
-            row % (margins.len() / model.metadata.margins()),
-            margins[row]
-        )));
-    }
     match (model.metadata.task(), model.metadata.classes.as_deref()) {
         (Task::Multiclass(of), Some(classes)) => columns.extend(of_classes(of, classes, margins)),
         (Task::Multilabel(of), _) => columns.extend(of_labels(of, &margins)),
@@ -383,10 +404,7 @@ fn answer(
             let numbers = margins.into_iter().map(|margin| if of_probability { sigmoid(margin) } else { margin });
             columns.push(Arc::new(Float64Array::from_iter_values(numbers)));
         }
-        _ => {
-            let built = model.metadata.built();
-            columns.push(Arc::new(Float64Array::from_iter_values(margins.iter().map(|margin| built.mean(*margin)))));
-        }
+        _ => columns.push(Arc::new(Float64Array::from(margins))),
     }
     RecordBatch::try_new(schema.clone(), columns)
 }

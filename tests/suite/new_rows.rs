@@ -227,6 +227,18 @@ fn no_rows_have_no_predictions() {
     assert!(run.code == Some(1) && run.stderr.contains("no rows to judge"), "{}", run.stderr);
 }
 
+/// The exponential of a margin may be more than a number holds: the row is named, and nothing is written.
+#[test]
+fn a_prediction_beyond_all_numbers_is_an_error() {
+    let folder = runs();
+    write(folder.path(), "counts.csv", "label,x\n1,1\n2,2\n4,3\n8,4\n");
+    ok(folder.path(), "train counts.csv --model poisson --dtype f64 -o counts -q");
+    write(folder.path(), "far.csv", "x\n1\n100000\n");
+    let message = fails(folder.path(), "predict counts far.csv -o p.csv", 1);
+    assert!(message.contains("far.csv, line 3") && message.contains("the prediction is inf"), "{message}");
+    assert!(!folder.path().join("p.csv").exists());
+}
+
 #[test]
 fn what_was_missing_in_training_is_missing_in_new_rows() {
     let scratch = tempfile::tempdir().expect("temporary folder");
