@@ -3,6 +3,7 @@
 //! `RUN.data/cache.json` holds what the dataset was made of: sources (path, size, time of change) and options. When they
 //! are the same, the dataset is used again.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use gristmill_io::dataset::Dataset;
@@ -96,7 +97,9 @@ fn key(sources: &[String], options: &IngestOptions, run: &Path) -> Result<Option
         files.push(json!([
             std::path::absolute(&file.path).ok(),
             about.len(),
-            changed.map(|time| time.as_nanos().to_string())
+            changed.map(|time| time.as_nanos().to_string()),
+            // Programs that copy files set the time of change of content, never this one.
+            [about.ctime(), about.ctime_nsec()]
         ]));
     }
     // Threads and memory never change a dataset.

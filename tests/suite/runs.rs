@@ -1,6 +1,6 @@
 //! The run folder: complete, never overwritten without being asked, and enough for everything that follows.
 
-use crate::harness::{fails, ok, tree};
+use crate::harness::{fails, line, ok, tree};
 use crate::samples::{csv, write};
 
 fn trained(rows: u64) -> tempfile::TempDir {
@@ -123,6 +123,17 @@ fn training_on_files_keeps_and_reuses_their_data() {
     ok(folder.path(), train);
     let summary = std::fs::read_to_string(folder.path().join("run/summary.json")).expect("a summary");
     assert!(summary.contains("\"rows\": 700"), "changed sources were not seen: {summary}");
+    // What copies a file may keep its length and its time.
+    let file = folder.path().join("d.csv");
+    let changed = std::fs::metadata(&file).and_then(|file| file.modified()).expect("a time");
+    write(folder.path(), "d.csv", csv(700).replacen(",no,", ",oh,", 1));
+    std::fs::File::options().append(true).open(&file).and_then(|file| file.set_modified(changed)).expect("a time");
+    let found = line(folder.path(), train);
+    assert!(
+        found.code != Some(0),
+        "a third class, in a file of the same length and time, was not seen: {}",
+        found.stderr
+    );
 }
 
 #[test]
