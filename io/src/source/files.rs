@@ -231,6 +231,9 @@ fn folder(path: &Path) -> Result<Vec<SourceFile>> {
     paths.iter().map(|path| SourceFile::at(path)).collect()
 }
 
+/// A folder with these is a dataset, or a run: no source, though it may lie in the folder of the sources.
+const OWN_FILES: [[&str; 2]; 2] = [["manifest.json", "statistics.arrow"], ["config.toml", "metrics.jsonl"]];
+
 fn walk(folder: &Path, depth: usize, paths: &mut Vec<PathBuf>) -> Result<()> {
     if depth > DEPTH_MAX {
         return Err(Error::data(folder, format!("folders are nested deeper than {DEPTH_MAX}"))
@@ -243,6 +246,9 @@ fn walk(folder: &Path, depth: usize, paths: &mut Vec<PathBuf>) -> Result<()> {
             continue;
         }
         if path.is_dir() {
+            if OWN_FILES.iter().any(|names| names.iter().all(|name| path.join(name).is_file())) {
+                continue;
+            }
             walk(&path, depth + 1, paths)?;
         } else {
             paths.push(path);
@@ -286,6 +292,16 @@ mod tests {
         let files = list(&specs(&[folder.path()]), &SourceOptions::default()).unwrap();
         assert_eq!(names(&files, folder.path()), ["a.csv", "b/1.csv", "b/2.csv"]);
         assert_eq!(files[0].bytes, 4);
+    }
+
+    #[test]
+    fn datasets_and_runs_are_no_sources() {
+        let folder = tempfile::tempdir().unwrap();
+        let ours = ["data/manifest.json", "data/statistics.arrow", "data/train-00000.arrow", "run/config.toml"];
+        touch(folder.path(), &ours);
+        touch(folder.path(), &["a.csv", "other/manifest.json", "other/b.csv", "run/metrics.jsonl", "run/l1-0/c.csv"]);
+        let files = list(&specs(&[folder.path()]), &SourceOptions::default()).unwrap();
+        assert_eq!(names(&files, folder.path()), ["a.csv", "other/b.csv", "other/manifest.json"]);
     }
 
     #[test]
