@@ -205,7 +205,7 @@ impl Staging {
     /// be made.
     pub fn create(output: &Path, replace: Replace) -> Result<Staging> {
         let (parent, name) = parts(output)?;
-        fs::create_dir_all(&parent).map_err(|e| Error::io(&parent, "cannot create the folder", e))?;
+        create_folders(&parent)?;
         let (folder, old) = (parent.join(hidden(&name, "partial")), parent.join(hidden(&name, "old")));
         let output = parent.join(&name);
         recover(&output, &folder, &old)?;
@@ -404,6 +404,17 @@ fn sync_each(lots: &[(&[PathBuf], Step)]) -> Result<()> {
         }
         synced
     })
+}
+
+/// Creates a folder and those above it that are not there; they are on the disk when this returns.
+fn create_folders(folder: &Path) -> Result<()> {
+    let is_missing = |above: &&Path| !above.as_os_str().is_empty() && !above.exists();
+    let missing: Vec<&Path> = folder.ancestors().take_while(is_missing).collect();
+    fs::create_dir_all(folder).map_err(|e| Error::io(folder, "cannot create the folder", e))?;
+    for above in missing.iter().filter_map(|made| made.parent()) {
+        sync_folder(if above.as_os_str().is_empty() { Path::new(".") } else { above })?;
+    }
+    Ok(())
 }
 
 fn sync_folder(folder: &Path) -> Result<()> {
