@@ -266,6 +266,13 @@ pub struct Company<'a> {
     pub cancel: &'a Cancel,
 }
 
+impl Company<'_> {
+    /// Who may stop a scan that all ranks make to its end: nobody, where there are several.
+    pub fn cancel_alone(&self) -> Cancel {
+        if self.comm.size() == 1 { self.cancel.clone() } else { Cancel::new() }
+    }
+}
+
 pub use crate::engine::drive::train;
 pub use crate::engine::tasks::Task;
 pub use crate::engine::validation::Validation;

@@ -6,6 +6,7 @@ use std::time::Instant;
 use clap::Args;
 use gristmill_io::durable;
 use gristmill_io::recipe::{self, NUMERIC_COLUMNS, Recipe};
+use gristmill_io::source::detect;
 use serde_json::json;
 
 use super::Session;
@@ -48,6 +49,14 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<()> {
     let session = Session::new(&arguments.output_options)?;
     let path = &arguments.output;
+    if let Some(format) = detect::by_extension(path).filter(|format| format.name != "parquet") {
+        return Err(Error::usage(format!(
+            "{}: generate writes Parquet, and the name is that of {}. Name it {}",
+            path.display(),
+            format.title,
+            path.with_extension("parquet").display()
+        )));
+    }
     durable::check_output(path, arguments.force)?;
     let recipe = match (arguments.recipe, arguments.columns) {
         (Recipe::Numeric { .. }, columns) => Recipe::Numeric { columns: columns.unwrap_or(NUMERIC_COLUMNS) },

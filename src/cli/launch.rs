@@ -69,17 +69,17 @@ pub fn run(arguments: &Arguments, ranks: &Ranks) -> Result<()> {
     if arguments.ranks == 0 {
         return Err(Error::usage("-n is 0; at least 1 rank is needed"));
     }
-    if arguments.ranks > 1 && !cfg!(feature = "mpi") {
-        return Err(Error::usage(
-            "this binary was built without MPI and cannot be one of several ranks. Rebuild it with: cargo build --release \
-             --features mpi",
-        ));
-    }
     let inner = inner(&arguments.command)?;
     let program = std::env::current_exe().map_err(|e| gristmill_io::Error::io("this program", "cannot be found", e))?;
     let program = program.display().to_string();
     if let Some(path) = &arguments.slurm {
         return write_script(arguments, &inner, program, path);
+    }
+    if arguments.ranks > 1 && !cfg!(feature = "mpi") {
+        return Err(Error::usage(
+            "this binary was built without MPI and cannot be one of several ranks. Rebuild it with: cargo build --release \
+             --features mpi",
+        ));
     }
     let flags = arguments.launcher_flags.iter().flat_map(|words| words.split_whitespace()).map(String::from).collect();
     let of_rank = |words: &[String]| std::iter::once(program.clone()).chain(words.iter().cloned()).collect();

@@ -20,7 +20,7 @@ const MASK: u128 = (1 << DIGIT) - 1;
 pub fn add(term: f64, cells: &mut [i64]) -> Result<()> {
     if !term.is_finite() {
         return Err(Error::Sum(format!(
-            "a figure of a held-out fold adds {term}: values overflow. Store columns as f64"
+            "a sum over rows adds {term}: values are too large for the storage type. Store columns as f64"
         )));
     }
     let (bits, sign) = (term.abs().to_bits(), if term < 0.0 { -1 } else { 1 });

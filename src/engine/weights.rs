@@ -4,7 +4,7 @@
 
 use gristmill_io::manifest::Split;
 use gristmill_io::tiles::{Pick, StreamOptions, TileStream};
-use gristmill_io::watch::{Cancel, Silent};
+use gristmill_io::watch::Silent;
 use gristmill_kernels::Kernels;
 use gristmill_kernels::tile::Grain;
 
@@ -136,7 +136,7 @@ impl Default for Ends {
 fn ends(setup: &Setup<'_>, stream: &TileStream<'_>) -> Result<Ends> {
     let kernels = Kernels::<f64>::new(setup.tier);
     let mut workers = vec![Worker { cells: vec![0; 2 * exact::CELLS], ..Worker::default() }; setup.threads];
-    stream.scan(&mut workers, Pick::All, &Cancel::new(), &Silent, |worker, _, grain| {
+    stream.scan(&mut workers, Pick::All, &setup.company.cancel_alone(), &Silent, |worker, _, grain| {
         worker.read(&kernels, setup, grain);
         setup.read_offset(&kernels, grain, &(0..grain.rows), &mut worker.offset);
         worker.end()
@@ -184,7 +184,7 @@ fn folded(setup: &Setup<'_>, stream: &TileStream<'_>, weight_max: f64) -> Result
     }
     let length = cells_of(&scales);
     let mut workers = vec![Worker { cells: vec![0; (1 + folds) * length], ..Worker::default() }; setup.threads];
-    stream.scan(&mut workers, Pick::All, &Cancel::new(), &Silent, |worker, number, grain| {
+    stream.scan(&mut workers, Pick::All, &setup.company.cancel_alone(), &Silent, |worker, number, grain| {
         worker.read(&kernels, setup, grain);
         worker.fold.resize(if folds > 0 { grain.rows } else { 0 }, 0);
         if let Some(folds) = setup.folds {

@@ -21,5 +21,6 @@ fn a_generated_file_goes_through_ingest_and_train() {
     ok(folder.path(), "generate numeric --rows 2000 --columns 3 -o n.parquet --force --threads 1 -q");
     assert!(before == std::fs::read(folder.path().join("n.parquet")).expect("the file"), "not the same bytes again");
     assert!(fails(folder.path(), "generate clicks --columns 3 -o c.parquet", 2).contains("numeric"));
+    assert!(fails(folder.path(), "generate clicks -o c.csv.gz", 2).contains("writes Parquet"));
     assert!(fails(folder.path(), "generate nonsense -o c.parquet", 2).contains("clicks"));
 }
