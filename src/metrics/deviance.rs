@@ -10,7 +10,7 @@
 //! ```
 //! The deviance of the mean needs no second look at the rows: half of it is W S(mean) - sum w S(y), with S as [`saturated`].
 
-use super::{Figure, Metric, Rows, ratio};
+use super::{Figure, Metric, Rows, ratio, rounding};
 
 /// The room.
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +48,7 @@ fn unit(power: f64, y: f64, mean: f64) -> f64 {
 
 impl Metric for Deviance {
     fn sums(&self) -> usize {
-        4
+        6
     }
 
     fn add(&self, rows: &Rows<'_>, sums: &mut [f64]) {
@@ -56,15 +56,19 @@ impl Metric for Deviance {
             sums[0] += weight * unit(self.power, label, prediction);
             sums[1] += weight;
             sums[2] += weight * label;
-            sums[3] += weight * saturated(self.power, label);
+            let least = saturated(self.power, label);
+            sums[3] += weight * least;
+            sums[4] += weight * (1.0 + label + least.abs());
+            sums[5] += 1.0;
         }
     }
 
     fn figures(&self, sums: &[f64]) -> Vec<Figure> {
         let [deviance, weight, labels, least] = [sums[0], sums[1], sums[2], sums[3]];
+        let [terms, rows] = [sums[4], sums[5]];
         let null = 2.0 * (weight * saturated(self.power, labels / weight) - least);
         // Below the rounding of the sums there is no spread to explain.
-        let spread = null > least.abs() * 1e-13;
+        let spread = null > terms * rounding(rows);
         vec![
             ratio("deviance", deviance, weight),
             Figure { name: "d2".into(), value: spread.then(|| 1.0 - deviance / null) },

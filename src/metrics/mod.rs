@@ -178,5 +178,10 @@ fn ratio(name: &str, numerator: f64, denominator: f64) -> Figure {
     Figure { name: name.to_string(), value: (denominator != 0.0).then(|| numerator / denominator) }
 }
 
+/// What share of a sum may be rounding, when so many equal terms were added up in chunks: each addition rounds the same way.
+fn rounding(terms: f64) -> f64 {
+    f64::EPSILON * terms.clamp(64.0, 65_536.0)
+}
+
 #[cfg(test)]
 mod tests;

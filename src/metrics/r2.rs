@@ -4,7 +4,7 @@
 //! Labels are shifted by `Rows::centre` before squaring: with `d = y - centre`, the total is
 //! `sum w d^2 - (sum w d)^2 / sum w`, which cancels badly only when the centre is far from the mean.
 
-use super::{Figure, Metric, Rows};
+use super::{Figure, Metric, Rows, rounding};
 
 /// The room.
 #[derive(Clone, Copy, Debug)]
@@ -12,7 +12,7 @@ pub struct R2;
 
 impl Metric for R2 {
     fn sums(&self) -> usize {
-        4
+        5
     }
 
     fn add(&self, rows: &Rows<'_>, sums: &mut [f64]) {
@@ -22,14 +22,15 @@ impl Metric for R2 {
             sums[1] += weight;
             sums[2] += weight * shifted;
             sums[3] += weight * shifted * shifted;
+            sums[4] += 1.0;
         }
     }
 
     fn figures(&self, sums: &[f64]) -> Vec<Figure> {
-        let [residual, weight, first, second] = [sums[0], sums[1], sums[2], sums[3]];
+        let [residual, weight, first, second, rows] = [sums[0], sums[1], sums[2], sums[3], sums[4]];
         let total = second - first * first / weight;
         // Below the rounding of the sums there is no spread to explain.
-        let spread = weight > 0.0 && total > second * 1e-14;
+        let spread = weight > 0.0 && total > second * rounding(rows);
         vec![Figure { name: "r2".into(), value: spread.then(|| 1.0 - residual / total) }]
     }
 }

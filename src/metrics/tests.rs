@@ -201,5 +201,14 @@ fn what_is_not_defined_has_no_value() {
     assert_eq!(one_class.figure("accuracy"), Some(1.0));
     let constant = judge(Task::Regression, &[1.0, 2.0, 3.0], &[0.1, 0.1, 0.1]);
     assert_eq!(constant.figure("r2"), None);
+    // Many equal labels whose distance to the centre rounds: sums of 50,000 terms that each err the same way.
+    for rows in [400, 50_000] {
+        let many = judge(Task::Regression, &vec![1.0; rows], &vec![1.37; rows]);
+        assert_eq!(many.figure("r2"), None, "{rows}");
+        for power in [1.0, 1.5, 2.0] {
+            let many = judge(Task::Deviance(power), &vec![1.0; rows], &vec![1.37; rows]);
+            assert_eq!(many.figure("d2"), None, "{rows} {power}");
+        }
+    }
     assert!(judge(Task::Regression, &[], &[]).figures.iter().all(|figure| figure.value.is_none()));
 }
