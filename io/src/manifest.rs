@@ -140,7 +140,7 @@ pub enum Kind {
         scale: f64,
         /// What stands for a missing value (in the units of the source); none: a missing value is an error.
         impute: Option<f64>,
-        /// Largest absolute difference between a source value and what is stored for it.
+        /// Largest absolute difference between a source value and what is stored for it; of integers beyond 2^53 a bound of it.
         worst_error: f64,
     },
     /// Several labels, each 0 or 1, as a whole number of which bit k is label k (see [`crate::encode::labels`]).

@@ -21,10 +21,12 @@ use crate::encode::store::round_trip;
 use crate::encode::words::Words;
 use crate::error::{Error, Result};
 use crate::manifest::{Column, FileEntry, Kind, READ_AS, Role};
-use crate::roles::{Planned, Resolved, Shape, unknown};
+use crate::roles::{Planned, Resolved, Shape, unknown, value_type};
 
 /// Squares of stored numbers must stay finite.
 const MAGNITUDE_MAX: f64 = 1e150;
+/// All integers up to this are numbers of `f64`.
+const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
 
 /// A stored column and what makes it.
 #[derive(Debug)]
@@ -175,7 +177,11 @@ impl Case<'_> {
         // Rows have what storage makes of it. Where none is missing it is kept for rows to come, which are encoded as reals.
         let impute = impute.map(|value| if has_missing { round_trip(&affine, value) } else { value });
         let Affine { dtype, offset, scale, .. } = affine;
-        let kind = Kind::Numeric { dtype, offset, scale, impute, worst_error: 0.0 };
+        // Larger integers are rounded when they are read, before anything compares what is stored with them.
+        let rounds = matches!(value_type(&self.column.source_type), DataType::Int64 | DataType::UInt64);
+        let magnitude = all.magnitude();
+        let worst_error = if rounds && magnitude > WHOLE_MAX { (magnitude.next_up() - magnitude) / 2.0 } else { 0.0 };
+        let kind = Kind::Numeric { dtype, offset, scale, impute, worst_error };
         Ok(self.decision(kind, Encoder::Numeric { affine, impute }, dtype.bytes() as f64))
     }
 
@@ -358,11 +364,4 @@ fn seen_with(seen: &crate::encode::summary::Summary, value: f64) -> crate::encod
     let mut all = *seen;
     all.merge(&one);
     all
-}
-
-fn value_type(data_type: &DataType) -> &DataType {
-    match data_type {
-        DataType::Dictionary(_, values) => value_type(values),
-        other => other,
-    }
 }

@@ -310,7 +310,7 @@ fn run(
     let statistics = encoded.tally.statistics(&decided.stored);
     for (decision, worst) in decided.stored.iter_mut().zip(encoded.worst) {
         if let Kind::Numeric { worst_error, .. } = &mut decision.column.kind {
-            *worst_error = worst;
+            *worst_error += worst;
         }
     }
     let source_bytes = entries.iter().map(|entry| entry.bytes).sum();

@@ -1,6 +1,6 @@
 //! What is stored for every kind of column, against values computed here.
 
-use arrow::array::{AsArray, Float64Array, Int32Array, ListArray, StringArray, StructArray};
+use arrow::array::{AsArray, Float64Array, Int32Array, Int64Array, ListArray, StringArray, StructArray};
 use arrow::array::{Float32Array, UInt32Array};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, Fields, Float32Type, UInt32Type};
@@ -244,6 +244,19 @@ fn a_constant_column_with_gaps_stays_constant() {
             assert!(found.iter().all(|&x| x == value), "{name} {dtype:?}: {:?}", &found[..3]);
         }
     }
+}
+
+#[test]
+fn integers_that_no_f64_holds_are_told_to_be_rounded() {
+    let folder = tempfile::tempdir().unwrap();
+    let large = 1i64 << 53;
+    let ids: ArrayRef = Arc::new(Int64Array::from_iter_values((0..ROWS as i64).map(|i| large + 2 * i + 1)));
+    let whole: ArrayRef = Arc::new(Int64Array::from_iter_values((0..ROWS as i64).map(|i| large - i)));
+    let source = Memory::new(vec![("id", ids), ("whole", whole), ("y", floats(reals()))], 100);
+    let options = IngestOptions { dtype: Some(DType::F64), ..IngestOptions::default() };
+    let manifest = ingested(&source, &options, &folder.path().join("data")).unwrap().manifest;
+    assert!(matches!(kind(&manifest, "id"), Kind::Numeric { worst_error: 1.0.., .. }), "{:?}", kind(&manifest, "id"));
+    assert!(matches!(kind(&manifest, "whole"), Kind::Numeric { worst_error: 0.0, .. }));
 }
 
 #[test]
