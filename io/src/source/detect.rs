@@ -196,7 +196,7 @@ mod tests {
         ] {
             let path = folder.path().join(name);
             std::fs::write(&path, head).unwrap();
-            let opened = crate::source::open(&[path.display().to_string()], &crate::source::SourceOptions::default());
+            let opened = crate::source::open(&[path.display().to_string()], &SourceOptions::default());
             let error = opened.err().unwrap().to_string();
             assert!(error.contains(what) && error.contains("Write it as Parquet"), "{error}");
         }
