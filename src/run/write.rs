@@ -232,7 +232,12 @@ pub fn table(trained: &Trained, measured: &Measured, job: &Job<'_>) -> Table {
         Some(rows) => format!(", batches of {} rows", number::count(u64::from(rows))),
         None => String::new(),
     };
-    table.pair("solver", format!("{solver}{batches} on {tier}, {threads}: {} {plural} in {time}", trained.passes));
+    let samples = match trained.history.iter().filter(|pass| pass.share < 1.0).count() {
+        sampled if sampled > 0 && batches.is_empty() => format!(" and {sampled} over samples"),
+        _ => String::new(),
+    };
+    let passes = format!("{} {plural}{samples}", trained.passes);
+    table.pair("solver", format!("{solver}{batches} on {tier}, {threads}: {passes} in {time}"));
     if let [only] = trained.models.as_slice() {
         let converged = how_it_ended(only.converged);
         let progressive = if only.gradient_norm.is_some() { "" } else { "progressive objective, " };
