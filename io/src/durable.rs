@@ -1,6 +1,6 @@
 //! Durable writes: what is on disk is either the old state or the new one, whenever the process dies.
 //!
-//! The only caller of `rename` in the project. Two shapes:
+//! The only caller of `rename` in the project. Two shapes, and [`Claim`], which keeps two long jobs from making one output:
 //! - [`write_file`]: one file. Written under a temporary name in the same folder, synced, renamed, folder synced.
 //! - [`Staging`]: a folder. Filled under `.NAME.partial` beside the output ([`write_staged`]); [`Staging::commit`] syncs every file and
 //!   folder, moves an old output aside (`.NAME.old`), renames the staging into place and removes the old one. Dropped
@@ -12,6 +12,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -291,6 +292,15 @@ pub fn check_output(output: &Path, force: bool) -> Result<()> {
     Ok(())
 }
 
+/// Puts an old output back that a process moved aside which died before the new one had its place; nothing where there is none.
+///
+/// # Errors
+/// [`Error::Usage`] when another process is writing the output, [`Error::Io`].
+pub fn put_back(output: &Path) -> Result<()> {
+    let (parent, name) = parts(output)?;
+    recover(&parent.join(&name), &parent.join(hidden(&name, "partial")), &parent.join(hidden(&name, "old")))
+}
+
 /// Clean up after a process that died while it wrote `output`: put an old output that was moved aside back when nothing
 /// took its place, and remove the rest. A live process holds a lock on its staging folder.
 fn recover(output: &Path, partial: &Path, old: &Path) -> Result<()> {
@@ -307,13 +317,42 @@ fn recover(output: &Path, partial: &Path, old: &Path) -> Result<()> {
     }
 }
 
-/// Holds other processes off a folder as long as the result lives; none where the folder is not there. A file system without
-/// locks holds off nobody.
-///
-/// # Errors
-/// [`Error::Usage`] when another process has it, [`Error::Io`] when it cannot be opened.
-pub fn lock_folder(folder: &Path) -> Result<Option<File>> {
-    lock_leftover(folder)
+/// An output that this process alone makes, until this is dropped: a long job learns at its start that another is making it, or that it
+/// cannot be written, and not at its end. The lock of an empty file `.NAME.lock` beside it; a file system without locks holds off nobody.
+#[derive(Debug)]
+pub struct Claim {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Claim {
+    /// Claims `output`, which need not exist.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when another process has it, [`Error::Io`] when nothing can be written beside it.
+    pub fn of(output: &Path) -> Result<Claim> {
+        let (parent, name) = parts(output)?;
+        fs::create_dir_all(&parent).map_err(|e| Error::io(&parent, "cannot create the folder", e))?;
+        let path = parent.join(hidden(&name, "lock"));
+        loop {
+            let file = File::options().create(true).truncate(false).write(true).open(&path);
+            let file = file.map_err(|e| Error::io(&path, "cannot create the lock of the output", e))?;
+            lock(&file, output)?;
+            // Who had it before removes the file, perhaps after it was opened here: then nobody else would find this lock.
+            let named =
+                fs::metadata(&path).is_ok_and(|there| file.metadata().is_ok_and(|own| own.ino() == there.ino()));
+            if named {
+                return Ok(Claim { path, _lock: file });
+            }
+        }
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        // Best effort: an empty file that nobody locks holds off nobody.
+        let _ = fs::remove_file(&self.path);
+    }
 }
 
 /// The lock of a leftover, or none when there is no leftover.
@@ -321,16 +360,19 @@ fn lock_leftover(partial: &Path) -> Result<Option<File>> {
     match File::open(partial) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(Error::io(partial, "cannot open the leftover of an earlier run", e)),
-        Ok(file) => match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(file)),
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                let message =
-                    format!("another process is writing {}. Wait for it, or name another output", partial.display());
-                Err(Error::Usage(message))
-            }
-            // A file system without locks: one that is not in use is all we can assume.
-            Err(_) => Ok(Some(file)),
-        },
+        Ok(file) => lock(&file, partial).map(|()| Some(file)),
+    }
+}
+
+/// Locks an open file or folder; `what` is what another process is writing that has the lock.
+fn lock(file: &File, what: &Path) -> Result<()> {
+    match rustix::fs::flock(file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let message = format!("another process is writing {}. Wait for it, or name another output", what.display());
+            Err(Error::Usage(message))
+        }
+        // A file system without locks: one that is not in use is all we can assume.
+        _ => Ok(()),
     }
 }
 

@@ -152,3 +152,35 @@ fn what_is_not_ours_stays() {
     assert!(check_output(Path::new("/dev/null"), true).is_err(), "a rename would replace it");
     assert_eq!(names(scratch.path()), ["data", "file"]);
 }
+
+#[test]
+fn an_output_is_claimed_by_one_at_a_time() {
+    let scratch = tempfile::tempdir().unwrap();
+    let output = scratch.path().join("new/run");
+    let claim = Claim::of(&output).unwrap();
+    let error = Claim::of(&output).unwrap_err().to_string();
+    assert!(error.contains("another process is writing") && error.contains("new/run."), "{error}");
+    drop(claim);
+    assert!(names(&scratch.path().join("new")).is_empty());
+    // What a killed process left is nobody's.
+    fs::write(scratch.path().join("new/.run.lock"), "").unwrap();
+    drop(Claim::of(&output).unwrap());
+    assert!(names(&scratch.path().join("new")).is_empty());
+    fs::write(scratch.path().join("file"), "").unwrap();
+    assert!(matches!(Claim::of(&scratch.path().join("file/run")), Err(Error::Io { .. })));
+}
+
+#[test]
+fn an_output_that_was_moved_aside_is_put_back_on_request() {
+    let scratch = tempfile::tempdir().unwrap();
+    let output = scratch.path().join("run");
+    put_back(&output).unwrap();
+    write_folder(&output, "old").unwrap();
+    fail(Step::Rename, 0, true);
+    write_folder(&output, "new").unwrap_err();
+    restart();
+    assert!(!output.exists());
+    put_back(&output).unwrap();
+    assert_eq!(content(&output), ("old".into(), "old".into()));
+    assert_eq!(names(scratch.path()), ["run"]);
+}

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use gristmill_io::dataset::Dataset;
+use gristmill_io::durable;
 
 use super::job::{Before, local, run_job, shared};
 use super::options::{CheckpointOptions, MachineOptions, OutputOptions, RankOptions, StreamingOptions, TraceOptions};
@@ -112,6 +113,7 @@ fn kept_parts(run: &Path, session: &Session) -> Result<Vec<Part>> {
 }
 
 fn newest(run: &Path, session: &Session) -> Result<(u64, Interruption)> {
+    durable::put_back(run)?;
     let Some((number, interruption, notes)) = checkpoint::newest(run)? else {
         let why = match (run.join(SUMMARY_FILE).is_file(), run.is_dir()) {
             (true, _) => "the training is complete",

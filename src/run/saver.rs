@@ -4,13 +4,12 @@
 //! ranks, so one rank's copy is the whole checkpoint. When the time has come, or a signal asks, the copy is written: at once,
 //! even in the middle of a pass, because a scheduler may end the job before the pass is over.
 
-use std::fs::File;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use gristmill_io::durable::{self, Staging};
+use gristmill_io::durable::{self, Claim, Staging};
 use gristmill_io::trace::{Lane, Trace};
 use gristmill_io::watch::Cancel;
 
@@ -31,6 +30,8 @@ pub struct Saver<'a> {
     asked: Arc<AtomicBool>,
     state: Mutex<State>,
     wake: Condvar,
+    /// Holds other trainings off the run.
+    _claim: Claim,
 }
 
 /// What the training and the thread share.
@@ -42,8 +43,6 @@ struct State {
     written_at: Instant,
     /// Number of the last one written; 0: none.
     number: u64,
-    /// Holds other processes off the run, once it is ours.
-    lock: Option<File>,
     closed: bool,
 }
 
@@ -51,16 +50,19 @@ impl<'a> Saver<'a> {
     /// For a training whose run folder has checkpoints up to `number` (0: the folder is not this training's yet).
     ///
     /// # Errors
-    /// When another process is training into that folder.
+    /// When another process is training into that folder, or it cannot be written.
     pub fn new(job: &'a Job<'a>, number: u64, cancel: &Cancel, asked: &Arc<AtomicBool>) -> Result<Saver<'a>> {
-        let lock = if number > 0 { durable::lock_folder(job.output)? } else { None };
-        let state = State { latest: None, written_pass: 0, written_at: Instant::now(), number, lock, closed: false };
+        let claim = Claim::of(job.output)?;
+        // Another training may have ended there since the output was looked at.
+        job.replace().check(job.output)?;
+        let state = State { latest: None, written_pass: 0, written_at: Instant::now(), number, closed: false };
         Ok(Saver {
             job,
             cancel: cancel.clone(),
             asked: Arc::clone(asked),
             state: Mutex::new(state),
             wake: Condvar::new(),
+            _claim: claim,
         })
     }
 
@@ -98,10 +100,7 @@ impl<'a> Saver<'a> {
                 Lane::of(trace, || "checkpoints".into()).span("write", began, Some(number));
                 state = self.state();
                 match written {
-                    Ok(lock) => {
-                        state.number = number;
-                        state.lock = lock.or(state.lock.take());
-                    }
+                    Ok(()) => state.number = number,
                     Err(error) => tell(&format!("a checkpoint could not be written, the training goes on: {error}")),
                 }
                 continue;
@@ -117,7 +116,7 @@ impl<'a> Saver<'a> {
     pub fn finish(&self, checkpoint: Checkpoint) -> Result<()> {
         let mut state = self.state();
         let (number, owned) = (state.number + 1, state.number > 0);
-        state.lock = self.write(number, owned, checkpoint)?.or(state.lock.take());
+        self.write(number, owned, checkpoint)?;
         state.number = number;
         Ok(())
     }
@@ -141,7 +140,7 @@ impl<'a> Saver<'a> {
     }
 
     /// The first checkpoint makes the run folder, in place of an old one where `--force` allows it; a finished model stays in it until then.
-    fn write(&self, number: u64, owned: bool, mut checkpoint: Checkpoint) -> Result<Option<File>> {
+    fn write(&self, number: u64, owned: bool, mut checkpoint: Checkpoint) -> Result<()> {
         let job = self.job;
         // What was asked for, not this rank's share of the machine.
         checkpoint.plan = job.plan.clone();
@@ -149,15 +148,13 @@ impl<'a> Saver<'a> {
         let dataset: PathBuf = std::path::absolute(dataset).unwrap_or_else(|_| dataset.to_path_buf());
         let interruption = Interruption { dataset, config: job.config.clone(), checkpoint };
         if owned {
-            checkpoint::write(job.output, number, &interruption, job.keeping.kept)?;
-            return Ok(None);
+            return checkpoint::write(job.output, number, &interruption, job.keeping.kept);
         }
         let staging = Staging::create(job.output, job.replace())?;
         folder::keep_finished(job.output, staging.folder())?;
         checkpoint::write(staging.folder(), number, &interruption, job.keeping.kept)?;
         durable::write_bytes(&staging.folder().join(CONFIG_FILE), job.config.as_bytes())?;
-        staging.commit()?;
-        Ok(durable::lock_folder(job.output)?)
+        Ok(staging.commit()?)
     }
 
     /// Counters and an option: whole whatever happened to the thread that had them last.
