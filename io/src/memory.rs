@@ -1,7 +1,8 @@
 //! How much memory may be used: what the user says, else 80 % of what the machine and the control group allow.
 //!
 //! A control group's limit counts the page cache of our own maps too, and a limit of any group above ours binds us. Read
-//! from `/proc/meminfo` (`MemAvailable`), `/proc/self/cgroup` and the files of control groups, versions 1 and 2.
+//! from `/proc/meminfo` (`MemAvailable`), `/proc/self/cgroup` and the files of control groups, versions 1 and 2. Batch systems that
+//! limit "virtual memory" limit the address space (`/proc/self/limits`), in which maps, and the stacks and heaps of threads, count whole.
 
 use std::fs;
 use std::path::Path;
@@ -20,6 +21,8 @@ pub struct Limits {
     pub available_bytes: u64,
     /// The smallest limit of the control groups we are in, where there is one.
     pub group_bytes: Option<u64>,
+    /// Half of the address space that we may have, where that has a limit: threads reserve more of it than they use.
+    pub space_bytes: Option<u64>,
 }
 
 impl Limits {
@@ -40,13 +43,20 @@ impl Limits {
         let ours = fs::read_to_string(proc.join("self/cgroup")).unwrap_or_default();
         let limits = ours.lines().filter_map(|line| group_limit(groups, line));
         let group_bytes = limits.min().filter(|&limit| limit < machine_bytes);
-        Limits { machine_bytes, available_bytes, group_bytes }
+        let own = fs::read_to_string(proc.join("self/limits")).unwrap_or_default();
+        let space = own.lines().find_map(|line| line.strip_prefix("Max address space")?.split_whitespace().next());
+        let space_bytes = space.and_then(|bytes| bytes.parse::<u64>().ok()).map(|bytes| bytes / 2);
+        Limits { machine_bytes, available_bytes, group_bytes, space_bytes }
+    }
+
+    /// What could be had now.
+    pub fn free_bytes(&self) -> u64 {
+        [self.group_bytes, self.space_bytes].into_iter().flatten().fold(self.available_bytes, u64::min)
     }
 
     /// The limit when the user gives none.
     pub fn default_bytes(&self) -> u64 {
-        let most = self.group_bytes.unwrap_or(u64::MAX).min(self.available_bytes);
-        (most as f64 * DEFAULT_SHARE) as u64
+        (self.free_bytes() as f64 * DEFAULT_SHARE) as u64
     }
 }
 
@@ -200,6 +210,22 @@ mod tests {
             ("cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n"),
         ]);
         assert_eq!(limits.group_bytes, Some(2 << 30));
+    }
+
+    #[test]
+    fn half_of_a_limited_address_space_is_for_use() {
+        let (_folder, limits) = system(&[
+            MEMINFO,
+            (
+                "proc/self/limits",
+                "Max processes             95917                95917                processes \n\
+                 Max address space         2147483648           unlimited            bytes     \n",
+            ),
+        ]);
+        assert_eq!((limits.space_bytes, limits.free_bytes()), (Some(1 << 30), 1 << 30));
+        let unlimited = "Max address space         unlimited            unlimited            bytes     \n";
+        let (_folder, limits) = system(&[MEMINFO, ("proc/self/limits", unlimited)]);
+        assert_eq!((limits.space_bytes, limits.free_bytes()), (None, 8 << 30));
     }
 
     #[test]

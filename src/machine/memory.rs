@@ -56,9 +56,7 @@ impl MemoryTest {
         let threads = threads.max(1);
         let caches = processor.outer_cache_bytes(threads).unwrap_or(32 << 20);
         let wanted = caches.saturating_mul(4).clamp(64 << 20, 512 << 20);
-        let limits = Limits::now();
-        let free = limits.available_bytes.min(limits.group_bytes.unwrap_or(u64::MAX));
-        let bytes = wanted.min(free / 4).min(bytes_max);
+        let bytes = wanted.min(Limits::now().free_bytes() / 4).min(bytes_max);
         MemoryTest { threads, bytes, rounds: 5 }
     }
 }
