@@ -200,7 +200,7 @@ pub fn run(options: &Options, cancel: &Cancel, tell: &dyn Fn(&str)) -> Result<Be
     if let Some(folder) = options.folder.as_deref().filter(|_| options.wants_stream()) {
         tell("disk");
         let bytes = if options.quick { DISK_BYTES / 4 } else { DISK_BYTES };
-        let measured = disk::measure(&DiskTest::new(folder, bytes))
+        let measured = disk::measure(&DiskTest::new(folder, bytes), cancel)
             .map_err(|error| gristmill_io::Error::io(folder, "cannot measure the disk", error))?;
         found_disk = Some(measured);
         measurements.extend(stream::measure(options, folder, bytes, &mut ruler, cancel, tell)?);

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use gristmill_io::memory::{Limits, format_size};
+use gristmill_io::watch::Cancel;
 use gristmill_kernels::tier::Tier;
 use serde::Serialize;
 
@@ -56,6 +57,7 @@ struct MemoryFinding {
     machine_bytes: u64,
     available_bytes: u64,
     control_group_bytes: Option<u64>,
+    address_space_bytes: Option<u64>,
     used_by_default_bytes: u64,
 }
 
@@ -72,6 +74,10 @@ struct MpiFinding {
 /// When the disk cannot be measured, a rank is lost, or a sum over ranks is wrong.
 pub fn run(arguments: &Arguments, ranks: &Ranks) -> Result<()> {
     let session = Session::among(&arguments.output, ranks, &RankOptions::default())?;
+    look(arguments, ranks, &session).map_err(|error| session.explain(error))
+}
+
+fn look(arguments: &Arguments, ranks: &Ranks, session: &Session) -> Result<()> {
     let found = ring_test::look(&**ranks)?;
     if let Some(note) = ring_test::crowding(&crate::ranks::places(&**ranks)?) {
         session.report.note(&note);
@@ -80,10 +86,13 @@ pub fn run(arguments: &Arguments, ranks: &Ranks) -> Result<()> {
         return Ok(());
     }
     let threads = super::options::MachineOptions { threads: arguments.threads, memory: None }.threads()?;
-    let disk = arguments.disk.as_deref().map(measure_disk).transpose()?;
+    let disk = arguments.disk.as_deref().map(|folder| measure_disk(folder, &session.cancel)).transpose()?;
+    session.cancel.check()?;
+    let machine = MachineReport::measure(Tier::chosen().unwrap_or_else(|_| Tier::best()), threads)?;
+    session.cancel.check()?;
     let findings = Findings {
         version: env!("CARGO_PKG_VERSION"),
-        machine: MachineReport::measure(Tier::chosen().unwrap_or_else(|_| Tier::best()), threads)?,
+        machine,
         tier: tier(),
         memory: memory_finding(),
         disk,
@@ -100,8 +109,8 @@ fn launcher() -> Option<String> {
     Some(launch.launcher.to_string())
 }
 
-fn measure_disk(folder: &std::path::Path) -> Result<disk::DiskBandwidth> {
-    disk::measure(&disk::DiskTest::new(folder, DISK_TEST_BYTES))
+fn measure_disk(folder: &std::path::Path, cancel: &Cancel) -> Result<disk::DiskBandwidth> {
+    disk::measure(&disk::DiskTest::new(folder, DISK_TEST_BYTES), cancel)
         .map_err(|error| gristmill_io::Error::io(folder, "cannot measure the disk", error).into())
 }
 
@@ -157,6 +166,7 @@ fn memory_finding() -> MemoryFinding {
         machine_bytes: limits.machine_bytes,
         available_bytes: limits.available_bytes,
         control_group_bytes: limits.group_bytes,
+        address_space_bytes: limits.space_bytes,
         used_by_default_bytes: limits.default_bytes(),
     }
 }
@@ -167,7 +177,10 @@ fn memory_text(memory: &MemoryFinding) -> String {
     let group = memory.control_group_bytes.map_or("no control group limits it".to_string(), |bytes| {
         format!("the control group allows {}", format_size(bytes))
     });
-    format!("{machine} in the machine, {free} available, {group}; used without --memory: {default}")
+    let space = memory
+        .address_space_bytes
+        .map_or(String::new(), |bytes| format!(", the limit on address space leaves {}", format_size(bytes)));
+    format!("{machine} in the machine, {free} available, {group}{space}; used without --memory: {default}")
 }
 
 fn tier_text(tier: &TierFinding) -> String {

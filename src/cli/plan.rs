@@ -7,6 +7,7 @@ use gristmill_io::crossed;
 use gristmill_io::dataset::Dataset;
 use gristmill_io::manifest::{BlockLayout, Layout, Role, Split};
 use gristmill_io::memory::{Limits, format_size, parse_size};
+use gristmill_io::watch::Cancel;
 use gristmill_kernels::dtype::DType;
 use gristmill_kernels::tier::Tier;
 use serde_json::json;
@@ -275,7 +276,7 @@ fn machine(arguments: &Arguments) -> Result<Machine> {
                 if !folder.is_dir() {
                     return Err(Error::usage(format!("--disk: {message}; nor is there such a folder")));
                 }
-                let found = disk::measure(&disk::DiskTest::new(folder, DISK_TEST_BYTES));
+                let found = disk::measure(&disk::DiskTest::new(folder, DISK_TEST_BYTES), &Cancel::new());
                 found.map_err(|error| gristmill_io::Error::io(folder, "cannot measure the disk", error))?.read
             }
         },

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use gristmill_io::mmap::{self, HUGE_PAGE};
+use gristmill_io::watch::Cancel;
 use rustix::fs::{Advice, OFlags};
 use serde::{Deserialize, Serialize};
 
@@ -54,8 +55,8 @@ pub struct DiskBandwidth {
     pub write: f64,
 }
 
-/// Measures; the error is the system's own, with the folder and what to do about it.
-pub fn measure(test: &DiskTest) -> io::Result<DiskBandwidth> {
+/// Measures; the error is the system's own, with the folder and what to do about it, also when `cancel` ends it early.
+pub fn measure(test: &DiskTest, cancel: &Cancel) -> io::Result<DiskBandwidth> {
     let requests = test.requests.max(1);
     let count = test.bytes.div_ceil(REQUEST as u64).max(1);
     let bytes = count * REQUEST as u64;
@@ -64,12 +65,14 @@ pub fn measure(test: &DiskTest) -> io::Result<DiskBandwidth> {
         io::Error::new(error.kind(), format!("{}: {doing} {bytes} bytes: {error}; {advice}", test.folder.display()))
     };
     let (file, direct) = scratch_file(&test.folder).map_err(|error| explain("opening a scratch file of", error))?;
-    let write = timed(bytes, || in_flight(requests, count, |buffer, at| file.write_all_at(buffer, at), Some(&file)))
-        .map_err(|error| explain("writing", error))?;
+    let watched = |done: io::Result<()>| if cancel.requested() { Err(io::ErrorKind::Interrupted.into()) } else { done };
+    let put = |buffer: &mut [u8], at: u64| watched(file.write_all_at(buffer, at));
+    let get = |buffer: &mut [u8], at: u64| watched(file.read_exact_at(buffer, at));
+    let write =
+        timed(bytes, || in_flight(requests, count, put, Some(&file))).map_err(|error| explain("writing", error))?;
     // Advice only: a system that does not take it still reads.
     let _ = rustix::fs::fadvise(&file, 0, None, Advice::DontNeed);
-    let read = timed(bytes, || in_flight(requests, count, |buffer, at| file.read_exact_at(buffer, at), None))
-        .map_err(|error| explain("reading", error))?;
+    let read = timed(bytes, || in_flight(requests, count, get, None)).map_err(|error| explain("reading", error))?;
     Ok(DiskBandwidth { folder: test.folder.clone(), bytes, requests, direct, read, write })
 }
 
@@ -195,7 +198,7 @@ mod tests {
     #[test]
     fn measures_and_leaves_nothing_behind() {
         let folder = tempfile::tempdir().unwrap();
-        let found = measure(&DiskTest::new(folder.path(), (3 << 20) + 1)).unwrap();
+        let found = measure(&DiskTest::new(folder.path(), (3 << 20) + 1), &Cancel::new()).unwrap();
         assert_eq!(found.bytes, 4 << 20);
         assert!(found.read > 1e5 && found.write > 1e5, "{found:?}");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
@@ -205,8 +208,17 @@ mod tests {
     fn a_missing_folder_is_an_error_that_names_it() {
         let folder = tempfile::tempdir().unwrap();
         let missing = folder.path().join("missing");
-        let error = measure(&DiskTest::new(&missing, 1)).unwrap_err();
+        let error = measure(&DiskTest::new(&missing, 1), &Cancel::new()).unwrap_err();
         assert!(error.to_string().contains("missing") && error.to_string().contains("choose a folder"), "{error}");
+    }
+
+    #[test]
+    fn it_ends_when_asked_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let cancel = Cancel::new();
+        cancel.request();
+        let error = measure(&DiskTest::new(folder.path(), 1 << 50), &cancel).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::Interrupted);
     }
 
     #[test]
