@@ -98,7 +98,7 @@ impl Error {
     /// The exit code that the program ends with.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Error::Usage(_) | Error::Data(IoError::Usage(_)) => EXIT_USAGE,
+            Error::Usage(_) | Error::Data(IoError::Usage(_) | IoError::Tight { .. }) => EXIT_USAGE,
             Error::Interrupted { signal: 15 } => EXIT_SIGTERM,
             Error::Interrupted { .. } | Error::Data(IoError::Interrupted) => EXIT_SIGINT,
             Error::OnRank { error, .. } => error.exit_code(),
@@ -116,6 +116,7 @@ mod tests {
     fn exit_codes_are_those_of_the_manual() {
         assert_eq!(Error::usage("x").exit_code(), 2);
         assert_eq!(Error::from(IoError::Usage("x".into())).exit_code(), 2);
+        assert_eq!(Error::from(IoError::Tight { left_bytes: 1, least_bytes: 2, threads: 1 }).exit_code(), 2);
         assert_eq!(Error::training("x").exit_code(), 1);
         assert_eq!(Error::Interrupted { signal: 2 }.exit_code(), 130);
         assert_eq!(Error::Interrupted { signal: 15 }.exit_code(), 143);

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 
+use gristmill_io::Error as IoError;
 use gristmill_io::memory;
 use gristmill_io::tiles::Io;
 use mpi_launch::Communicator;
@@ -72,7 +73,7 @@ pub fn fail(comm: &dyn Communicator, error: Error) -> Error {
             | Error::Interrupted { .. }
             | Error::OnRank { .. }
             | Error::Elsewhere { .. }
-            | Error::Data(gristmill_io::Error::Usage(_) | gristmill_io::Error::Interrupted)
+            | Error::Data(IoError::Usage(_) | IoError::Tight { .. } | IoError::Interrupted)
     );
     if comm.size() == 1 || everywhere {
         return error;
@@ -179,6 +180,20 @@ pub fn placed(comm: &dyn Communicator, plan: &TrainPlan) -> Result<TrainPlan> {
     Ok(plan)
 }
 
+/// That all ranks were told to use the model that rank 0 uses, whose numbers have this checksum, or none.
+///
+/// # Errors
+/// On a rank with another one, and when a rank is lost.
+pub fn same_model(comm: &dyn Communicator, checksum: Option<&str>) -> Result<()> {
+    if comm.size() == 1 {
+        return Ok(());
+    }
+    let own = checksum.unwrap_or_default();
+    let told = comm.all_gather(own.as_bytes())?;
+    let refusal = "the model that was named is not the one that rank 0 uses. Give all ranks the same run";
+    agree(comm, if told[0] == own.as_bytes() { Ok(()) } else { Err(Error::usage(refusal)) })
+}
+
 /// Whether this rank's plan is that of rank 0, but for what never changes a model.
 fn check_same(comm: &dyn Communicator, plan: &TrainPlan) -> Result<Result<()>> {
     let plan = TrainPlan { threads: 0, memory: None, io: Io::default(), ..plan.clone() };
@@ -243,6 +258,24 @@ mod tests {
             matches!(&found[1], Err(error @ Error::OnRank { .. }) if error.to_string().contains("(l2). Give all ranks the same flags")),
             "{found:?}"
         );
+    }
+
+    #[test]
+    fn ranks_use_the_same_model() {
+        let used = |named: [Option<&str>; 2]| -> Vec<Result<()>> {
+            let found = threads::run(2, |comm| Ok::<_, Error>(same_model(comm, named[comm.rank()])));
+            found.into_iter().map(|own| own.expect("no rank is lost")).collect()
+        };
+        for named in [[None, None], [Some("a"), Some("a")]] {
+            assert!(used(named).iter().all(Result::is_ok));
+        }
+        for named in [[Some("a"), Some("b")], [None, Some("a")], [Some("a"), None]] {
+            let found = used(named);
+            assert!(
+                matches!(&found[1], Err(error) if error.to_string().contains("Give all ranks the same run")),
+                "{found:?}"
+            );
+        }
     }
 
     fn outcomes(ranks: usize, failing: &[usize]) -> Vec<Result<()>> {

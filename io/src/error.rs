@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::memory::format_size;
+
 /// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -25,6 +27,20 @@ pub enum Error {
     /// The request itself does not make sense (exit code 2 on the command line).
     #[error("{0}")]
     Usage(String),
+    /// A limit on memory leaves too little for data (exit code 2 as well).
+    #[error(
+        "the memory limit leaves {} for data; {threads} threads need at least {}. Raise --memory or lower --threads",
+        format_size(*left_bytes),
+        format_size(*least_bytes)
+    )]
+    Tight {
+        /// What there is for data.
+        left_bytes: u64,
+        /// What is needed.
+        least_bytes: u64,
+        /// By so many threads.
+        threads: usize,
+    },
     /// Stopped because it was asked to (Ctrl-C, SIGTERM).
     #[error("interrupted")]
     Interrupted,

@@ -113,12 +113,12 @@ impl<'a> Setup<'a> {
         options.budget_bytes = shares.passes_bytes;
         options.io = plan.io;
         options.trace = company.watch.trace().cloned();
-        let stream = dataset.stream(options).map_err(|error| match error {
-            IoError::Usage(message) if message.contains("--threads") => {
+        let stream = dataset.stream(options).map_err(|error| match &error {
+            IoError::Tight { .. } => {
                 let parameters = Layout::of(&dataset.manifest().columns, |_| true).parameters;
-                Error::usage(format!("{message}: the rest is for models of {parameters} parameters"))
+                Error::usage(format!("{error}: the rest is for models of {parameters} parameters"))
             }
-            other => other.into(),
+            _ => error.into(),
         })?;
         let columns = &dataset.manifest().columns;
         let mut space = Space::new(columns, stream.layout(), &statistics, plan.standardize, plan.intercept);

@@ -14,7 +14,6 @@
 use crate::dataset::GrainEntry;
 use crate::error::{Error, Result};
 use crate::manifest::{Column, Kind};
-use crate::memory::format_size;
 use crate::mmap::{HUGE_PAGE, PAGE};
 
 /// A wider window than this buys nothing: the disk is busy long before.
@@ -41,7 +40,7 @@ impl Residency {
     /// `threads` workers.
     ///
     /// # Errors
-    /// [`Error::Usage`] when the budget is too small to work at all.
+    /// [`Error::Tight`] when the budget is too small to work at all.
     pub fn of(bytes: &[u64], moving_bytes: u64, budget: u64, threads: usize) -> Result<Residency> {
         let total: u64 = bytes.iter().sum();
         let least = moving_bytes * (threads as u64 + 2);
@@ -51,12 +50,7 @@ impl Residency {
             return Ok(Residency { resident, resident_bytes: total, streamed_bytes: 0, window_bytes });
         }
         if least > budget {
-            let message = format!(
-                "the memory limit leaves {} for data; {threads} threads need at least {}. Raise --memory or lower --threads",
-                format_size(budget),
-                format_size(least)
-            );
-            return Err(Error::Usage(message));
+            return Err(Error::Tight { left_bytes: budget, least_bytes: least, threads });
         }
         let most = WINDOW_BYTES_MAX + moving_bytes * threads as u64;
         let window_bytes = (budget / 8).min(most).max(least);

@@ -460,10 +460,10 @@ fn stream<'d>(
     options.io = plan.io;
     options.trace = setup.company.watch.trace().cloned();
     setup.dataset.stream(options).map_err(|error| match error {
-        IoError::Usage(message) if message.contains("--threads") => Error::usage(format!(
+        IoError::Tight { left_bytes, .. } => Error::usage(format!(
             "the memory limit leaves {} for data, too few for two rounds of {} open grains. Raise --memory, or use \
              fewer --open-grains",
-            memory::format_size(setup.shares.open_bytes),
+            memory::format_size(left_bytes),
             slots.len()
         )),
         other => other.into(),
