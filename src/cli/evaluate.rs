@@ -6,6 +6,7 @@ use clap::Args;
 use gristmill_io::dataset::Dataset;
 use gristmill_io::manifest::Split;
 use gristmill_io::source::Source;
+use gristmill_io::watch::Cancel;
 use serde_json::json;
 
 use super::job::local;
@@ -67,14 +68,14 @@ enum Input {
 }
 
 /// Model, rows (of `local`, where shards lie on many nodes), and what these are called; found by every rank.
-fn open(arguments: &Arguments, local: Option<Dataset>) -> Result<(Model, Input, String)> {
+fn open(arguments: &Arguments, local: Option<Dataset>, cancel: &Cancel) -> Result<(Model, Input, String)> {
     let model = Model::read(&arguments.run)?;
     let dataset = if arguments.local.local_shards { local } else { dataset_of(&arguments.source)? };
     let Some(dataset) = dataset else {
         if arguments.split.is_some() {
             return Err(Error::usage("--split: a source has no splits; only datasets have"));
         }
-        let files = files_of(&arguments.source, &arguments.reading, &model)?;
+        let files = files_of(&arguments.source, &arguments.reading, &model, cancel)?;
         let (source, _) = open_source(files, &model, &[], true)?;
         return Ok((model, Input::Source(source), arguments.source.join(" ")));
     };
@@ -91,7 +92,8 @@ fn evaluate(arguments: &Arguments, session: &Session) -> Result<()> {
         true => Some(local(session, || Ok(()), local_folder(&arguments.source)?)?),
         false => None,
     };
-    let (model, input, on) = ranks::agree(comm, open(arguments, here))?;
+    let (model, input, on) = ranks::agree(comm, open(arguments, here, &session.cancel))?;
+    ranks::same_model(comm, Some(&model.metadata.weights.xxh3))?;
     let share = session.share(&arguments.machine)?;
     let watcher = session.report.watcher();
     let scratch = std::env::temp_dir();
@@ -113,10 +115,12 @@ fn evaluate(arguments: &Arguments, session: &Session) -> Result<()> {
     drop(watcher);
     let Some(evaluation) = evaluation else { return Ok(()) };
     let value = json!({ "run": arguments.run, "on": on, "evaluation": evaluation });
+    // First to the user: a file that cannot be written costs no reading of all rows.
+    session.report.json(&value)?;
+    let classes = model.metadata.classes.as_deref().unwrap_or_default();
+    session.report.text(&format!("{}\n{}", session.report.bold(&on), summary::evaluation(&evaluation, classes)))?;
     if arguments.save {
         folder::write_json(&arguments.run.join(EVALUATION_FILE), &value)?;
     }
-    session.report.json(&value)?;
-    let classes = model.metadata.classes.as_deref().unwrap_or_default();
-    session.report.text(&format!("{}\n{}", session.report.bold(&on), summary::evaluation(&evaluation, classes)))
+    Ok(())
 }

@@ -8,6 +8,7 @@ use gristmill_io::dataset::{Dataset, MANIFEST};
 use gristmill_io::durable;
 use gristmill_io::manifest::Split;
 use gristmill_io::source::{self, Source, SourceFile, SourceOptions};
+use gristmill_io::watch::Cancel;
 
 use super::options::{MachineOptions, OutputOptions, ReadingOptions, StreamingOptions};
 use super::session::{Ranks, Session};
@@ -69,7 +70,7 @@ pub fn run(arguments: &Arguments, ranks: &Ranks) -> Result<()> {
 }
 
 /// Model and input, found by every rank; the format, and whether standard output takes it.
-fn open(arguments: &Arguments) -> Result<(Model, Format, bool, Input)> {
+fn open(arguments: &Arguments, cancel: &Cancel) -> Result<(Model, Format, bool, Input)> {
     let model = Model::read(&arguments.run)?;
     let format = Format::find(arguments.output_format.as_deref(), &arguments.output)?;
     let to_stdout = arguments.output == Path::new("-");
@@ -79,13 +80,14 @@ fn open(arguments: &Arguments) -> Result<(Model, Format, bool, Input)> {
     if !to_stdout {
         durable::check_output(&arguments.output, arguments.force)?;
     }
-    let input = Input::open(arguments, &model)?;
+    let input = Input::open(arguments, &model, cancel)?;
     Ok((model, format, to_stdout, input))
 }
 
 fn predict(arguments: &Arguments, session: &Session) -> Result<()> {
     let comm = &*session.ranks;
-    let (model, format, to_stdout, input) = ranks::agree(comm, open(arguments))?;
+    let (model, format, to_stdout, input) = ranks::agree(comm, open(arguments, &session.cancel))?;
+    ranks::same_model(comm, Some(&model.metadata.weights.xxh3))?;
     let share = session.share(&arguments.machine)?;
     let watcher = session.report.watcher();
     let settings = Settings {
@@ -137,7 +139,7 @@ enum Input {
 }
 
 impl Input {
-    fn open(arguments: &Arguments, model: &Model) -> Result<Input> {
+    fn open(arguments: &Arguments, model: &Model, cancel: &Cancel) -> Result<Input> {
         if let Some(dataset) = dataset_of(&arguments.source)? {
             if !arguments.keep.is_empty() {
                 return Err(Error::usage(
@@ -154,7 +156,7 @@ impl Input {
         if arguments.split.is_some() {
             return Err(Error::usage("--split: a source has no splits; only datasets have"));
         }
-        let files = files_of(&arguments.source, &arguments.reading, model)?;
+        let files = files_of(&arguments.source, &arguments.reading, model, cancel)?;
         files.0.iter().try_for_each(|file| durable::check_apart(&file.path, &arguments.output))?;
         let (source, keep) = open_source(files, model, &arguments.keep, false)?;
         Ok(Input::Source(source, keep))
@@ -219,8 +221,8 @@ pub fn splits(name: Option<&str>, dataset: &Dataset) -> Result<Vec<Split>> {
 pub type Files = (Vec<SourceFile>, SourceOptions);
 
 /// The files that sources name, read as the flags say, else as in training.
-pub fn files_of(specs: &[String], reading: &ReadingOptions, model: &Model) -> Result<Files> {
-    let mut options = reading.options()?;
+pub fn files_of(specs: &[String], reading: &ReadingOptions, model: &Model, cancel: &Cancel) -> Result<Files> {
+    let mut options = SourceOptions { cancel: cancel.clone(), ..reading.options()? };
     if let Some(markers) = model.metadata.null_values.as_ref().filter(|_| reading.null_values.is_empty()) {
         options.null_values.clone_from(markers);
     }

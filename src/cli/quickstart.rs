@@ -212,7 +212,7 @@ impl Tour<'_> {
         let began = Instant::now();
         let output = self.at("predictions.parquet");
         let specs = [self.at("data.parquet").display().to_string()];
-        let files = predict::files_of(&specs, &ReadingOptions::default(), model)?;
+        let files = predict::files_of(&specs, &ReadingOptions::default(), model, &self.session.cancel)?;
         let (source, keep) = predict::open_source(files, model, &[], false)?;
         let watcher = self.session.report.watcher();
         let settings = prediction::Settings {

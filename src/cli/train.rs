@@ -79,8 +79,13 @@ fn train(arguments: &Arguments, matches: &ArgMatches, session: &Session) -> Resu
     }
     let dataset = dataset(arguments, matches, output, session)?;
     let dataset = ranks::agree(&*session.ranks, plan.crossed(dataset))?;
-    let start = arguments.training.warm_start.as_deref().map_or(Ok(Start::Cold), |run| warm(run, &dataset));
-    let start = ranks::agree(&*session.ranks, start)?;
+    let before = arguments.training.warm_start.as_deref().map(|run| warm(run, &dataset)).transpose();
+    let before = ranks::agree(&*session.ranks, before)?;
+    ranks::same_model(&*session.ranks, before.as_ref().map(|model| model.metadata.weights.xxh3.as_str()))?;
+    let start = before.map_or(Start::Cold, |model| Start::From {
+        weights: model.weights.weights,
+        intercepts: model.weights.intercepts,
+    });
     let command = super::Cli::command();
     let (name, own) = matches.subcommand().unwrap_or(("train", matches));
     let resolved = flat(serde_json::to_value(&plan).unwrap_or_default());
@@ -146,8 +151,8 @@ fn flat(mut plan: serde_json::Value) -> serde_json::Value {
     plan
 }
 
-/// The coefficients of another run as a start.
-fn warm(run: &Path, dataset: &Dataset) -> Result<Start> {
+/// Another run, whose coefficients are a start.
+fn warm(run: &Path, dataset: &Dataset) -> Result<Model> {
     let model = Model::read(run)?;
     crate::evaluate::check_same(&model, dataset)?;
     let crosses = |columns: &[Column]| -> Vec<Column> {
@@ -167,5 +172,5 @@ fn warm(run: &Path, dataset: &Dataset) -> Result<Start> {
             names(&ours)
         )));
     }
-    Ok(Start::From { weights: model.weights.weights, intercepts: model.weights.intercepts })
+    Ok(model)
 }

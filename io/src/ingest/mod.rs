@@ -74,7 +74,7 @@ use crate::manifest::{Kind, Manifest, SourceEntry};
 use crate::memory::Limits;
 use crate::mmap;
 use crate::roles::{Resolved, Shape, inferred};
-use crate::source::{self, Source, SourceFile};
+use crate::source::{self, Source, SourceFile, SourceOptions};
 use crate::watch::{Cancel, Progress};
 
 pub use options::{Impute, IngestOptions};
@@ -146,7 +146,7 @@ pub fn ingest_among(
     }
     let options = ranks.options(options);
     while let Some(offer) = ranks.hear()? {
-        let Ok(Opened { source, plan, entries }) = Opened::new(sources, &options, &offer.folder) else {
+        let Ok(Opened { source, plan, entries }) = Opened::new(sources, &options, &offer.folder, cancel) else {
             // What rank 0 can open and this rank cannot is for rank 0 to make.
             ranks.answer(false)?;
             continue;
@@ -167,7 +167,7 @@ fn first_file(entries: &[SourceEntry]) -> &Path {
 fn begin(sources: &[String], options: &IngestOptions, output: &Path, around: Around<'_>) -> Result<IngestReport> {
     options.check()?;
     let writer = DatasetWriter::create(output, options.force)?;
-    let Opened { source, plan, entries } = Opened::new(sources, options, writer.folder())?;
+    let Opened { source, plan, entries } = Opened::new(sources, options, writer.folder(), around.cancel)?;
     entries.iter().try_for_each(|entry| durable::check_apart(Path::new(&entry.path), output))?;
     run(source.as_ref(), &plan, entries, options, writer, around)
 }
@@ -180,8 +180,8 @@ struct Opened {
 }
 
 impl Opened {
-    fn new(sources: &[String], options: &IngestOptions, scratch: &Path) -> Result<Opened> {
-        let mut reading = options.source_options(scratch)?;
+    fn new(sources: &[String], options: &IngestOptions, scratch: &Path, cancel: &Cancel) -> Result<Opened> {
+        let mut reading = SourceOptions { cancel: cancel.clone(), ..options.source_options(scratch)? };
         let files = source::list(sources, &reading)?;
         // Columns of types that mean nothing are errors only when they are not ignored, and that is known a line further down.
         reading.any_type = true;
@@ -218,7 +218,7 @@ fn planned(options: &IngestOptions, schema: &Schema) -> Result<Resolved> {
 }
 
 /// Leave out what is not wanted, and read categories as the text that stands in the file; true: something changed.
-fn narrow(reading: &mut source::SourceOptions, plan: &Resolved, schema: &Schema) -> bool {
+fn narrow(reading: &mut SourceOptions, plan: &Resolved, schema: &Schema) -> bool {
     for column in &plan.columns {
         let is_category = matches!(column.shape, Shape::Categorical | Shape::Hashed { .. } | Shape::Text { .. });
         if is_category && inferred(&column.source_type) == Some(Shape::Numeric) {

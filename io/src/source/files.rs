@@ -13,6 +13,8 @@ use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
 
 use super::SourceOptions;
 use super::detect;
@@ -156,7 +158,7 @@ pub fn list(specs: &[String], options: &SourceOptions) -> Result<Vec<SourceFile>
     for spec in specs {
         let path = Path::new(spec);
         let found = if spec == "-" {
-            vec![spool(&mut std::io::stdin().lock(), &options.scratch)?]
+            vec![spool(std::io::stdin(), options)?]
         } else if path.is_dir() {
             folder(path)?
         } else if path.exists() || !spec.contains(['*', '?', '[']) {
@@ -178,23 +180,37 @@ pub fn list(specs: &[String], options: &SourceOptions) -> Result<Vec<SourceFile>
     Ok(files)
 }
 
+/// How soon a request to stop is noticed while a stream is copied.
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+
 /// Copy a stream to a file that has no name, so that nothing is left behind however the program ends.
-fn spool(from: &mut dyn Read, scratch: &Path) -> Result<SourceFile> {
+fn spool(mut from: impl Read + Send + 'static, options: &SourceOptions) -> Result<SourceFile> {
     let name = format!(".gristmill-stdin-{}", std::process::id());
-    let path = scratch.join(name);
-    let mut file = File::options()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .open(&path)
-        .map_err(|error| Error::io(&path, "cannot create a copy of the standard input", error))?;
+    let path = options.scratch.join(name);
+    let doing = if options.scratch == std::env::temp_dir() {
+        "cannot copy the standard input to this folder (TMPDIR names another)"
+    } else {
+        "cannot copy the standard input to this folder"
+    };
+    let failed = |error| Error::io(&options.scratch, doing, error);
+    let file = File::options().read(true).write(true).create_new(true).open(&path).map_err(failed)?;
     std::fs::remove_file(&path).map_err(|error| Error::io(&path, "cannot unlink", error))?;
-    let bytes =
-        std::io::copy(from, &mut file).map_err(|error| Error::io("-", "cannot copy the standard input", error))?;
+    let file = Arc::new(file);
+    let (to, (done, copied)) = (Arc::clone(&file), mpsc::channel());
+    // A thread of its own: nothing ends a read from a terminal or a pipe that stays silent, and the process need not wait for it.
+    std::thread::spawn(move || done.send(std::io::copy(&mut from, &mut &*to)));
+    let bytes = loop {
+        match copied.recv_timeout(LOOK_INTERVAL) {
+            Ok(copied) => break copied,
+            Err(RecvTimeoutError::Timeout) => options.cancel.check()?,
+            Err(RecvTimeoutError::Disconnected) => break Err(std::io::Error::other("the copying thread died")),
+        }
+    };
+    let bytes = bytes.map_err(failed)?;
     if bytes == 0 {
         return Err(Error::data("-", "the standard input is empty").help("Pipe data in, or name files"));
     }
-    Ok(SourceFile { path: PathBuf::from("-"), bytes, spool: Some(Arc::new(file)) })
+    Ok(SourceFile { path: PathBuf::from("-"), bytes, spool: Some(file) })
 }
 
 fn pattern(spec: &str) -> Result<Vec<SourceFile>> {
@@ -360,12 +376,21 @@ mod tests {
     #[test]
     fn a_spooled_stream_can_be_opened_again_and_leaves_no_file() {
         let folder = tempfile::tempdir().unwrap();
-        let file = spool(&mut &b"a,b\n1,2\n"[..], folder.path()).unwrap();
+        let options = SourceOptions { scratch: folder.path().to_path_buf(), ..SourceOptions::default() };
+        let file = spool(&b"a,b\n1,2\n"[..], &options).unwrap();
         for _ in 0..2 {
             assert_eq!(file.head(100).unwrap(), b"a,b\n1,2\n");
         }
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
-        let error = spool(&mut &b""[..], folder.path()).unwrap_err().to_string();
+        let error = spool(&b""[..], &options).unwrap_err().to_string();
         assert!(error.contains("the standard input is empty"), "{error}");
+    }
+
+    #[test]
+    fn a_silent_stream_is_given_up_when_asked_to() {
+        let options = SourceOptions::default();
+        options.cancel.request();
+        let (silent, _held) = std::io::pipe().unwrap();
+        assert!(matches!(spool(silent, &options), Err(Error::Interrupted)));
     }
 }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::watch::Cancel;
+
 /// Texts that stand for a missing value in an unquoted field, unless others are given.
 pub const NULL_MARKERS: &[&str] = &[
     "", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "-nan", "-NaN", "NULL", "Null", "null", "None", "none", "?", "<NA>",
@@ -78,6 +80,8 @@ pub struct SourceOptions {
     pub record_bytes_max: usize,
     /// Folder for a copy of the standard input, for formats that need to seek or to be read twice.
     pub scratch: std::path::PathBuf,
+    /// Ends the wait for the standard input.
+    pub cancel: Cancel,
 }
 
 impl Default for SourceOptions {
@@ -99,6 +103,7 @@ impl Default for SourceOptions {
             sample_bytes: 4 << 20,
             record_bytes_max: 64 << 20,
             scratch: std::env::temp_dir(),
+            cancel: Cancel::new(),
         }
     }
 }
