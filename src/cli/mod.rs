@@ -289,5 +289,10 @@ fn usage(error: &clap::Error) -> Error {
         .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
         .filter(|line| !line.is_empty())
         .collect();
-    Error::usage(lines.join(". ").replace(". tip:", "; tip:").replace(":. ", ": "))
+    let said = lines.join(". ").replace(". tip:", "; tip:").replace(":. ", ": ");
+    // What the standard library says of a number does not say what was expected.
+    let whole = ["invalid digit found in string", "cannot parse integer from empty string"];
+    let said = whole.iter().fold(said, |said, words| said.replace(words, "a whole number was expected"));
+    let said = said.replace("number too large to fit in target type", "a smaller number was expected");
+    Error::usage(said.replace("invalid float literal", "a number was expected"))
 }

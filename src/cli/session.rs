@@ -41,7 +41,7 @@ impl Session {
     /// # Errors
     /// When the system refuses the signal handlers.
     pub fn new(output: &OutputOptions) -> Result<Session> {
-        use signal_hook::consts::{SIGINT, SIGTERM};
+        use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
         let cancel = Cancel::new();
         let signal = Arc::new(AtomicUsize::new(0));
         for (number, code) in [(SIGINT, crate::error::EXIT_SIGINT), (SIGTERM, crate::error::EXIT_SIGTERM)] {
@@ -51,6 +51,9 @@ impl Session {
                 .and_then(|_| signal_hook::flag::register(number, cancel.flag()))
                 .map_err(|error| gristmill_io::Error::io("signals", "cannot be handled", error))?;
         }
+        // A file that may not grow any more (`ulimit -f`) is an error of the write then, and does not end the process.
+        signal_hook::flag::register(SIGXFSZ, Arc::default())
+            .map_err(|error| gristmill_io::Error::io("signals", "cannot be handled", error))?;
         let report = Report::new(output.quiet, output.json);
         Ok(Session {
             report,

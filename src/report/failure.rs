@@ -8,6 +8,9 @@ use crate::error::Error;
 /// Where to report a fault of this program.
 const ISSUES: &str = "the project's issue tracker";
 
+/// How the standard library begins when the system refuses it a thread.
+const NO_THREAD: &str = "failed to spawn thread";
+
 /// Print a failure.
 pub fn print(error: &Error) {
     let text = one_line(&error.to_string());
@@ -37,6 +40,12 @@ fn panic_text(info: &PanicHookInfo<'_>) -> String {
         .unwrap_or_else(|| "no message".to_string());
     let place = info.location().map_or_else(String::new, |at| format!(" at {}:{}", at.file(), at.line()));
     let rank = RANK.get().map_or_else(String::new, |name| format!("{name}: "));
+    if what.starts_with(NO_THREAD) {
+        return format!(
+            "gristmill: error: {rank}the system refuses to start one more thread. Raise the limit on processes or on memory (`ulimit -a`), \
+             or pass fewer --threads\n"
+        );
+    }
     format!(
         "gristmill: error: {rank}internal fault: {} ({}{place}). This is a defect of gristmill, not of your data: please \
          report it at {ISSUES} with this line, the command, and the output of `gristmill doctor`\n",

@@ -27,6 +27,7 @@ mod runs;
 mod samples;
 mod several;
 mod shared_ingest;
+mod shell;
 mod streaming;
 mod supervised;
 mod table;
