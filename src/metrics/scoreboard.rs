@@ -153,9 +153,12 @@ impl Scoreboard {
             return Ok(Some(self));
         }
         let length = 2 + self.sums();
-        // Chunk 0 is rank 0's, so that no other rank has added anything up.
         let total = self.total.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let own = std::mem::take(&mut total.waiting);
+        let mut own = std::mem::take(&mut total.waiting);
+        if comm.rank() != 0 && total.next > 0 {
+            // Chunk 0 was here: the sums up to where these end begin those of all ranks.
+            own.insert(0, total.sums.clone());
+        }
         let numbers: Vec<u64> = own
             .iter()
             .flat_map(|(number, partial)| {
