@@ -332,7 +332,7 @@ impl Claim {
     /// [`Error::Usage`] when another process has it, [`Error::Io`] when nothing can be written beside it.
     pub fn of(output: &Path) -> Result<Claim> {
         let (parent, name) = parts(output)?;
-        fs::create_dir_all(&parent).map_err(|e| Error::io(&parent, "cannot create the folder", e))?;
+        create_folders(&parent)?;
         let path = parent.join(hidden(&name, "lock"));
         loop {
             let file = File::options().create(true).truncate(false).write(true).open(&path);
