@@ -96,14 +96,14 @@ fn judge_dataset(
         .ok_or_else(|| Error::usage(format!("{}: has no label column to compare with", dataset.folder().display())))?;
     let truth = Truth::of(model, label, || Ok(dataset.dictionary(position(columns, &label.name))?.levels))?;
     let weight = columns.iter().find(|column| column.role == Role::Weight);
-    let board =
-        Scoreboard::new(model.metadata.task(), settings.top_k, settings.memory_bytes as usize / 2, settings.scratch);
+    let part = part(settings);
+    let board = Scoreboard::new(model.metadata.task(), settings.top_k, part as usize, settings.scratch);
     let mut first = 0;
     for (split, own_grains) in own {
         let grains = dataset.grains(split).len();
         let stream = dataset.stream(StreamOptions {
             grains: Some(own_grains),
-            budget_bytes: settings.memory_bytes / 2,
+            budget_bytes: part,
             threads: settings.threads,
             io: settings.io,
             ..StreamOptions::new(split)
@@ -135,6 +135,11 @@ pub fn on_source(model: &Model, source: &dyn Source, settings: &Settings<'_>) ->
     }
 }
 
+/// Memory for scores in order, and as much for shards that stay: of what the model leaves, a fifth is for buffers.
+fn part(settings: &Settings<'_>) -> u64 {
+    settings.memory_bytes.saturating_sub(memory::resident_bytes()) / 5 * 2
+}
+
 /// The rows of a batch that are judged, and their numbers in it; no numbers: all.
 fn judged_rows(
     encoder: &RowEncoder,
@@ -157,8 +162,7 @@ fn judge_source(model: &Model, source: &dyn Source, settings: &Settings<'_>) -> 
         Ok(encoder::dictionaries(model)?.swap_remove(position(columns, &label.name)).unwrap_or_default())
     })?;
     let weight = columns.iter().find(|column| column.role == Role::Weight);
-    let board =
-        Scoreboard::new(model.metadata.task(), settings.top_k, settings.memory_bytes as usize / 2, settings.scratch);
+    let board = Scoreboard::new(model.metadata.task(), settings.top_k, part(settings) as usize, settings.scratch);
     let judge = Judge { scorer: Scorer::new(model, &layout)?, truth: &truth, weight, board: &board };
     let (rank, size) = (settings.comm.rank() as u64, settings.comm.size() as u64);
     settings.progress.begin("evaluate", source.bytes().map(|bytes| bytes / size));
@@ -191,7 +195,7 @@ fn judge_source(model: &Model, source: &dyn Source, settings: &Settings<'_>) -> 
         }
         Ok(((first as u64, bytes), memory))
     };
-    // Half of the memory is for scores; of what the model leaves of the other, a third for what decoders hold.
+    // Of what scores and the model leave, a third is for what decoders hold.
     let room = (settings.memory_bytes / 2).saturating_sub(memory::resident_bytes()) / 3 * 2;
     let mut done = 0;
     in_order(settings.threads, room, draw, work, |(rows, bytes)| {
