@@ -287,9 +287,17 @@ impl Lanes<Avx2, f64> for F64 {
     }
     #[inline(always)]
     fn sums(four: [F64; 4]) -> [f64; 4] {
-        let halves = |low: usize, lanes: F64| R64(lanes.0[low]) + R64(lanes.0[low + 2]);
-        Register::sums(four.map(|lanes| halves(0, lanes) + halves(1, lanes)))
+        // A function, not `map`, which is too large here to be inlined, and whose closure then lacks the instructions.
+        let [a, b, c, d] = four;
+        Register::sums([folded(a), folded(b), folded(c), folded(d)])
     }
+}
+
+/// Lane `i` and `i + 8`, then `i + 4`, in one register.
+#[inline(always)]
+fn folded(lanes: F64) -> R64 {
+    let [a, b, c, d] = lanes.0.map(R64);
+    (a + c) + (b + d)
 }
 
 /// The sum of eight lanes: lane `i` with `i + 4`, then with `i + 2`, `i + 1`.
