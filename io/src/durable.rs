@@ -3,11 +3,12 @@
 //! The only caller of `rename` in the project. Two shapes, and [`Claim`], which keeps two long jobs from making one output:
 //! - [`write_file`]: one file. Written under a temporary name in the same folder, synced, renamed, folder synced.
 //! - [`Staging`]: a folder. Filled under `.NAME.partial` beside the output ([`write_staged`]); [`Staging::commit`] syncs every file and
-//!   folder, moves an old output aside (`.NAME.old`), renames the staging into place and removes the old one. Dropped
+//!   folder, gives it the name of the output, in exchange with an old one, and removes that. Dropped
 //!   without commit, it removes itself; what a killed process left behind is removed by the next run for that output.
 //!
-//! Assumed of the file system: rename within a folder is atomic, and a synced folder keeps its entries. A process that
-//! dies between the two renames leaves the old output, complete, under `.NAME.old`; the next run puts it back.
+//! Assumed of the file system: rename within a folder is atomic, and a synced folder keeps its entries. Where it exchanges no
+//! names (NFS, for one) an old output is moved aside (`.NAME.old`) before the new one is renamed: a process that
+//! dies between the two renames leaves the old output, complete, under that name; the next run puts it back.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -29,7 +30,9 @@ pub enum Step {
     SyncFile,
     /// Syncing a folder.
     SyncFolder,
-    /// Moving the old output aside.
+    /// Exchanging the names of the old output and the new one.
+    Exchange,
+    /// Moving the old output aside, where names cannot be exchanged.
     MoveAside,
     /// Renaming into place.
     Rename,
@@ -43,6 +46,8 @@ thread_local! {
     /// there (nothing is cleaned up) or only gets an error.
     static FAULT: std::cell::Cell<Option<(Step, u32, bool)>> = const { std::cell::Cell::new(None) };
     static DEAD: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+    /// Whether the file system exchanges no names.
+    static PLAIN: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
 }
 
 /// Tests make a step fail here; otherwise nothing.
@@ -238,6 +243,11 @@ impl Staging {
         sync_tree(&self.folder)?;
         self.replace.check(&self.output)?;
         let replaces = fs::symlink_metadata(&self.output).is_ok();
+        // Whatever keeps names from being exchanged, what cannot be renamed either is told by the renames.
+        if replaces && exchange(&self.folder, &self.output).is_ok() {
+            self.old.clone_from(&self.folder);
+            return self.finish(replaces);
+        }
         if replaces {
             pass(Step::MoveAside)
                 .and_then(|()| fs::rename(&self.output, &self.old))
@@ -250,6 +260,11 @@ impl Staging {
             }
             return Err(Error::io(&self.output, "cannot put the new output in place", e));
         }
+        self.finish(replaces)
+    }
+
+    /// What is left to do once the new output has its name.
+    fn finish(mut self, replaces: bool) -> Result<()> {
         self.committed = true;
         sync_folder(&self.parent)?;
         if replaces {
@@ -464,6 +479,17 @@ fn sync_folder(folder: &Path) -> Result<()> {
         .and_then(|()| File::open(folder))
         .and_then(|file| file.sync_all())
         .map_err(|e| Error::io(folder, "cannot write the folder to the disk", e))
+}
+
+/// Exchanges the names of two things in one step, where the file system can.
+fn exchange(one: &Path, other: &Path) -> std::io::Result<()> {
+    #[cfg(test)]
+    if PLAIN.get() {
+        return Err(std::io::Error::from(std::io::ErrorKind::Unsupported));
+    }
+    pass(Step::Exchange)?;
+    let here = rustix::fs::CWD;
+    Ok(rustix::fs::renameat_with(here, one, here, other, rustix::fs::RenameFlags::EXCHANGE)?)
 }
 
 /// Remove a file, or a folder and all in it.

@@ -12,6 +12,18 @@ fn restart() {
     DEAD.set(false);
 }
 
+/// Whether the file system of temporary folders exchanges names; when not, or not to, the tests play one that does not.
+fn set_exchange(wanted: bool) -> bool {
+    let scratch = tempfile::tempdir().unwrap();
+    let (one, other) = (scratch.path().join("one"), scratch.path().join("other"));
+    fs::write(&one, "").unwrap();
+    fs::create_dir(&other).unwrap();
+    PLAIN.set(!wanted);
+    let can = exchange(&one, &other).is_ok();
+    assert_eq!(can, one.is_dir());
+    can
+}
+
 fn names(folder: &Path) -> Vec<String> {
     let mut names: Vec<String> =
         fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
@@ -59,18 +71,17 @@ fn content(output: &Path) -> (String, String) {
 
 #[test]
 fn a_folder_is_old_or_new_whatever_step_fails() {
-    let steps = [
-        (Step::Create, 0),
-        (Step::SyncFile, 0),
-        (Step::SyncFile, 1),
-        (Step::SyncFolder, 0),
-        (Step::SyncFolder, 1),
-        (Step::MoveAside, 0),
-        (Step::Rename, 0),
-        (Step::SyncFolder, 2),
-        (Step::RemoveOld, 0),
-    ];
-    for kill in [false, true] {
+    let before =
+        [(Step::Create, 0), (Step::SyncFile, 0), (Step::SyncFile, 1), (Step::SyncFolder, 0), (Step::SyncFolder, 1)];
+    let after = [(Step::SyncFolder, 2), (Step::RemoveOld, 0)];
+    for (kill, wanted) in [(false, false), (true, false), (false, true), (true, true)] {
+        let exchanges = set_exchange(wanted);
+        let between: &[(Step, u32)] = match (exchanges, kill) {
+            (false, _) => &[(Step::MoveAside, 0), (Step::Rename, 0)],
+            (true, true) => &[(Step::Exchange, 0)],
+            (true, false) => &[],
+        };
+        let steps: Vec<(Step, u32)> = [&before[..], between, &after[..]].concat();
         for (number, &(step, after)) in steps.iter().enumerate() {
             let scratch = tempfile::tempdir().unwrap();
             let output = scratch.path().join("data");
@@ -78,10 +89,14 @@ fn a_folder_is_old_or_new_whatever_step_fails() {
             fail(step, after, kill);
             assert!(write_folder(&output, "new").is_err(), "{step:?}");
             restart();
+            assert!(
+                output.exists() || (!exchanges && kill && step == Step::Rename),
+                "{step:?}: no output has its name"
+            );
             // The next run for the same output first recovers, then finds the output there and refuses.
             let refused = Staging::create(&output, Replace::Nothing).unwrap_err();
             assert!(refused.to_string().contains("--force"), "{refused}");
-            let expected = if number >= 7 { "new" } else { "old" };
+            let expected = if number + 2 >= steps.len() { "new" } else { "old" };
             assert_eq!(content(&output), (expected.to_string(), expected.to_string()), "{step:?} {after} {kill}");
             assert_eq!(names(scratch.path()), ["data"], "{step:?} {after} {kill}");
             write_folder(&output, "newest").unwrap();
@@ -176,6 +191,7 @@ fn an_output_that_was_moved_aside_is_put_back_on_request() {
     let output = scratch.path().join("run");
     put_back(&output).unwrap();
     write_folder(&output, "old").unwrap();
+    set_exchange(false);
     fail(Step::Rename, 0, true);
     write_folder(&output, "new").unwrap_err();
     restart();
