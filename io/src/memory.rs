@@ -5,7 +5,9 @@
 //! limit "virtual memory" limit the address space (`/proc/self/limits`), in which maps, and the stacks and heaps of threads, count whole.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::Access;
 
 use crate::error::{Error, Result};
 
@@ -88,6 +90,13 @@ fn group_limit(groups: &Path, line: &str) -> Option<u64> {
     least
 }
 
+/// Where to put what memory does not hold: the folder that TMPDIR names, else `/var/tmp`, else `/tmp`, which is memory on many systems.
+pub fn scratch_folder() -> PathBuf {
+    let large = Path::new("/var/tmp");
+    let is_ours = |folder| rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK).is_ok();
+    if std::env::var_os("TMPDIR").is_none() && is_ours(large) { large.to_path_buf() } else { std::env::temp_dir() }
+}
+
 /// Units of sizes, largest first.
 const UNITS: [(&str, f64); 12] = [
     ("tib", 1099511627776.0),
@@ -113,7 +122,8 @@ pub fn parse_size(text: &str) -> Result<u64> {
     let unit = UNITS.iter().find_map(|(name, factor)| Some((lower.strip_suffix(name)?, *factor)));
     let (number, factor) = unit.unwrap_or((lower.strip_suffix('b').unwrap_or(&lower), 1.0));
     match number.trim().parse::<f64>() {
-        Ok(number) if number.is_finite() && number * factor >= 1.0 && number * factor < 9e18 => {
+        // Half a byte is no unit forgotten but one too few: 1.5 was meant as 1.5GiB.
+        Ok(number) if (factor > 1.0 || number.fract() == 0.0) && (1.0..9e18).contains(&(number * factor)) => {
             Ok((number * factor) as u64)
         }
         _ => Err(Error::Usage(format!("'{text}' is no size. Expected one such as 8GiB, 500MB or 1048576"))),
@@ -164,7 +174,7 @@ mod tests {
         ] {
             assert_eq!(parse_size(text).unwrap(), bytes, "{text}");
         }
-        for text in ["", "G", "-1", "0", "8 apples", "nan", "inf", "1e30", "0.1"] {
+        for text in ["", "G", "-1", "0", "8 apples", "nan", "inf", "1e30", "0.1", "1.5", "1.5B"] {
             assert!(parse_size(text).unwrap_err().to_string().contains("8GiB"), "{text}");
         }
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use gristmill_io::dataset::Dataset;
 use gristmill_io::manifest::Split;
+use gristmill_io::memory;
 use gristmill_io::source::Source;
 use gristmill_io::watch::Cancel;
 use serde_json::json;
@@ -96,7 +97,7 @@ fn evaluate(arguments: &Arguments, session: &Session) -> Result<()> {
     ranks::same_model(comm, Some(&model.metadata.weights.xxh3))?;
     let share = session.share(&arguments.machine)?;
     let watcher = session.report.watcher();
-    let scratch = std::env::temp_dir();
+    let scratch = memory::scratch_folder();
     let settings = Settings {
         threads: share.threads,
         top_k: arguments.top_k.map(|k| k as usize),

@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::{Error, Result};
 use crate::manifest::{BUCKETS_MAX, HASH_BITS_MAX, NGRAM_MAX};
+use crate::memory::format_size;
 use crate::roles::Roles;
 use crate::source::SourceOptions;
 
@@ -196,7 +197,9 @@ impl IngestOptions {
         }
         if let Some(memory) = self.memory.filter(|&memory| memory < MEMORY_MIN) {
             return Err(Error::Usage(format!(
-                "--memory: found {memory} bytes, expected at least {MEMORY_MIN} (128 MiB)"
+                "--memory is {}; ingest needs at least {}",
+                format_size(memory),
+                format_size(MEMORY_MIN)
             )));
         }
         Ok(())

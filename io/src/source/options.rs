@@ -102,7 +102,7 @@ impl Default for SourceOptions {
             part_bytes: 64 << 20,
             sample_bytes: 4 << 20,
             record_bytes_max: 64 << 20,
-            scratch: std::env::temp_dir(),
+            scratch: crate::memory::scratch_folder(),
             cancel: Cancel::new(),
         }
     }
