@@ -434,14 +434,25 @@ pub fn texts(array: &ArrayRef) -> Result<ArrayRef, Fault> {
         DataType::Dictionary(keys, values) => match values.as_ref() {
             DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Ok(Arc::clone(array)),
             DataType::Float16 | DataType::Float32 | DataType::Float64 => texts(&reinterpret(array, values)?),
+            values if is_rounded(values) => texts(&reinterpret(array, values)?),
             _ => reinterpret(array, &DataType::Dictionary(keys.clone(), Box::new(DataType::Utf8))),
         },
         DataType::Float16 | DataType::Float32 | DataType::Float64 => {
             reinterpret(&without_negative_zero(&finite(Arc::clone(array))?), &DataType::Utf8)
         }
         DataType::Null => Ok(new_null_array(&DataType::Utf8, array.len())),
+        // Arrow writes the digits and then the zeros: 0 would be 000.
+        decimals if is_rounded(decimals) => {
+            reinterpret(&reinterpret(array, &DataType::Decimal256(76, 0))?, &DataType::Utf8)
+        }
         _ => reinterpret(array, &DataType::Utf8),
     }
+}
+
+/// True for decimals in units of ten, a hundred and so on.
+fn is_rounded(data_type: &DataType) -> bool {
+    use DataType as T;
+    matches!(data_type, T::Decimal32(_, s) | T::Decimal64(_, s) | T::Decimal128(_, s) | T::Decimal256(_, s) if *s < 0)
 }
 
 /// The same numbers, 0 where -0 was: that is the same number, and must not be another level.
@@ -511,6 +522,20 @@ mod tests {
             let found: Vec<Option<&str>> = found.as_string::<i32>().iter().collect();
             assert_eq!(found, [Some("0.0"), Some("0.0"), None, Some("-1.5"), None]);
         }
+    }
+
+    #[test]
+    fn decimals_in_units_of_a_hundred_are_written_out() {
+        use arrow::array::{Decimal32Array, Decimal256Array};
+        use arrow::datatypes::i256;
+        let plain = Decimal32Array::from(vec![Some(0), Some(12), None]).with_precision_and_scale(5, -2).unwrap();
+        let most = i256::from_string(&"9".repeat(70)).unwrap();
+        let large = Decimal256Array::from(vec![most]).with_precision_and_scale(70, -6).unwrap();
+        let coded = DictionaryArray::<Int8Type>::new(vec![Some(1), Some(0), None].into(), Arc::new(plain.clone()));
+        let of = |array: ArrayRef| texts(&array).unwrap();
+        assert_eq!(of(Arc::new(plain)).as_string::<i32>(), &StringArray::from(vec![Some("0"), Some("1200"), None]));
+        assert_eq!(of(Arc::new(coded)).as_string::<i32>(), &StringArray::from(vec![Some("1200"), Some("0"), None]));
+        assert_eq!(of(Arc::new(large)).as_string::<i32>().value(0), "9".repeat(70) + "000000");
     }
 
     #[test]

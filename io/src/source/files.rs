@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -19,6 +19,7 @@ use std::time::Duration;
 use super::SourceOptions;
 use super::detect;
 use crate::error::{Error, Result};
+use crate::memory;
 
 /// Folders nested deeper than this are an error (a link that leads back to its parent looks like that).
 const DEPTH_MAX: usize = 64;
@@ -154,8 +155,9 @@ pub fn list(specs: &[String], options: &SourceOptions) -> Result<Vec<SourceFile>
         return Err(Error::Usage("the standard input ('-') is given more than once".into()));
     }
     let mut files = Vec::new();
-    let mut given_by: BTreeMap<PathBuf, &String> = BTreeMap::new();
-    for spec in specs {
+    // A file by its place on the disk, whatever names and links lead there.
+    let mut known: BTreeMap<(u64, u64), (PathBuf, usize)> = BTreeMap::new();
+    for (number, spec) in specs.iter().enumerate() {
         let path = Path::new(spec);
         let found = if spec == "-" {
             vec![spool(std::io::stdin(), options)?]
@@ -166,15 +168,23 @@ pub fn list(specs: &[String], options: &SourceOptions) -> Result<Vec<SourceFile>
         } else {
             pattern(spec)?
         };
-        let known = found.iter().filter_map(|file| Some((file, file.path.canonicalize().ok()?)));
-        let known: Vec<(&SourceFile, PathBuf)> = known.collect();
-        if let Some((file, other)) = known.iter().find_map(|(file, path)| Some((file, given_by.get(path)?))) {
-            return Err(Error::Usage(format!(
-                "{} is given twice, by '{other}' and by '{spec}', and its rows would be read twice. Name it once",
-                file.path.display()
-            )));
+        for file in found.iter().filter(|file| file.spool.is_none()) {
+            let Ok(about) = std::fs::metadata(&file.path) else { continue };
+            let before = known.insert((about.dev(), about.ino()), (file.path.clone(), number));
+            let Some((path, other)) = before else { continue };
+            let name = file.path.display();
+            return Err(Error::Usage(if other == number {
+                format!(
+                    "{} and {name} are one file, and its rows would be read twice. Name the files one by one, or remove one of the links",
+                    path.display()
+                )
+            } else {
+                format!(
+                    "{name} is given twice, by '{}' and by '{spec}', and its rows would be read twice. Name it once",
+                    specs[other]
+                )
+            }));
         }
-        given_by.extend(known.into_iter().map(|(_, path)| (path, spec)));
         files.extend(found);
     }
     Ok(files)
@@ -187,7 +197,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 fn spool(mut from: impl Read + Send + 'static, options: &SourceOptions) -> Result<SourceFile> {
     let name = format!(".gristmill-stdin-{}", std::process::id());
     let path = options.scratch.join(name);
-    let doing = if options.scratch == std::env::temp_dir() {
+    let doing = if options.scratch == memory::scratch_folder() {
         "cannot copy the standard input to this folder (TMPDIR names another)"
     } else {
         "cannot copy the standard input to this folder"
@@ -348,6 +358,13 @@ mod tests {
             assert!(error.contains("1.csv is given twice, by '") && error.contains("Name it once"), "{error}");
         }
         assert_eq!(list(&specs(&[&at("?.csv"), &at("b")]), &SourceOptions::default()).unwrap().len(), 3);
+        std::os::unix::fs::symlink("3.csv", at("b/link.csv")).unwrap();
+        std::fs::hard_link(at("1.csv"), at("4.csv")).unwrap();
+        for (given, names) in [("b", "b/3.csv and "), ("?.csv", "1.csv and "), ("[0-9].csv", "1.csv and ")] {
+            let error = list(&specs(&[&at(given)]), &SourceOptions::default()).unwrap_err().to_string();
+            assert!(error.contains(names) && error.contains("are one file"), "{error}");
+        }
+        assert_eq!(list(&specs(&[&at("b/3.csv"), &at("1.csv")]), &SourceOptions::default()).unwrap().len(), 2);
     }
 
     #[test]

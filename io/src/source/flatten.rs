@@ -315,6 +315,10 @@ fn descend(batch: &RecordBatch, path: &[usize]) -> std::result::Result<ArrayRef,
         nulls = NullBuffer::union(nulls.as_ref(), array.nulls());
         array = Arc::clone(array.as_struct().column(child));
     }
+    // Runs have no room for what is missing outside of them.
+    if let (Some(_), DataType::RunEndEncoded(_, values)) = (&nulls, array.data_type()) {
+        array = cast(&array, values.data_type())?;
+    }
     match nulls {
         Some(outer) if outer.null_count() > 0 && *array.data_type() != DataType::Null => {
             let all = NullBuffer::union(Some(&outer), array.nulls());
@@ -383,6 +387,24 @@ mod tests {
             error.contains("column 'id': FixedSizeBinary(2) cannot be read as Utf8: Cast error: it holds bytes")
                 && error.contains("--ignore id")
         );
+    }
+
+    #[test]
+    fn runs_inside_a_struct_are_missing_where_it_is() {
+        use arrow::array::{Int16Array, RunArray};
+        use arrow::datatypes::Int16Type;
+        let (ends, values) = (Int16Array::from(vec![2, 4]), Float32Array::from(vec![1.5, 2.5]));
+        let runs: ArrayRef = Arc::new(RunArray::<Int16Type>::try_new(&ends, &values).unwrap().slice(1, 3));
+        let fields = vec![Field::new("b", runs.data_type().clone(), true)];
+        let a = StructArray::new(fields.into(), vec![runs], Some(NullBuffer::from(vec![true, false, true])));
+        let batch = RecordBatch::try_from_iter([("a", Arc::new(a) as ArrayRef)]).unwrap();
+        let kept = SourceOptions { verbatim: vec!["a.b".into()], ..SourceOptions::default() };
+        for options in [SourceOptions::default(), kept] {
+            let out = plan(&batch, &options).unwrap().flatten(Path::new("x"), &batch).unwrap();
+            let plain = cast(out.column(0), &DataType::Float32).unwrap();
+            let found: Vec<Option<f32>> = plain.as_primitive::<arrow::datatypes::Float32Type>().iter().collect();
+            assert_eq!(found, [Some(1.5), None, Some(2.5)]);
+        }
     }
 
     #[test]

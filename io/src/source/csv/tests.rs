@@ -110,6 +110,10 @@ fn compressed_files_are_read_whole_members_and_frames() {
     let expected = read("a,b\n1,x\n2,y\n");
     let both = [gzip("a,b\n1,x\n"), gzip("2,y\n")].concat();
     assert_eq!(read_bytes(&both, &options()).unwrap(), expected);
+    let padded = [&both[..], &[0; 300_000]].concat();
+    assert_eq!(read_bytes(&padded, &options()).unwrap(), expected);
+    let error = read_bytes(&[&padded[..], b"x"].concat(), &options()).unwrap_err().to_string();
+    assert!(error.contains("cannot decompress"), "{error}");
     let zstd = |text: &str| zstd::encode_all(text.as_bytes(), 3).unwrap();
     let both = [zstd("a,b\n1,x\n"), zstd("2,y\n")].concat();
     assert_eq!(read_bytes(&both, &options()).unwrap(), expected);

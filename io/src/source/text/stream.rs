@@ -3,9 +3,9 @@
 //! One thread at a time reads (the lock is inside); a chunk is about `chunk_bytes` long and ends where a record ends, so
 //! that chunks can be decoded on their own. A chunk remembers the offset it began at (after decompression), so that the line
 //! of a row can be found again when a message needs it, at no cost when none does.
-//! gzip (several members) and zstd (several frames) are recognised by their first bytes.
+//! gzip (several members, padded with zeros as tapes and block devices do) and zstd (several frames) are recognised by their first bytes.
 
-use std::io::{BufReader, Read};
+use std::io::{BufRead, BufReader, Read};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -44,7 +44,7 @@ impl Compression {
 
     fn reader(self, raw: impl Read + Send + 'static) -> std::io::Result<Box<dyn Read + Send>> {
         Ok(match self {
-            Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(BufReader::with_capacity(1 << 18, raw))),
+            Compression::Gzip => Box::new(Members::new(BufReader::with_capacity(1 << 18, raw))),
             Compression::Zstd => {
                 let mut decoder = zstd::Decoder::with_buffer(BufReader::with_capacity(1 << 18, raw))?;
                 decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
@@ -52,6 +52,41 @@ impl Compression {
             }
         })
     }
+}
+
+/// The members of a gzip file, one after the other; zeros between them and behind the last are padding, as for gzip itself.
+struct Members<R: BufRead> {
+    member: Option<flate2::bufread::GzDecoder<R>>,
+}
+
+impl<R: BufRead> Members<R> {
+    fn new(raw: R) -> Members<R> {
+        Members { member: Some(flate2::bufread::GzDecoder::new(raw)) }
+    }
+}
+
+impl<R: BufRead> Read for Members<R> {
+    fn read(&mut self, to: &mut [u8]) -> std::io::Result<usize> {
+        while let Some(member) = &mut self.member {
+            let count = member.read(to)?;
+            if count > 0 || to.is_empty() {
+                return Ok(count);
+            }
+            let Some(mut raw) = self.member.take().map(flate2::bufread::GzDecoder::into_inner) else { break };
+            while let Some(padding) = padding(raw.fill_buf()?) {
+                raw.consume(padding);
+            }
+            if !raw.fill_buf()?.is_empty() {
+                self.member = Some(flate2::bufread::GzDecoder::new(raw));
+            }
+        }
+        Ok(0)
+    }
+}
+
+/// Zeros at the beginning; none where there are none.
+fn padding(bytes: &[u8]) -> Option<usize> {
+    Some(bytes.iter().take_while(|byte| **byte == 0).count()).filter(|count| *count > 0)
 }
 
 /// The beginning of a text of which only `head`, the first bytes of its file, is at hand.
