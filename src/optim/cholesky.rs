@@ -48,10 +48,10 @@ pub fn solve(quadratic: &Quadratic, penalty: &Penalty) -> Outcome {
         objective: at.objective,
         gradient_norm: Some(norm(&at.smooth)),
         converged: Some(true),
-        reason: if dependent.is_empty() {
-            "closed form".into()
-        } else {
-            "closed form, solution of smallest norm".into()
+        reason: match (dependent.is_empty(), factor.is_smallest()) {
+            (true, _) => "closed form".into(),
+            (_, true) => "closed form, solution of smallest norm".into(),
+            (_, false) => "closed form, without the columns that depend on others".into(),
         },
         warnings: Vec::new(),
         dependent,

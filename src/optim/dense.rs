@@ -4,7 +4,8 @@
 //! [`Factor`] solves `A x = b` for a symmetric positive semi-definite A: Cholesky (n^3 / 3 multiply-adds) when A has full
 //! rank, else Cholesky with diagonal pivoting, A = L L' with L of n x r, and the solution of smallest norm,
 //! x = L (L'L)^-1 (L'L)^-1 L' b (Courrieu, "Fast computation of Moore-Penrose inverse matrices", 2005). That solution is the
-//! limit of the ridge solution as its strength falls to 0.
+//! limit of the ridge solution as its strength falls to 0. Where L'L is singular to rounding (columns in units of 1e-9 and 1e9
+//! beside dependent ones) the dependent columns get nothing instead: a minimum all the same, by another choice.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +13,9 @@ use serde::{Deserialize, Serialize};
 /// the columns before it. Rounding of the sums that make a Gram matrix leaves about 1e-16 times their number of terms'
 /// square root; of the factorisation n times 1e-16.
 pub const RANK_TOLERANCE: f64 = 1e-13;
+
+/// The same of L'L, whose pivots are shares of those above that passed already: less than this is rounding alone.
+const INNER_TOLERANCE: f64 = 1e-14;
 
 /// A square matrix, row by row.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -91,7 +95,7 @@ pub struct Factor {
     order: Vec<usize>,
     /// L, n rows of `rank` numbers.
     lower: Vec<f64>,
-    /// Cholesky factor of L'L, `rank` rows of `rank` numbers; empty at full rank.
+    /// Cholesky factor of L'L, `rank` rows of `rank` numbers; empty where `lower` is square, at full rank and where L'L is singular.
     inner: Vec<f64>,
 }
 
@@ -107,15 +111,18 @@ impl Factor {
         if cholesky(&mut lower, a.n, |j| share * a.at(j, j)) {
             return Factor { n: a.n, rank: a.n, order: (0..a.n).collect(), lower, inner: Vec::new() };
         }
-        let (order, lower, rank) = pivoted(a, share);
+        let (order, mut lower, rank) = pivoted(a, share);
         let mut inner = vec![0.0; rank * rank];
         for row in lower.chunks_exact(rank.max(1)).take(if rank == 0 { 0 } else { a.n }) {
             for (j, &x) in row.iter().enumerate() {
                 axpy(x, &row[..=j], &mut inner[j * rank..=j * rank + j]);
             }
         }
-        // L'L is positive definite by the choice of the rank; a floor keeps rounding from making it look otherwise.
-        cholesky(&mut inner, rank, |_| 0.0);
+        let diagonal: Vec<f64> = (0..rank).map(|j| inner[j * rank + j]).collect();
+        if !cholesky(&mut inner, rank, |j| INNER_TOLERANCE * diagonal[j]) {
+            lower.truncate(rank * rank);
+            inner.clear();
+        }
         Factor { n: a.n, rank, order, lower, inner }
     }
 
@@ -131,15 +138,20 @@ impl Factor {
         dependent
     }
 
-    /// The solution of `A x = b`; of smallest norm where there are many, of smallest residual where there is none.
+    /// True where dependent columns share their weight as the smallest norm has it, false where they get nothing.
+    pub fn is_smallest(&self) -> bool {
+        self.rank == self.n || !self.inner.is_empty()
+    }
+
+    /// The solution of `A x = b`; of smallest norm where there are many ([`Factor::is_smallest`]), of smallest residual where there is none.
     pub fn solve(&self, b: &[f64]) -> Vec<f64> {
         let (n, rank) = (self.n, self.rank);
         if self.inner.is_empty() {
-            if rank == 0 {
-                return vec![0.0; n];
-            }
-            let mut x = b.to_vec();
-            substitute(&self.lower, n, &mut x);
+            let independent = &self.order[..rank];
+            let mut inside: Vec<f64> = independent.iter().map(|&i| b[i]).collect();
+            substitute(&self.lower, rank, &mut inside);
+            let mut x = vec![0.0; n];
+            independent.iter().zip(inside).for_each(|(&i, value)| x[i] = value);
             return x;
         }
         let mut inside = vec![0.0; rank];
@@ -283,6 +295,20 @@ mod tests {
         for (x, want) in factor.solve(&b).iter().zip([1.0, -1.0, 1.0, 0.0]) {
             assert!((x - want).abs() < 1e-12, "{x} {want}");
         }
+    }
+
+    /// Units so far apart that L'L forgets one of them: still a minimum, in each of its equations.
+    #[test]
+    fn columns_of_far_units_beside_dependent_ones_are_solved() {
+        let pairs = [(1.0, 0.3), (-0.5, 1.0), (0.25, -2.0), (2.0, 0.7)];
+        let rows: Vec<Vec<f64>> = pairs.map(|(u, v)| vec![1e-9 * u, 1e9 * (u + v), 2e9 * (u + v)]).into();
+        let a = gram(&rows);
+        let (mut b, mut found) = (vec![0.0; 3], vec![0.0; 3]);
+        a.times(&[3e9, 1e-9, 0.0], &mut b);
+        let factor = Factor::new(&a);
+        assert_eq!((factor.rank(), factor.dependent().len(), factor.is_smallest()), (2, 1, false));
+        a.times(&factor.solve(&b), &mut found);
+        assert!(found.iter().zip(&b).all(|(found, b)| (found / b - 1.0).abs() < 1e-9), "{found:?} {b:?}");
     }
 
     /// More columns than rows: the pseudo-inverse solution X'(XX')^-1 y of one row (1, 2, 2), y = 9, is (1, 2, 2).
