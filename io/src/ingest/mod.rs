@@ -20,6 +20,7 @@
 //! | [`quantiles`] | where are the edges between buckets of numbers? |
 //! | [`decide`] | how is every column stored? |
 //! | [`shuffle`] | how do rows get into random order in bounded memory? |
+//! | [`packed`] | how does a shuffle hold rows of thousands of columns? |
 //! | [`write`](mod@write), [`tally`], [`moments`] | pass B: grains and statistics |
 //! | [`shards`] | how do grains made by any thread get into shards, in their order? |
 //! | [`direct`], [`part`], [`gaps`] | when is one pass enough, and what is done then? |
@@ -40,6 +41,7 @@ pub mod keep;
 pub mod message;
 pub mod moments;
 pub mod options;
+pub mod packed;
 pub mod parallel;
 pub mod part;
 pub mod passes;

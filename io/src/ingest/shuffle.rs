@@ -12,13 +12,14 @@
 //! read of the rows.
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use arrow::array::types::UInt64Type;
 use arrow::array::{AsArray, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
 
 use super::keep::{Piece, SpillFile};
+use super::packed::Packing;
 use super::parallel;
 use super::sequence::lock;
 use crate::error::{Error, Result};
@@ -29,8 +30,8 @@ use crate::watch::Cancel;
 pub enum Lot {
     /// As they came.
     Piece(Piece),
-    /// To be sorted by their keys, which are the last column.
-    Bucket(Vec<Piece>),
+    /// To be sorted by their keys, which are the last column; packed where it says how.
+    Bucket(Vec<Piece>, Option<Arc<Packing>>),
 }
 
 impl Lot {
@@ -38,7 +39,7 @@ impl Lot {
     pub fn rows(&self) -> usize {
         match self {
             Lot::Piece(piece) => piece.rows(),
-            Lot::Bucket(fragments) => fragments.iter().map(Piece::rows).sum(),
+            Lot::Bucket(fragments, _) => fragments.iter().map(Piece::rows).sum(),
         }
     }
 
@@ -49,7 +50,7 @@ impl Lot {
     pub fn load(&self) -> Result<RecordBatch> {
         match self {
             Lot::Piece(piece) => piece.load(),
-            Lot::Bucket(fragments) => {
+            Lot::Bucket(fragments, packing) => {
                 let parts = fragments.iter().map(Piece::load).collect::<Result<Vec<_>>>()?;
                 let Some(first) = parts.first() else { return Err(Error::Usage("a bucket has no rows".into())) };
                 let all = concat_batches(&first.schema(), &parts).map_err(|error| super::odd(&error))?;
@@ -60,7 +61,12 @@ impl Lot {
                 let order = UInt32Array::from_iter_values(order.into_iter().map(|(_, row)| row));
                 let columns: Vec<usize> = (0..all.num_columns() - 1).collect();
                 let all = all.project(&columns).map_err(|error| super::odd(&error))?;
-                take_record_batch(&all, &order).map_err(|error| super::odd(&error))
+                let sorted = take_record_batch(&all, &order).map_err(|error| super::odd(&error))?;
+                drop(all);
+                match packing {
+                    Some(packing) => packing.unpack(&sorted),
+                    None => Ok(sorted),
+                }
             }
         }
     }
@@ -92,16 +98,22 @@ pub fn scatter(pieces: Vec<Piece>, plan: Plan, spill: Option<&Arc<SpillFile>>, c
     let groups = groups(&pieces, if spill.is_some() { plan.group_bytes } else { 0 });
     // Taken out as they are scattered, so that rows in memory are not held twice.
     let pieces: Vec<Mutex<Option<Piece>>> = pieces.into_iter().map(|piece| Mutex::new(Some(piece))).collect();
+    let packing = OnceLock::new();
     let scattered = parallel::each(plan.threads, groups.len(), cancel, |group| {
         let parts = pieces[groups[group].clone()].iter().filter_map(|piece| lock(piece).take());
         let parts = parts.map(|piece| piece.load()).collect::<Result<Vec<_>>>()?;
         let Some(first) = parts.first() else { return Ok(Vec::new()) };
-        let rows = if parts.len() == 1 {
+        let mut rows = if parts.len() == 1 {
             first.clone()
         } else {
             concat_batches(&first.schema(), &parts).map_err(|error| super::odd(&error))?
         };
         drop(parts);
+        if spill.is_some()
+            && let Some(packing) = packing.get_or_init(|| Packing::of(&rows.schema()).map(Arc::new))
+        {
+            rows = packing.pack(&rows)?;
+        }
         split_up(&rows, buckets)?
             .into_iter()
             .map(|(bucket, rows)| {
@@ -111,7 +123,9 @@ pub fn scatter(pieces: Vec<Piece>, plan: Plan, spill: Option<&Arc<SpillFile>>, c
     })?;
     let mut lots: Vec<Vec<Piece>> = (0..buckets).map(|_| Vec::new()).collect();
     scattered.into_iter().flatten().for_each(|(bucket, piece)| lots[bucket].push(piece));
-    Ok(lots.into_iter().filter(|pieces| !pieces.is_empty()).map(Lot::Bucket).collect())
+    let packing = packing.into_inner().flatten();
+    let full = lots.into_iter().filter(|pieces| !pieces.is_empty());
+    Ok(full.map(|pieces| Lot::Bucket(pieces, packing.clone())).collect())
 }
 
 /// Runs of pieces of about `bytes` together.

@@ -20,6 +20,20 @@ fn source() -> Memory {
     )
 }
 
+/// Rows of so many columns that a shuffle packs them, some of the values missing.
+fn wide() -> Memory {
+    let column = |number: usize| -> ArrayRef {
+        let values = (0..1_000).map(|i| (!number.is_multiple_of(9) || i % 13 > 0).then_some((i * number % 101) as f64));
+        Arc::new(values.collect::<arrow::array::Float64Array>())
+    };
+    let names: Vec<String> = (0..packed::COLUMNS_MIN).map(|number| format!("x{number}")).collect();
+    let numbers = names.iter().enumerate().map(|(number, name)| (name.as_str(), column(number)));
+    let levels: Vec<String> = (0..1_000).map(|i| format!("level {}", i % 7)).collect();
+    let level = ("level", texts(levels.iter().map(|text| Some(text.as_str()))));
+    let y = ("y", floats((0..1_000).map(|i| f64::from(i % 3 == 0))));
+    Memory::new(numbers.chain([level, y]).collect(), 333)
+}
+
 fn options(threads: usize, memory: u64, shuffle: bool) -> IngestOptions {
     IngestOptions {
         threads: Some(threads),
@@ -37,15 +51,13 @@ fn options(threads: usize, memory: u64, shuffle: bool) -> IngestOptions {
 #[test]
 fn threads_and_memory_do_not_matter() {
     let folder = tempfile::tempdir().unwrap();
-    for shuffle in [false, true] {
+    for (source, shuffle) in [(source as fn() -> Memory, false), (source, true), (wide, true)] {
         let mut seen = Vec::new();
-        for (number, (threads, memory)) in
-            [(1, 1 << 30), (2, 1 << 30), (5, 1 << 30), (1, 400_000), (2, 100_000), (5, 4_000_000)]
-                .into_iter()
-                .enumerate()
+        for (threads, memory) in [(1, 1 << 30), (2, 1 << 30), (5, 1 << 30), (1, 400_000), (2, 100_000), (5, 4_000_000)]
         {
-            let output = folder.path().join(format!("{shuffle} {number}"));
-            let report = ingested(&source(), &options(threads, memory, shuffle), &output).unwrap();
+            let output = folder.path().join("data");
+            let options = IngestOptions { force: true, ..options(threads, memory, shuffle) };
+            let report = ingested(&source(), &options, &output).unwrap();
             assert_eq!(report.spilled_bytes > 0, memory < 1_000_000, "{threads} threads, {memory} bytes");
             seen.push(report.manifest.fingerprint);
         }
