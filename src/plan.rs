@@ -270,6 +270,9 @@ pub struct TrainPlan {
     pub max_passes: u32,
     /// Worker threads; 0: all cores this process may use. Never changes the model.
     pub threads: usize,
+    /// Stochastic training has all of them at work, also where fewer are faster. Never changes the model.
+    #[serde(skip)]
+    pub every_thread: bool,
     /// Bytes that reading may keep in memory; none: a share of what the machine or cgroup allows. Never changes the model.
     pub memory: Option<u64>,
     /// How data get into memory. Never changes the model.
@@ -438,6 +441,7 @@ impl TrainRequest {
             tolerance: within("tolerance", self.tolerance.unwrap_or(TOLERANCE))?,
             max_passes: self.max_passes.unwrap_or(PASSES_MAX),
             threads: self.threads.unwrap_or(0),
+            every_thread: false,
             memory: self.memory,
             io: self.io.unwrap_or_default(),
             folds: folds(self.folds.unwrap_or(0))?,

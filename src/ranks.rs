@@ -13,6 +13,7 @@ use mpi_launch::Communicator;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::machine;
 use crate::plan::TrainPlan;
 use crate::report::failure;
 
@@ -109,7 +110,7 @@ impl Place {
         let cores = mask.map_or(Vec::new(), |mask| {
             (0..rustix::thread::CpuSet::MAX_CPU).filter(|core| mask.is_set(*core)).collect()
         });
-        let usable = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let usable = machine::cores();
         Place { node, host, cores, usable }
     }
 }

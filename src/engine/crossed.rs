@@ -15,6 +15,7 @@ use gristmill_kernels::tile::{Block, Grain};
 use super::setup;
 use super::shares::{Needs, Shares};
 use crate::error::{Error, Result};
+use crate::machine;
 use crate::plan::TrainPlan;
 use crate::ranks;
 use crate::train::Company;
@@ -62,7 +63,7 @@ fn checked(dataset: &Dataset, plan: &TrainPlan) -> Result<Statistics> {
 
 /// The counts of this rank's rows, cross after cross.
 fn counted(dataset: &Dataset, plan: &TrainPlan, own_grains: &[usize], cancel: &Cancel) -> Result<Vec<i64>> {
-    let threads = setup::threads(plan);
+    let threads = machine::threads(plan.threads);
     let mut options = StreamOptions::new(Split::Train);
     options.columns = Some(dataset.crosses().collect());
     (options.label, options.weight, options.offset) = (false, false, false);

@@ -19,6 +19,7 @@ use super::space::{Space, Stored};
 use super::sum::TERMS_MAX;
 use super::target::{self, Classes, Target};
 use crate::error::{Error, Result};
+use crate::machine;
 use crate::metrics::Task;
 use crate::metrics::deviance::saturated;
 use crate::models::{Model, Shape};
@@ -69,6 +70,8 @@ pub struct Setup<'a> {
     pub own_grains: Vec<usize>,
     /// Workers.
     pub threads: usize,
+    /// As in the plan.
+    pub every_thread: bool,
     /// What streams and models may take of the memory.
     pub shares: Shares,
     /// Instruction set.
@@ -104,7 +107,7 @@ impl<'a> Setup<'a> {
                 "the dataset has {grains} grains, sums hold {TERMS_MAX}. Ingest it again with larger grains"
             )));
         }
-        let threads = threads(plan);
+        let threads = machine::threads(plan.threads);
         let wide = is_wide(dataset, &*model);
         let shares = Shares::new(dataset, plan, &Needs { threads, joint, against: against.max(1), wide });
         let mut options = StreamOptions::new(Split::Train);
@@ -149,6 +152,7 @@ impl<'a> Setup<'a> {
             grains,
             own_grains,
             threads,
+            every_thread: plan.every_thread,
             shares,
         })
     }
@@ -287,14 +291,6 @@ fn offset(columns: &[Column], model: &dyn Model, units: (f64, f64)) -> Result<Op
         Kind::Numeric { offset, scale, .. } => Some((offset / units.1, scale / units.1)),
         _ => Some((0.0, 1.0 / units.1)),
     })
-}
-
-/// Workers of this rank.
-pub(super) fn threads(plan: &TrainPlan) -> usize {
-    match plan.threads {
-        0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-        threads => threads,
-    }
 }
 
 /// The instruction set that the plan names, or the best.

@@ -10,6 +10,8 @@ pub mod fma;
 pub mod memory;
 pub mod processor;
 
+use std::num::NonZero;
+
 use gristmill_kernels::tier::Tier;
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +31,16 @@ pub struct MachineReport {
     pub memory: MemoryBandwidth,
     /// Peak of fused multiply-add under the tier in use.
     pub fma: FmaPeak,
+}
+
+/// Cores that this process may use.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZero::get)
+}
+
+/// Worker threads that are meant by a number of them: 0 are as many as [`cores`].
+pub fn threads(asked: usize) -> usize {
+    if asked == 0 { cores() } else { asked }
 }
 
 impl MachineReport {

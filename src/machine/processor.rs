@@ -5,7 +5,6 @@
 //! cut by the cgroup's CPU quota, which is what the standard library's `available_parallelism` reads.
 
 use std::fs;
-use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -70,7 +69,7 @@ pub fn processor() -> Processor {
 
 /// Describes the processor whose `/proc` and `/sys` lie under `root` (tests bring folders of their own).
 fn read(root: &Path) -> Processor {
-    let usable = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let usable = super::cores();
     let cpu = root.join("sys/devices/system/cpu");
     let online = text(&cpu.join("online")).and_then(|list| count_list(&list));
     let siblings = text(&cpu.join("cpu0/topology/thread_siblings_list")).and_then(|list| count_list(&list));

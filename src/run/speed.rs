@@ -150,7 +150,7 @@ impl Measured {
     /// The machine's bandwidth, measured before the data is mapped; none where `bytes` of data are over too soon to compare.
     pub fn bandwidth(bytes: u64, plan: &TrainPlan) -> Option<f64> {
         let limit = plan.memory.map_or(u64::MAX, |limit| limit / 2);
-        if bytes < BYTES_MIN { None } else { machine::memory_bandwidth(threads(plan), limit) }
+        if bytes < BYTES_MIN { None } else { machine::memory_bandwidth(machine::threads(plan.threads), limit) }
     }
 
     /// The speed of a training beside the machine's, of which `bandwidth` was measured before; measures the rest.
@@ -165,7 +165,7 @@ impl Measured {
         let pass_seconds = sum(|pass| pass.seconds);
         let s = pass_seconds.max(1e-9);
         let time = Time::of(trained);
-        let threads = threads(plan);
+        let threads = machine::threads(plan.threads);
         let mut measured = Measured {
             ranks,
             threads,
@@ -226,14 +226,6 @@ fn disk_rate(time: &Time, dataset: &Dataset) -> Option<f64> {
     let files: Vec<_> =
         dataset.shards().iter().filter(|shard| shard.is_here()).map(|shard| shard.path().to_path_buf()).collect();
     disk::read_rate(&files)
-}
-
-/// Worker threads that a plan means.
-fn threads(plan: &TrainPlan) -> usize {
-    match plan.threads {
-        0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-        threads => threads,
-    }
 }
 
 #[cfg(test)]

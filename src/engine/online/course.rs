@@ -17,6 +17,7 @@ use super::state::{Bytes, State};
 use crate::engine::exact;
 use crate::engine::setup::Setup;
 use crate::error::{Error, Result};
+use crate::machine;
 use crate::optim::stochastic::Step;
 use crate::optim::stochastic::rates::Rates;
 use crate::plan::online::OnlinePlan;
@@ -105,11 +106,10 @@ impl<R: Real> Course<'_, R> {
         let margins: Vec<_> = units.iter().map(|_| std::array::from_fn(|_| vec![Vec::new(); count].into())).collect();
         let costs: Vec<f64> = self.bundles.iter().map(|bundle| bundle.cost).collect();
         let row_ns = costs.iter().sum::<f64>() * count as f64;
-        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let processors = machine::cores();
         let most = setup.threads.min(processors);
-        // Tests of the same bits want all of them at work.
         let useful = workers(row_ns, self.order.batch_rows() / comm.size()).clamp(1, most);
-        let owners = share(&costs, if cfg!(test) { setup.threads } else { useful });
+        let owners = share(&costs, if setup.every_thread { setup.threads } else { useful });
         let barrier = Barrier::new(owners.len(), processors);
         let exchange = Exchange::new(comm, (&units, count), self.plan.clip_norm.is_some(), self.feedback.as_ref());
         let shared = Shared {
