@@ -6,9 +6,10 @@ use clap::Args;
 use gristmill_io::durable;
 
 use super::Session;
-use super::options::OutputOptions;
+use super::options::{OutputOptions, threads};
 use crate::bench::{self, BenchReport, Options, Ruler, guard};
 use crate::error::{Error, Result};
+use crate::machine;
 use crate::report::{Table, number};
 
 /// Rounds of a full bench and of a quick one.
@@ -30,7 +31,7 @@ pub struct Arguments {
     #[arg(long, conflicts_with = "folder")]
     no_disk: bool,
     /// Threads; default: all cores that this process may use
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = threads)]
     threads: Option<usize>,
     /// Write the report as JSON
     #[arg(short, long, value_name = "FILE")]
@@ -74,7 +75,7 @@ fn bench(arguments: &Arguments, session: &Session) -> Result<()> {
     if let Some(folder) = recorded {
         std::fs::create_dir_all(folder).map_err(|e| gristmill_io::Error::io(folder, "cannot create", e))?;
     }
-    let threads = super::options::MachineOptions { threads: arguments.threads, memory: None }.threads()?;
+    let threads = machine::threads(arguments.threads.unwrap_or(0));
     let options = Options {
         quick: arguments.quick,
         filters: arguments.filter.clone(),

@@ -1,6 +1,7 @@
 //! `gristmill doctor`: what this machine can do, and what gristmill makes of it; under mpirun, what the ranks can.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use gristmill_io::memory::{Limits, format_size};
@@ -8,15 +9,18 @@ use gristmill_io::watch::Cancel;
 use gristmill_kernels::tier::Tier;
 use serde::Serialize;
 
-use super::options::{OutputOptions, RankOptions};
+use super::options::{OutputOptions, RankOptions, threads};
 use super::ring_test::{self, RanksFinding};
 use super::session::{Ranks, Session};
 use crate::error::Result;
-use crate::machine::{MachineReport, disk};
+use crate::machine::{self, MachineReport, disk};
 use crate::report::{Table, number};
 
 /// Bytes written and read to measure the disk: seconds on a slow one, enough to fill the queue of a fast one.
 const DISK_TEST_BYTES: u64 = 1 << 30;
+
+/// How soon a request to stop is noticed.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Arguments of `doctor`.
 #[derive(Debug, Args)]
@@ -25,7 +29,7 @@ pub struct Arguments {
     #[arg(long, value_name = "FOLDER", num_args = 0..=1, default_missing_value = ".")]
     disk: Option<PathBuf>,
     /// Threads that read memory; default: all cores that this process may use
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = threads)]
     threads: Option<usize>,
     #[command(flatten)]
     output: OutputOptions,
@@ -85,11 +89,10 @@ fn look(arguments: &Arguments, ranks: &Ranks, session: &Session) -> Result<()> {
     if ranks.rank() > 0 {
         return Ok(());
     }
-    let threads = super::options::MachineOptions { threads: arguments.threads, memory: None }.threads()?;
+    let threads = machine::threads(arguments.threads.unwrap_or(0));
     let disk = arguments.disk.as_deref().map(|folder| measure_disk(folder, &session.cancel)).transpose()?;
     session.cancel.check()?;
-    let machine = MachineReport::measure(Tier::chosen().unwrap_or_else(|_| Tier::best()), threads)?;
-    session.cancel.check()?;
+    let machine = measure_machine(threads, &session.cancel)?;
     let findings = Findings {
         version: env!("CARGO_PKG_VERSION"),
         machine,
@@ -107,6 +110,17 @@ fn look(arguments: &Arguments, ranks: &Ranks, session: &Session) -> Result<()> {
 fn launcher() -> Option<String> {
     let launch = mpi_launch::launch::detect_here().ok().flatten()?;
     Some(launch.launcher.to_string())
+}
+
+/// In a thread of its own: a second or two of memory that is written and read are not to be waited for once a signal came.
+fn measure_machine(threads: usize, cancel: &Cancel) -> Result<MachineReport> {
+    let tier = Tier::chosen().unwrap_or_else(|_| Tier::best());
+    let measuring = std::thread::spawn(move || MachineReport::measure(tier, threads));
+    while !measuring.is_finished() {
+        cancel.check()?;
+        std::thread::sleep(LOOK_INTERVAL);
+    }
+    measuring.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 fn measure_disk(folder: &std::path::Path, cancel: &Cancel) -> Result<disk::DiskBandwidth> {

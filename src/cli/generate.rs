@@ -10,8 +10,9 @@ use gristmill_io::source::detect;
 use serde_json::json;
 
 use super::Session;
-use super::options::{OutputOptions, seed};
+use super::options::{OutputOptions, seed, threads};
 use crate::error::{Error, Result};
+use crate::machine;
 use crate::report::number;
 
 /// Arguments of `generate`.
@@ -33,7 +34,7 @@ pub struct Arguments {
     #[arg(long, value_name = "N", default_value_t = crate::plan::SEED, value_parser = seed, allow_negative_numbers = true)]
     seed: u64,
     /// Worker threads; 0: all cores that this process may use. Never changes the result
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", value_parser = threads, default_value_t = 0)]
     threads: usize,
     /// Replace the file
     #[arg(long)]
@@ -64,10 +65,17 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         (_, Some(_)) => return Err(Error::usage("--columns is for the recipe numeric; the others have fixed columns")),
     };
     let began = Instant::now();
-    let machine = super::options::MachineOptions { threads: Some(arguments.threads), memory: None };
     let watcher = session.report.watcher();
-    recipe::write(recipe, arguments.rows, arguments.seed, path, machine.threads()?, &watcher, &session.cancel)
-        .map_err(|error| session.explain(error.into()))?;
+    recipe::write(
+        recipe,
+        arguments.rows,
+        arguments.seed,
+        path,
+        machine::threads(arguments.threads),
+        &watcher,
+        &session.cancel,
+    )
+    .map_err(|error| session.explain(error.into()))?;
     drop(watcher);
     let bytes = std::fs::metadata(path).map_or(0, |about| about.len());
     session.report.json(&json!({

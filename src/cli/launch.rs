@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::RangedU64ValueParser;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory};
 use gristmill_io::durable;
@@ -21,7 +22,7 @@ const RESTARTS: u32 = 3;
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// Ranks: processes that train together
-    #[arg(short = 'n', long, value_name = "N")]
+    #[arg(short = 'n', long, value_name = "N", value_parser = at_least_one(), allow_negative_numbers = true)]
     ranks: usize,
     /// Hosts to run on, separated by commas, each with the ranks it takes where they differ: node1:4,node2:2
     #[arg(long, value_name = "HOSTS", value_delimiter = ',')]
@@ -45,10 +46,10 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE")]
     slurm: Option<PathBuf>,
     /// Time limit in the batch script [default: 24h]
-    #[arg(long, value_name = "TIME", value_parser = slurm::time, requires = "slurm")]
+    #[arg(long, value_name = "TIME", value_parser = slurm::time, allow_hyphen_values = true, requires = "slurm")]
     time: Option<String>,
     /// Nodes in the batch script
-    #[arg(long, value_name = "N", requires = "slurm")]
+    #[arg(long, value_name = "N", value_parser = at_least_one(), allow_negative_numbers = true, requires = "slurm")]
     nodes: Option<usize>,
     /// Leave out what is told between starts
     #[arg(short, long)]
@@ -56,6 +57,11 @@ pub struct Arguments {
     /// What every rank runs: train or resume with their flags, or another command
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<String>,
+}
+
+/// A whole number from 1 on that MPI can count to.
+fn at_least_one() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..=i32::MAX as u64)
 }
 
 /// Launch.
@@ -66,8 +72,11 @@ pub fn run(arguments: &Arguments, ranks: &Ranks) -> Result<()> {
     if ranks.size() > 1 {
         return Err(Error::usage("launch starts the ranks itself: run it without mpirun or srun"));
     }
-    if arguments.ranks == 0 {
-        return Err(Error::usage("-n is 0; at least 1 rank is needed"));
+    if let Some(nodes) = arguments.nodes.filter(|nodes| *nodes > arguments.ranks) {
+        return Err(Error::usage(format!(
+            "--nodes is {nodes} with -n {}: a node has at least one rank",
+            arguments.ranks
+        )));
     }
     let inner = inner(&arguments.command)?;
     let program = std::env::current_exe().map_err(|e| gristmill_io::Error::io("this program", "cannot be found", e))?;

@@ -6,13 +6,13 @@ use clap::Args;
 use gristmill_io::crossed;
 use gristmill_io::dataset::Dataset;
 use gristmill_io::manifest::{BlockLayout, Layout, Role, Split};
-use gristmill_io::memory::{Limits, format_size, parse_size};
+use gristmill_io::memory::{Limits, format_size};
 use gristmill_io::watch::Cancel;
 use gristmill_kernels::dtype::DType;
 use gristmill_kernels::tier::Tier;
 use serde_json::json;
 
-use super::options::OutputOptions;
+use super::options::{OutputOptions, size};
 use crate::error::{Error, Result};
 use crate::forecast::{Collected, Data, Forecast, Job, Machine, Network, forecast};
 use crate::machine::{MachineReport, disk};
@@ -295,10 +295,6 @@ fn count(text: &str) -> std::result::Result<f64, String> {
     let value = text.replace('_', "").parse::<f64>().ok();
     let fits = |value: &f64| *value >= 0.0 && *value <= 1e18 && value.fract() == 0.0;
     value.filter(fits).ok_or_else(|| format!("'{text}' is no number of things; 1000000 or 2e9 was expected"))
-}
-
-fn size(text: &str) -> std::result::Result<u64, String> {
-    parse_size(text).map_err(|error| error.to_string())
 }
 
 /// A number and what stands behind it.

@@ -135,7 +135,7 @@ impl Tour<'_> {
     fn make(&self) -> Result<Value> {
         let began = Instant::now();
         let path = self.at("data.parquet");
-        let threads = self.arguments.machine.threads()?;
+        let threads = self.arguments.machine.threads();
         let (rows, seed) = (self.arguments.rows, self.arguments.seed);
         let watcher = self.session.report.watcher();
         recipe::write(Recipe::Quickstart, rows, seed, &path, threads, &watcher, &self.session.cancel)?;
@@ -157,7 +157,7 @@ impl Tour<'_> {
             seed: self.arguments.seed,
             indicator: true,
             memory: Some(self.arguments.machine.memory_bytes()),
-            threads: Some(self.arguments.machine.threads()?),
+            threads: Some(self.arguments.machine.threads()),
             ..IngestOptions::default()
         };
         let source = [self.at("data.parquet").display().to_string()];
@@ -193,7 +193,7 @@ impl Tour<'_> {
         let settings = evaluate::Settings {
             top_k: None,
             drop_missing_label: false,
-            threads: self.arguments.machine.threads()?,
+            threads: self.arguments.machine.threads(),
             memory_bytes: self.arguments.machine.memory_bytes(),
             io: Io::Auto,
             scratch: self.folder,
@@ -216,7 +216,7 @@ impl Tour<'_> {
         let (source, keep) = predict::open_source(files, model, &[], false)?;
         let watcher = self.session.report.watcher();
         let settings = prediction::Settings {
-            threads: self.arguments.machine.threads()?,
+            threads: self.arguments.machine.threads(),
             memory_bytes: self.arguments.machine.memory_bytes(),
             io: Io::Auto,
             format: Format::Parquet,

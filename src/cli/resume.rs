@@ -51,7 +51,6 @@ pub fn run(arguments: &Arguments, ranks: &Ranks) -> Result<()> {
 
 fn resume(arguments: &Arguments, session: &Session) -> Result<()> {
     let keeping = arguments.checkpoints.keeping()?;
-    arguments.machine.threads()?;
     let (number, interruption) = found(&arguments.run, session)?;
     let folder = arguments.dataset.as_ref().unwrap_or(&interruption.dataset);
     let dataset = if arguments.ranks.local.local_shards {

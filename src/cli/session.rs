@@ -105,11 +105,10 @@ impl Session {
     /// Threads and memory as asked for, else what this rank may use of its machine.
     ///
     /// # Errors
-    /// When the request is absurd, or a rank is lost.
+    /// When a rank is lost.
     pub fn share(&self, machine: &MachineOptions) -> Result<Share> {
-        let threads = ranks::agree(&*self.ranks, machine.threads())?;
         if self.ranks.size() == 1 {
-            return Ok(Share { threads, memory: machine.memory_bytes() });
+            return Ok(Share { threads: machine.threads(), memory: machine.memory_bytes() });
         }
         ranks::share(&*self.ranks, machine.threads.unwrap_or(0), machine.memory)
     }

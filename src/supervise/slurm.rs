@@ -26,7 +26,7 @@ pub struct Batch {
     pub words: Vec<String>,
 }
 
-/// A time as Slurm takes it: minutes, `HH:MM:SS`, `D-HH:MM:SS`; or `90m`, `4h`.
+/// A time as Slurm takes it: minutes, `HH:MM:SS`, `D-HH:MM:SS`; or `90m`, `4h`. None is 0, which Slurm takes for no limit.
 ///
 /// # Errors
 /// What was expected.
@@ -40,10 +40,15 @@ pub fn time(text: &str) -> Result<String, String> {
     match text.chars().next_back() {
         Some('m') => minutes(1),
         Some('h') => minutes(60),
-        Some(last) if last.is_ascii_digit() && text.chars().all(|c| c.is_ascii_digit() || c == ':' || c == '-') => {
-            Ok(text.to_string())
+        _ => {
+            let (days, rest) = text.split_once('-').unwrap_or(("0", text));
+            let parts: Vec<&str> = std::iter::once(days).chain(rest.split(':')).collect();
+            let numbers: Option<Vec<u32>> = parts.iter().map(|part| part.parse().ok()).collect();
+            // A sign is no part of a number here.
+            let plain = text.chars().all(|c| c.is_ascii_digit() || c == ':' || c == '-') && parts.len() <= 4;
+            let some = plain && numbers.is_some_and(|numbers| numbers.iter().any(|number| *number > 0));
+            if some { Ok(text.to_string()) } else { Err(wrong()) }
         }
-        _ => Err(wrong()),
     }
 }
 
@@ -97,10 +102,14 @@ mod tests {
 
     #[test]
     fn time_limits_are_those_of_slurm() {
-        for (typed, meant) in [("90m", "01:30:00"), ("4h", "04:00:00"), ("2-00:00:00", "2-00:00:00"), ("30", "30")] {
+        for (typed, meant) in
+            [("90m", "01:30:00"), ("4h", "04:00:00"), ("2-00:00:00", "2-00:00:00"), ("2-1", "2-1"), ("30", "30")]
+        {
             assert_eq!(time(typed).as_deref(), Ok(meant));
         }
-        for bad in ["", "h", "0h", "4d", "soon", "x4h", "1;2"] {
+        for bad in
+            ["", "h", "0h", "4d", "soon", "x4h", "1;2", "-1", "0", "0:0:0", "0-0", "+5", "5:", "1:2:3:4", "1-2-3"]
+        {
             assert!(time(bad).is_err_and(|message| message.contains("04:00:00")), "{bad}");
         }
     }

@@ -40,6 +40,28 @@ fn a_wrong_request_is_one_line_and_exit_code_2() {
     assert!(fails(folder.path(), "trian", 2).contains("train"));
     assert!(fails(folder.path(), "train --l1 many", 2).contains("--l1"));
     assert!(fails(folder.path(), "train --memory 2XB", 2).contains("8GiB"));
+    for command in ["ingest a.csv -o d", "train d -o r", "predict r d -o p.csv", "evaluate r d", "resume r"] {
+        assert!(fails(folder.path(), &format!("{command} --memory 1.5"), 2).contains("8GiB"));
+        assert!(fails(folder.path(), &format!("{command} --memory 1MiB"), 2).contains("at least 16.0 MiB"));
+        assert!(fails(folder.path(), &format!("{command} --threads 4097"), 2).contains("0 to 4096"));
+    }
+    for rules in ["--hash-bits 1,2", "--impute zero,c=1,mean", "--dtype f16 --dtype f32"] {
+        let message = fails(folder.path(), &format!("ingest a.csv -o d {rules}"), 2);
+        assert!(message.contains("all columns") && message.contains("COLUMN=RULE"), "{message}");
+    }
+    assert!(fails(folder.path(), "ingest a.csv -o d --bucketize x=2,x=3", 2).contains("column 'x'"));
+    for (flag, part) in [
+        ("--nodes 0", "not in 1.."),
+        ("--nodes -1", "--nodes"),
+        ("--nodes 3", "at least one rank"),
+        ("--time -1", "04:00:00"),
+        ("--time 0", "04:00:00"),
+        ("-n 0", "not in 1.."),
+    ] {
+        let ranks = if flag.starts_with("-n") { "" } else { "-n 2" };
+        let message = fails(folder.path(), &format!("launch {ranks} --slurm - {flag} -- train d -o r"), 2);
+        assert!(message.contains(part), "{flag}: {message}");
+    }
     assert!(fails(folder.path(), "", 2).contains("gristmill quickstart"));
 }
 
@@ -81,7 +103,7 @@ fn a_signal_ends_it_with_its_code() {
             .stderr(std::process::Stdio::piped())
             .spawn()
             .expect("the binary starts");
-        std::thread::sleep(std::time::Duration::from_millis(400));
+        crate::harness::wait_for_reading(&mut child);
         let sent = std::process::Command::new("kill").args(["-s", signal, &child.id().to_string()]).status();
         assert!(sent.expect("kill").success());
         drop(child.stdin.take());

@@ -3,7 +3,8 @@
 
 use std::ffi::OsStr;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output};
+use std::time::Duration;
 
 /// What a command printed and how it ended.
 #[derive(Debug)]
@@ -82,4 +83,17 @@ pub fn tree(folder: &Path) -> std::collections::BTreeMap<String, Vec<u8>> {
         }
     }
     files
+}
+
+/// Waits until the process reads its standard input, for which it has a file without a name by then.
+pub fn wait_for_reading(child: &mut Child) {
+    let open = format!("/proc/{}/fd", child.id());
+    let reads = || {
+        let entries = std::fs::read_dir(&open).into_iter().flatten().flatten();
+        let mut files = entries.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+        files.any(|file| file.to_string_lossy().contains(".gristmill-stdin-"))
+    };
+    while child.try_wait().expect("a child").is_none() && !reads() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::harness::{command, error_line, fails, line, ok, outcome};
+use crate::harness::{command, error_line, fails, line, ok, outcome, wait_for_reading};
 use crate::ranks::signal;
 use crate::samples::{csv, write};
 
@@ -62,12 +62,11 @@ fn a_signal_ends_the_wait_for_a_silent_standard_input() {
         let mut child = command(folder);
         let child =
             child.args(words.split_whitespace()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let child = child.spawn().expect("the binary starts");
-        std::thread::sleep(Duration::from_millis(500));
+        let mut child = child.spawn().expect("the binary starts");
+        wait_for_reading(&mut child);
         signal(child.id(), Signal::TERM);
         let began = Instant::now();
         // `wait_with_output` would close the standard input, and with it end the wait.
-        let mut child = child;
         let input = child.stdin.take();
         let ended = outcome(child.wait_with_output().expect("ends"));
         assert_eq!(ended.code, Some(143), "{words}: {}", ended.stderr);
@@ -98,8 +97,9 @@ fn a_limit_on_the_size_of_files_is_an_error_with_its_file() {
 fn what_was_expected_of_a_number_is_said() {
     let folder = tempfile::tempdir().expect("temporary folder");
     for (words, expected) in [
-        ("doctor --threads x", "'x' for '--threads <N>': a whole number was expected"),
-        ("doctor --threads 99999999999999999999", "a smaller number was expected"),
+        ("doctor --threads x", "'x' for '--threads <N>': a whole number from 0 to 4096 was expected"),
+        ("train d -o r --max-passes x", "'x' for '--max-passes <N>': a whole number was expected"),
+        ("train d -o r --max-passes 99999999999999999999", "a smaller number was expected"),
         ("bench --margin x --compare y", "'x' for '--margin <X>': a number was expected"),
     ] {
         let error = fails(folder.path(), words, 2);

@@ -67,7 +67,7 @@ fn exit_codes_and_wrong_requests_are_passed_on() {
     long_dataset(folder);
     assert!(fails(folder, "launch -n 1 -- train data --model logistc -o x", 2).contains("logistic"));
     for (words, says) in [
-        ("launch -n 0 -- train data", "-n is 0"),
+        ("launch -n 0 -- train data", "0 is not in 1.."),
         ("launch -n 1 -- train data --nonsense", "--nonsense"),
         ("launch -n 1 -- launch -n 1 -- train", "launch cannot launch itself"),
         ("launch -n 1 --hosts a:x -- train data", "NAME:RANKS"),
@@ -105,6 +105,9 @@ fn a_signal_stops_the_job_with_a_checkpoint() {
 fn a_launcher_that_loses_the_exit_code_is_not_believed() {
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path();
+    if ranks(folder, 2, "").is_none() {
+        return;
+    }
     let text = "#!/bin/sh\nif [ \"$1\" = --version ]; then echo HYDRA; exit; fi\ntrap 'exit 0' TERM\ntouch started\n\
                 while true; do sleep 0.05; done\n";
     script(&folder.join("mpirun"), text);
@@ -125,6 +128,9 @@ fn a_launcher_that_loses_the_exit_code_is_not_believed() {
 fn a_launcher_that_waits_for_nobody_is_ended() {
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path();
+    if ranks(folder, 2, "").is_none() {
+        return;
+    }
     let text =
         "#!/bin/sh\nif [ \"$1\" = --version ]; then echo 'mpirun (Open MPI)'; exit; fi\nsleep 1 &\nexec sleep 120\n";
     script(&folder.join("mpirun"), text);

@@ -1,5 +1,6 @@
 //! How sources become a dataset: roles of columns, storage, missing values, the split.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -101,7 +102,7 @@ impl IngestingOptions {
             shuffle: self.shuffle.unwrap_or(false),
             seed: seed.unwrap_or(crate::plan::SEED),
             memory: Some(machine.memory_bytes()),
-            threads: Some(machine.threads()?),
+            threads: Some(machine.threads()),
             format: reading.format.clone(),
             delimiter: reading.delimiter.as_deref().map(delimiter).transpose()?.map(char::from),
             header: reading.header,
@@ -112,6 +113,10 @@ impl IngestingOptions {
         };
         options.max_categories = self.max_categories.unwrap_or(options.max_categories);
         options.min_count = self.min_count.unwrap_or(options.min_count);
+        check_rules("dtype", &self.dtype)?;
+        check_rules("impute", &self.impute)?;
+        check_rules("hash-bits", &self.hash_bits)?;
+        check_rules("bucketize", &self.bucketize)?;
         for given in &self.dtype {
             let (column, name) = split_rule(given);
             let dtype = DType::from_name(name).ok_or_else(|| {
@@ -181,6 +186,19 @@ impl IngestingOptions {
             ..Roles::default()
         }
     }
+}
+
+/// Refuses two rules for the same column, or for all: one of them would be forgotten.
+fn check_rules(flag: &str, rules: &[String]) -> Result<()> {
+    let mut seen = BTreeMap::new();
+    for rule in rules {
+        let Some(before) = seen.insert(split_rule(rule).0, rule) else { continue };
+        let of = split_rule(rule).0.map_or("all columns".into(), |column| format!("column '{column}'"));
+        return Err(Error::usage(format!(
+            "--{flag}: '{before}' and '{rule}' are both a rule for {of}. Give one of them, or name columns: COLUMN=RULE,COLUMN=RULE"
+        )));
+    }
+    Ok(())
 }
 
 /// `COLUMN=RULE` or `RULE`.

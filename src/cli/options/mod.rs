@@ -12,7 +12,7 @@ mod training;
 
 pub use checkpoints::CheckpointOptions;
 pub use ingesting::IngestingOptions;
-pub use machine::{MachineOptions, seed, size};
+pub use machine::{MachineOptions, seed, size, threads};
 pub use online::OnlineOptions;
 pub use output::OutputOptions;
 pub use ranks::{LocalOptions, RankOptions};

@@ -78,7 +78,6 @@ impl TrainingOptions {
         streaming: &StreamingOptions,
         seed: Option<u64>,
     ) -> Result<TrainRequest> {
-        machine.threads()?;
         Ok(TrainRequest {
             model: self.model.clone(),
             huber_delta: self.huber_delta,
