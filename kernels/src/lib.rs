@@ -5,7 +5,7 @@
 //! type, and computes the same bits on every tier that has fused multiply-add.
 //!
 //! Contents: [`aligned`] buffers, [`dtype`] storage types, [`tile`] the shape of a row, [`tier`] which instructions,
-//! [`isa`] the vector vocabulary and its tiers, [`math`] exp and friends, [`losses`], [`ops`] the loops, [`table`] the
+//! [`isa`] the vector vocabulary and its tiers, [`math`] exp and friends, [`murmur3`], [`losses`], [`ops`] the loops, [`table`] the
 //! door to them, [`reference`](mod@reference) the same in plain `f64`: start reading there.
 #![warn(missing_docs)]
 #![deny(unsafe_code)]
@@ -16,6 +16,7 @@ pub mod fixed;
 pub mod isa;
 pub mod losses;
 pub mod math;
+pub mod murmur3;
 mod operations;
 pub mod ops;
 pub mod reference;

@@ -1,10 +1,7 @@
-//! MurmurHash3, the 32-bit variant for x86 (stage 2): the hash of hashed columns and of words.
-//!
-//! Austin Appleby's public-domain `MurmurHash3_x86_32`, which scikit-learn's `FeatureHasher` and `HashingVectorizer`, Spark's
-//! `HashingTF` and Vowpal Wabbit use as well. Four bytes a round, little-endian on every machine; about 1 ns for a short text.
+//! MurmurHash3 of bytes (stage 2): the hash of hashed columns and of words. Little-endian on every machine; about 1 ns for a short
+//! text.
 
-const C1: u32 = 0xcc9e_2d51;
-const C2: u32 = 0x1b87_3593;
+use gristmill_kernels::murmur3::{finish, mixed, spread};
 
 /// The hash of some bytes.
 #[inline]
@@ -12,23 +9,11 @@ pub fn murmur3(bytes: &[u8], seed: u32) -> u32 {
     let (blocks, tail) = bytes.as_chunks::<4>();
     let mut hash = seed;
     for block in blocks {
-        hash ^= mixed(u32::from_le_bytes(*block));
-        hash = hash.rotate_left(13).wrapping_mul(5).wrapping_add(0xe654_6b64);
+        hash = mixed(hash, u32::from_le_bytes(*block));
     }
     let last = tail.iter().rev().fold(0, |last, &byte| last << 8 | u32::from(byte));
-    // No bytes mix to 0, so that an empty tail changes nothing. Lengths count modulo 2^32.
-    hash ^= mixed(last);
-    hash ^= bytes.len() as u32;
-    hash ^= hash >> 16;
-    hash = hash.wrapping_mul(0x85eb_ca6b);
-    hash ^= hash >> 13;
-    hash = hash.wrapping_mul(0xc2b2_ae35);
-    hash ^ hash >> 16
-}
-
-#[inline]
-fn mixed(block: u32) -> u32 {
-    block.wrapping_mul(C1).rotate_left(15).wrapping_mul(C2)
+    // No bytes are a word of 0, so that an empty tail changes nothing. Lengths count modulo 2^32.
+    finish(hash ^ spread(last) ^ bytes.len() as u32)
 }
 
 /// Where a text belongs in a table of 2^`bits` places, and the sign of its hash: |h| mod 2^bits of the hash h as a signed

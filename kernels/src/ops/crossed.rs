@@ -12,6 +12,7 @@
 
 use super::codes::{self, Code};
 use crate::isa::{Isa, Kernel, Real};
+use crate::murmur3::{finish, mixed};
 use crate::tile::{Codes, Cross, Part};
 use std::ops::Range;
 
@@ -84,21 +85,6 @@ fn mix<C: Code>(codes: &[C], out: &mut [u32]) {
     for (hash, code) in out.iter_mut().zip(codes) {
         *hash = mixed(*hash, code.index() as u32);
     }
-}
-
-/// One word of MurmurHash3_x86_32.
-#[inline(always)]
-fn mixed(hash: u32, word: u32) -> u32 {
-    let word = word.wrapping_mul(0xcc9e_2d51).rotate_left(15).wrapping_mul(0x1b87_3593);
-    (hash ^ word).rotate_left(13).wrapping_mul(5).wrapping_add(0xe654_6b64)
-}
-
-/// Its end.
-#[inline(always)]
-fn finish(hash: u32) -> u32 {
-    let hash = (hash ^ (hash >> 16)).wrapping_mul(0x85eb_ca6b);
-    let hash = (hash ^ (hash >> 13)).wrapping_mul(0xc2b2_ae35);
-    hash ^ (hash >> 16)
 }
 
 fn mask(bits: u32) -> u32 {
