@@ -96,12 +96,12 @@ const SEAL_BYTES: usize = 80;
 /// Bytes that go to the file, and through the checksum, at a time.
 const BUFFER_BYTES: usize = 64 << 10;
 
-/// The first line of a checkpoint.
+/// The first line of a checkpoint, and of a part of a pass: what is behind it.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Seal {
-    bytes: usize,
-    xxh3: String,
+pub(super) struct Seal {
+    pub(super) bytes: usize,
+    pub(super) xxh3: String,
 }
 
 /// Name of the checkpoint of that number.

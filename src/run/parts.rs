@@ -20,7 +20,7 @@ use gristmill_io::{checksum, durable};
 use mpi_launch::Communicator;
 use serde::{Deserialize, Serialize};
 
-use super::checkpoint::{self, Every};
+use super::checkpoint::{self, Every, Seal};
 use super::folder::CONFIG_FILE;
 use super::write::Job;
 use crate::engine::part::{Key, Part, joined};
@@ -30,13 +30,6 @@ use crate::error::{Error, Result};
 const FORMAT: u32 = 1;
 /// How soon the end is noticed.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Seal {
-    bytes: usize,
-    xxh3: String,
-}
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
