@@ -9,7 +9,7 @@ use super::tasks::Task;
 use super::validation::Validation;
 use super::weights::{Known, Totals};
 use crate::error::{Error, Result};
-use crate::optim::Outcome;
+use crate::optim::{Outcome, cholesky};
 use crate::plan::Strengths;
 use crate::train::{Fitted, PassReport, Trained};
 
@@ -160,9 +160,13 @@ impl Answer {
         dependent.sort_unstable();
         dependent.dedup();
         if !dependent.is_empty() {
+            let given = match outcome.reason == cholesky::LEFT_OUT {
+                true => "those without these columns",
+                false => "those of smallest norm",
+            };
             let warning = format!(
-                "Combinations of other columns: {}. Many coefficients fit equally well; those of smallest norm are given. \
-                 Drop the columns, or add --l2.",
+                "Combinations of other columns: {}. Many coefficients fit equally well; {given} are given. Drop the columns, \
+                 or add --l2.",
                 Answer::list(setup, &dependent)
             );
             if !self.warnings.contains(&warning) {

@@ -25,6 +25,9 @@ const NOISE: f64 = 10.0;
 /// Noise of a pivot that is that of `f64`.
 const NOISE_MIN: f64 = 10.0 * RANK_TOLERANCE;
 
+/// Why it ended where [`Factor::is_smallest`] does not hold.
+pub const LEFT_OUT: &str = "closed form, without the columns that depend on others";
+
 /// The minimum of `quadratic` under the l2 part of `penalty`.
 pub fn solve(quadratic: &Quadratic, penalty: &Penalty) -> Outcome {
     let system = System::new(quadratic, penalty);
@@ -51,7 +54,7 @@ pub fn solve(quadratic: &Quadratic, penalty: &Penalty) -> Outcome {
         reason: match (dependent.is_empty(), factor.is_smallest()) {
             (true, _) => "closed form".into(),
             (_, true) => "closed form, solution of smallest norm".into(),
-            (_, false) => "closed form, without the columns that depend on others".into(),
+            (_, false) => LEFT_OUT.into(),
         },
         warnings: Vec::new(),
         dependent,
