@@ -1,11 +1,11 @@
 //! Writes a shard: a record batch a grain, hashed on the way.
 //!
-//! Buffers go from the caller's arrays to the kernel as they are (no copy of ours but for those below 64 KiB, which are
-//! gathered), so that the cost is that of writing the bytes, plus XXH3 over them while they are in the cache. The disk begins to
-//! write while grains are still being made; the commit of the folder ([`crate::durable`]) waits for it.
+//! Bytes are gathered to blocks that begin at multiples of their size, hashed by XXH3 while they are in the cache, and written. The
+//! page cache then holds them in units of a block, which are cheaper to write and to map than what pieces of any length leave behind.
+//! The disk begins to write while grains are still being made; the commit of the folder ([`crate::durable`]) waits for it.
 
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,8 +20,8 @@ use crate::error::{Error, Result};
 use crate::manifest::{Column, FileEntry, ShardEntry, Split};
 use crate::mmap::{self, start_writeback};
 
-/// Buffers smaller than this are gathered before they are written.
-const GATHER_BYTES: usize = 64 << 10;
+/// Bytes of a block. Blocks of 256 KiB are little cheaper to map, and a system may have to look for such memory.
+const BLOCK_BYTES: usize = 128 << 10;
 
 /// Bytes after which the disk is told to begin: what it has not begun when the last grain comes is waited for.
 const EAGER_BYTES: u64 = 4 << 20;
@@ -60,10 +60,55 @@ impl Write for Eager {
     }
 }
 
+/// Writes blocks of [`BLOCK_BYTES`] at multiples of that, but for the last.
+struct Blocks<W> {
+    to: W,
+    /// Bytes that went on.
+    written: usize,
+    block: Vec<u8>,
+}
+
+impl<W: Write> Blocks<W> {
+    fn new(to: W) -> Blocks<W> {
+        Blocks { to, written: 0, block: Vec::with_capacity(BLOCK_BYTES) }
+    }
+
+    /// What is gathered goes on.
+    fn pass(&mut self) -> std::io::Result<()> {
+        self.to.write_all(&self.block)?;
+        self.written += self.block.len();
+        self.block.clear();
+        Ok(())
+    }
+
+    /// The writer inside, which has all bytes.
+    fn into_inner(mut self) -> std::io::Result<W> {
+        self.pass()?;
+        Ok(self.to)
+    }
+}
+
+impl<W: Write> Write for Blocks<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let end = self.written + self.block.len();
+        let count = bytes.len().min(BLOCK_BYTES - end % BLOCK_BYTES);
+        self.block.extend_from_slice(&bytes[..count]);
+        if (end + count).is_multiple_of(BLOCK_BYTES) {
+            self.pass()?;
+        }
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.pass()?;
+        self.to.flush()
+    }
+}
+
 /// An Arrow IPC file in the making, with 64-byte alignment, no compression and a checksum.
 pub struct IpcWriter {
     path: PathBuf,
-    writer: FileWriter<BufWriter<HashingWriter<Eager>>>,
+    writer: FileWriter<Blocks<HashingWriter<Eager>>>,
 }
 
 impl IpcWriter {
@@ -74,7 +119,7 @@ impl IpcWriter {
     pub fn create(path: &Path, schema: &Schema) -> Result<IpcWriter> {
         let file = File::options().write(true).create_new(true).open(path);
         let file = file.map_err(|e| Error::io(path, "cannot create", e))?;
-        let to = BufWriter::with_capacity(GATHER_BYTES, HashingWriter::new(Eager::new(file)));
+        let to = Blocks::new(HashingWriter::new(Eager::new(file)));
         let options = IpcWriteOptions::try_new(super::ALIGNMENT, false, arrow::ipc::MetadataVersion::V5);
         let writer = options.and_then(|options| FileWriter::try_new_with_options(to, schema, options));
         Ok(IpcWriter { path: path.to_path_buf(), writer: writer.map_err(|e| failed(path, e))? })
@@ -100,8 +145,8 @@ impl IpcWriter {
     pub fn finish(mut self) -> Result<FileEntry> {
         let path = self.path;
         self.writer.finish().map_err(|e| failed(&path, e))?;
-        let gathered = self.writer.into_inner().map_err(|e| failed(&path, e))?;
-        let hashing = gathered.into_inner().map_err(|e| Error::io(&path, "cannot write", e.into_error()))?;
+        let blocks = self.writer.into_inner().map_err(|e| failed(&path, e))?;
+        let hashing = blocks.into_inner().map_err(|e| Error::io(&path, "cannot write", e))?;
         let (mut file, bytes, xxh3) = hashing.finish();
         file.begin();
         mmap::mark_finished(&file.file);
@@ -195,5 +240,44 @@ impl ShardWriter {
     pub fn finish(mut self) -> Result<ShardEntry> {
         self.file.metadata(CHECKSUMS, self.checksums);
         Ok(ShardEntry { file: self.file.finish()?, split: self.split, rows: self.rows, grains: self.grains })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Remembers what each call wrote.
+    #[derive(Default)]
+    struct Calls(Vec<Vec<u8>>);
+
+    impl Write for Calls {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.push(bytes.to_vec());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn blocks_begin_at_multiples_of_their_size() {
+        let bytes: Vec<u8> = (0..5 * BLOCK_BYTES as u32 / 2).map(|i| (i % 251) as u8).collect();
+        let mut blocks = Blocks::new(Calls::default());
+        let (mut rest, mut count) = (&bytes[..], 1);
+        while !rest.is_empty() {
+            let (part, next) = rest.split_at(count.min(rest.len()));
+            blocks.write_all(part).unwrap();
+            (rest, count) = (next, count * 3);
+            if count == 9 {
+                blocks.flush().unwrap();
+            }
+        }
+        let calls = blocks.into_inner().unwrap().0;
+        let lengths: Vec<usize> = calls.iter().map(Vec::len).collect();
+        assert_eq!(lengths, [4, BLOCK_BYTES - 4, BLOCK_BYTES, BLOCK_BYTES / 2]);
+        assert_eq!(calls.concat(), bytes);
     }
 }
