@@ -134,7 +134,7 @@ fn main() {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let folder = tempfile::tempdir().expect("a temporary folder");
     let scratch = Scratch::new(folder.path(), if test { 16 << 20 } else { 256 << 20 }).expect("a dataset");
-    let mut ruler = MemoryRuler::new(threads, if test { 32 << 20 } else { 256 << 20 });
+    let mut ruler = MemoryRuler::new(threads, if test { 32 << 20 } else { 256 << 20 }).expect("memory for the ruler");
     let mut criterion = Criterion::default().sample_size(10).configure_from_args();
     let mut group = criterion.benchmark_group("epoch");
     for (name, request) in [

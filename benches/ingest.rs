@@ -30,7 +30,7 @@ fn main() {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let rows = if test { 5_000 } else { 500_000 };
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let mut ruler = MemoryRuler::new(threads, if test { 8 << 20 } else { 256 << 20 });
+    let mut ruler = MemoryRuler::new(threads, if test { 8 << 20 } else { 256 << 20 }).expect("memory for the ruler");
     let mut criterion = Criterion::default().sample_size(10).configure_from_args();
     let mut group = criterion.benchmark_group("ingest");
     for (name, recipe) in [("numeric", Recipe::Numeric { columns: 28 }), ("mixed", Recipe::Quickstart)] {

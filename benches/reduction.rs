@@ -35,7 +35,7 @@ fn sums(algorithm: Algorithm, length: usize, times: u64) -> Duration {
 fn main() {
     let test = std::env::args().any(|word| word == "--test");
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut ruler = MemoryRuler::new(threads, if test { 8 << 20 } else { 256 << 20 });
+    let mut ruler = MemoryRuler::new(threads, if test { 8 << 20 } else { 256 << 20 }).expect("memory for the ruler");
     let mut criterion = Criterion::default().sample_size(10).configure_from_args();
     let mut group = criterion.benchmark_group(format!("all-reduce, {RANKS} ranks"));
     for algorithm in [Algorithm::Ring, Algorithm::Tree] {

@@ -17,7 +17,7 @@ fn main() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let bytes = if test { (4 * (threads as u64 + 3)) * (4 << 20) } else { 512 << 20 };
     let options = Options { quick: test, filters: Vec::new(), folder: None, threads, rounds: if test { 1 } else { 5 } };
-    let mut ruler = MemoryRuler::new(threads, if test { 32 << 20 } else { 256 << 20 });
+    let mut ruler = MemoryRuler::new(threads, if test { 32 << 20 } else { 256 << 20 }).expect("memory for the ruler");
     let tell = |what: &str| {
         if !CASES.contains(&what) {
             println!("{what}");

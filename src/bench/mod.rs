@@ -192,7 +192,7 @@ pub fn run(options: &Options, cancel: &Cancel, tell: &dyn Fn(&str)) -> Result<Be
     let processor = machine::processor();
     let bytes = options.bytes(&processor);
     tell("memory and multiply-adds");
-    let mut ruler = MemoryRuler::new(options.threads, bytes);
+    let mut ruler = MemoryRuler::new(options.threads, bytes)?;
     let tiers = Tier::available();
     let peaks = tiers.iter().map(|&tier| fma::measure(tier, options.threads)).collect();
     let mut measurements = kernels::measure(options, bytes, &mut ruler, cancel, tell)?;

@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn both_rulers_give_something_and_the_better_reading_counts() {
-        let mut memory = MemoryRuler::new(1, 1 << 20);
+        let mut memory = MemoryRuler::new(1, 1 << 20).unwrap();
         let [bytes, adds] = Rulers::new(&mut memory, 1).read(Tier::best(), false);
         assert!(bytes.rate > 0.0 && adds.rate > 0.0 && bytes.ruler == Ruler::Memory);
         let of = |rate| Reading { rate, ruler: Ruler::Memory };

@@ -223,7 +223,7 @@ mod tests {
             threads: 1,
             rounds: 1,
         };
-        let mut ruler = MemoryRuler::new(1, 8 << 20);
+        let mut ruler = MemoryRuler::new(1, 8 << 20).unwrap();
         // Fourteen grains: a quarter of them is room for one worker.
         let found = measure(&options, folder.path(), 56 << 20, &mut ruler, &Cancel::new(), &|_| {}).expect("measures");
         assert!(found.iter().any(|case| case.name == "stream warm mmap" && case.share > 0.0), "{found:?}");

@@ -64,20 +64,23 @@ impl MemoryTest {
 /// Buffers that are read again and again, to hold each of many measurements against what memory gives at that moment.
 #[derive(Debug)]
 pub struct MemoryRuler {
-    shares: Vec<Vec<u8>>,
+    shares: Vec<Block>,
     best: f64,
 }
 
 impl MemoryRuler {
     /// Buffers of `bytes` bytes together, one a thread and written by it.
-    pub fn new(threads: usize, bytes: usize) -> MemoryRuler {
-        let threads = threads.max(1);
-        let share = (bytes / threads).max(1).next_multiple_of(LINE);
-        let shares = std::thread::scope(|scope| {
-            let fillers: Vec<_> = (0..threads).map(|_| scope.spawn(|| vec![WRITTEN; share])).collect();
-            fillers.into_iter().filter_map(|filler| filler.join().ok()).collect()
+    ///
+    /// # Errors
+    /// When there is no memory for the buffers.
+    pub fn new(threads: usize, bytes: usize) -> Result<MemoryRuler> {
+        let mut shares = shares(threads, bytes)?;
+        std::thread::scope(|scope| {
+            for share in &mut shares {
+                scope.spawn(|| share.bytes_mut().fill(WRITTEN));
+            }
         });
-        MemoryRuler { shares, best: 0.0 }
+        Ok(MemoryRuler { shares, best: 0.0 })
     }
 
     /// Bytes a second of one reading by all threads.
@@ -97,20 +100,20 @@ impl MemoryRuler {
     }
 
     /// Every share by its thread; the time that the one that ran longest ran.
-    fn read_all(&self) -> f64 {
-        let reader = |share| {
+    fn read_all(&mut self) -> f64 {
+        let reader = |share: &mut Block| {
             let stretch = Stretch::start();
-            black_box(add_up(black_box(share)));
+            black_box(add_up(black_box(share.bytes_mut())));
             stretch.seconds()
         };
         std::thread::scope(|scope| {
-            let readers: Vec<_> = self.shares.iter().map(|share| scope.spawn(move || reader(share))).collect();
+            let readers: Vec<_> = self.shares.iter_mut().map(|share| scope.spawn(move || reader(share))).collect();
             readers.into_iter().filter_map(|reader| reader.join().ok()).fold(1e-9, f64::max)
         })
     }
 
     fn bytes(&self) -> f64 {
-        self.shares.iter().map(Vec::len).sum::<usize>() as f64
+        self.shares.iter().map(Block::len).sum::<usize>() as f64
     }
 
     /// The best reading so far.
@@ -119,14 +122,20 @@ impl MemoryRuler {
     }
 }
 
+/// A buffer a thread, of `bytes` bytes together, in huge pages where the system has them.
+fn shares(threads: usize, bytes: usize) -> Result<Vec<Block>> {
+    let threads = threads.max(1);
+    let share = (bytes / threads).max(1).next_multiple_of(LINE);
+    Ok((0..threads).map(|_| Block::for_long(share)).collect::<gristmill_io::Result<_>>()?)
+}
+
 /// Measures; takes about `bytes / 4 GB/s` to write the buffers plus `rounds * bytes / bandwidth`.
 ///
 /// # Errors
 /// When there is no memory for the buffers.
 pub fn measure(test: &MemoryTest) -> Result<MemoryBandwidth> {
     let threads = test.threads.max(1);
-    let share = (test.bytes as usize / threads).max(1).next_multiple_of(LINE);
-    let blocks = (0..threads).map(|_| Block::for_long(share)).collect::<gristmill_io::Result<Vec<_>>>()?;
+    let blocks = shares(threads, test.bytes as usize)?;
     let bytes: usize = blocks.iter().map(Block::len).sum();
     let barrier = Barrier::new(threads);
     let times: Vec<Vec<(Instant, Instant)>> = std::thread::scope(|scope| {
