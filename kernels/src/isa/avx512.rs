@@ -163,8 +163,8 @@ impl Lanes<Avx512, f32> for F32 {
         }
     }
     #[inline(always)]
-    fn sums(four: [F32; 4]) -> [f32; 4] {
-        Register::sums(four.map(|lanes| R32(lanes.0[0])))
+    fn sums([a, b, c, d]: [F32; 4]) -> [f32; 4] {
+        Register::sums([R32(a.0[0]), R32(b.0[0]), R32(c.0[0]), R32(d.0[0])])
     }
 }
 
@@ -278,9 +278,15 @@ impl Lanes<Avx512, f64> for F64 {
         }
     }
     #[inline(always)]
-    fn sums(four: [F64; 4]) -> [f64; 4] {
-        Register::sums(four.map(|lanes| R64(lanes.0[0]) + R64(lanes.0[1])))
+    fn sums([a, b, c, d]: [F64; 4]) -> [f64; 4] {
+        Register::sums([folded(a), folded(b), folded(c), folded(d)])
     }
+}
+
+/// The first eight lanes, each with the one eight further.
+#[inline(always)]
+fn folded(lanes: F64) -> R64 {
+    R64(lanes.0[0]) + R64(lanes.0[1])
 }
 
 /// The first and the last eight values.

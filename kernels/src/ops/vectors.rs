@@ -5,7 +5,8 @@
 //! gets the same bits alone and among others.
 //!
 //! A row is cut into vectors of sixteen elements; what is left over is read as the last sixteen elements of the row, of
-//! which only the new ones count. Margins: each lane of a row is one chain of fused multiply-adds, the lanes are folded
+//! which only the new ones count, and a row of fewer as the sixteen that begin where it does: weights of 0 meet what is not its own.
+//! Margins: each lane of a row is one chain of fused multiply-adds, the lanes are folded
 //! in the fixed tree of [`Lanes::sum`], and several rows meet several weight vectors, so that a number that was loaded serves all of
 //! them. Gradient: each element is a chain of its own over at most `ROWS` rows in the arithmetic type, in row order, and
 //! is then added in `f64`. Margins ask for the next rows. Cost: 2 flops a value and weight vector, each value read once.
@@ -20,11 +21,11 @@ const ROWS: usize = 64;
 /// Rows that stay in the first-level cache while all weight vectors pass by.
 const NEAR_ROWS: usize = 16;
 
+/// Rows are asked for at least so much ahead.
+const AHEAD_BYTES: usize = 2048;
+
 /// Most weight vectors, rows, and vectors of sixteen elements that meet.
 const MEET: (usize, usize, usize) = (4, 4, 8);
-
-/// Most dot products that are made at once.
-const MOST: usize = MEET.0 * MEET.1;
 
 /// How many sums at once fill half of the registers.
 const fn budget<T: Isa, R: Real>() -> usize {
@@ -100,19 +101,16 @@ impl<E: Load, R: Real> Kernel for Margins<'_, E, R> {
             return;
         }
         let (rows, count) = (values.len() / width, w.len() / width);
-        let mut lanes = [[R::default(); LANES]; MOST];
         for start in (0..rows).step_by(NEAR_ROWS) {
             let near = start..rows.min(start + NEAR_ROWS);
             in_groups!(T, R, count, |v, K| {
-                let mut margins = Near::<'_, E, R, K> {
-                    values,
-                    width,
-                    w: &w[v * width..(v + K) * width],
-                    rows: near.clone(),
-                    z: &mut z[v * rows..(v + K) * rows],
-                    ahead: v == 0,
-                    lanes: &mut lanes,
-                };
+                let w = &w[v * width..(v + K) * width];
+                let mut last = [[R::default(); LANES]; K];
+                for (last, w) in last.iter_mut().zip(w.chunks_exact(width)) {
+                    *last = last_weights(w);
+                }
+                let z = &mut z[v * rows..(v + K) * rows];
+                let mut margins = Near::<'_, E, R, K> { values, width, w, last, rows: near.clone(), z, ahead: v == 0 };
                 with_side!(T, R, K, MEET.1, |N| margins.side_by_side::<T, N>(tier));
                 margins.side_by_side::<T, 1>(tier);
             });
@@ -125,13 +123,13 @@ struct Near<'a, E, R, const K: usize> {
     values: &'a [E],
     width: usize,
     w: &'a [R],
+    /// The weights that the last sixteen elements of a row meet.
+    last: [[R; LANES]; K],
     /// Rows that are left.
     rows: Range<usize>,
     z: &'a mut [R],
     /// True when the next rows are to be asked for.
     ahead: bool,
-    /// Room for the lanes of sums: of a weight vector's rows, vector after vector.
-    lanes: &'a mut [[R; LANES]; MOST],
 }
 
 impl<E: Load, R: Real, const K: usize> Near<'_, E, R, K> {
@@ -147,8 +145,43 @@ impl<E: Load, R: Real, const K: usize> Near<'_, E, R, K> {
     /// The next `N` rows.
     #[inline(always)]
     fn dots<T: Isa, const N: usize>(&mut self, tier: T) {
-        let (width, start, pitch) = (self.width, self.rows.start, self.z.len() / K);
-        let (whole, left_over) = (width / LANES, width % LANES);
+        let start = self.rows.start;
+        let sums = self.lanes::<T, N>(tier, start);
+        if N == 4 {
+            for (k, sums) in sums.into_iter().enumerate() {
+                self.add::<4>(k, start, R::Lanes::<T>::sums([sums[0], sums[1 % N], sums[2 % N], sums[3 % N]]));
+            }
+        } else if N == 2 && K == 2 {
+            let (first, second) = (sums[0], sums[1 % K]);
+            let [a, b, c, d] = R::Lanes::<T>::sums([first[0], first[1 % N], second[0], second[1 % N]]);
+            self.add(0, start, [a, b]);
+            self.add(1, start, [c, d]);
+        } else if N == 2 && K == 1 {
+            let [a, b, ..] = R::Lanes::<T>::sums([sums[0][0], sums[0][1 % N], sums[0][0], sums[0][1 % N]]);
+            self.add(0, start, [a, b]);
+        } else {
+            for (k, sums) in sums.into_iter().enumerate() {
+                for (n, sum) in sums.into_iter().enumerate() {
+                    self.add(k, start + n, [sum.sum()]);
+                }
+            }
+        }
+    }
+
+    /// Adds to margins of weight vector `k`, from row `start` on.
+    #[inline(always)]
+    fn add<const N: usize>(&mut self, k: usize, start: usize, totals: [R; N]) {
+        let pitch = self.z.len() / K;
+        for (z, total) in self.z[k * pitch + start..][..N].iter_mut().zip(totals) {
+            *z += total;
+        }
+    }
+
+    /// The lanes of `N` rows from `start` on.
+    #[inline(always)]
+    fn lanes<T: Isa, const N: usize>(&self, tier: T, start: usize) -> [[R::Lanes<T>; N]; K] {
+        let width = self.width;
+        let whole = width / LANES;
         let rows = &self.values[start * width..(start + N) * width];
         let mut x: [&[E]; N] = [&[]; N];
         let mut w: [&[R]; K] = [&[]; K];
@@ -158,7 +191,7 @@ impl<E: Load, R: Real, const K: usize> Near<'_, E, R, K> {
         for (k, w) in w.iter_mut().enumerate() {
             *w = &self.w[k * width..(k + 1) * width];
         }
-        let (x16, w16) = (x.map(|x| &x.as_chunks::<LANES>().0[..whole]), w.map(|w| &w.as_chunks::<LANES>().0[..whole]));
+        let (x16, w16) = (x.map(|x| &x.as_chunks().0[..whole]), w.map(|w| &w.as_chunks().0[..whole]));
         let mut sums = [[R::Lanes::<T>::zero(tier); N]; K];
         for group in 0..whole {
             let mut lanes = [R::Lanes::<T>::zero(tier); N];
@@ -172,57 +205,46 @@ impl<E: Load, R: Real, const K: usize> Near<'_, E, R, K> {
                 }
             }
             if self.ahead {
+                let next = (N * width).max(AHEAD_BYTES / size_of::<E>()) + N * group * LANES;
                 for line in 0..(N * LANES * size_of::<E>()).div_ceil(CACHE_LINE) {
-                    tier.prefetch(rows, N * (width + group * LANES) + line * CACHE_LINE / size_of::<E>());
+                    tier.prefetch(rows, next + line * CACHE_LINE / size_of::<E>());
                 }
             }
         }
-        // What is left to do goes through memory, so that the sums of the loop stay in registers.
-        for (k, sums) in sums.into_iter().enumerate() {
-            for (n, sum) in sums.into_iter().enumerate() {
-                sum.store(&mut self.lanes[k * N + n]);
+        if !width.is_multiple_of(LANES) {
+            let mut lanes = [R::Lanes::<T>::zero(tier); N];
+            for (n, lanes) in lanes.iter_mut().enumerate() {
+                *lanes = last_elements::<T, E, R>(tier, self.values, width, start + n);
             }
-        }
-        if left_over > 0 {
-            for (lanes, w) in self.lanes.chunks_exact_mut(N).zip(w) {
-                let last = last_weights(w);
-                for (lanes, x) in lanes.iter_mut().zip(x) {
-                    let sum = R::load::<T, R>(tier, lanes);
-                    let sum = match x.last_chunk() {
-                        Some(x) => R::load::<T, R>(tier, &last).fma(E::load::<T, R>(tier, x), sum),
-                        None => R::load_tail::<T, R>(tier, w).fma(E::load_tail::<T, R>(tier, x), sum),
-                    };
-                    sum.store(lanes);
+            for (sums, last) in sums.iter_mut().zip(&self.last) {
+                let w = R::load::<T, R>(tier, last);
+                for (sum, x) in sums.iter_mut().zip(lanes) {
+                    *sum = w.fma(x, *sum);
                 }
             }
         }
-        let mut totals = [R::default(); MOST];
-        let fours = totals.as_chunks_mut::<4>().0.iter_mut().zip(self.lanes.as_chunks::<4>().0);
-        // The last four may hold lanes of other rows, whose totals nobody asks for.
-        for (totals, lanes) in fours.take((K * N).div_ceil(4)) {
-            let mut four = [R::Lanes::<T>::zero(tier); 4];
-            for (four, lanes) in four.iter_mut().zip(lanes) {
-                *four = R::load::<T, R>(tier, lanes);
-            }
-            *totals = R::Lanes::<T>::sums(four);
-        }
-        for (k, totals) in totals.chunks_exact(N).take(K).enumerate() {
-            for (z, total) in self.z[k * pitch + start..][..N].iter_mut().zip(totals) {
-                *z += *total;
-            }
-        }
+        sums
     }
 }
 
-/// The weights for the last sixteen elements of a row, 0 for those that whole vectors have counted.
+/// The last sixteen elements of a row, or the sixteen from its first on where it has fewer (zeros behind the last row).
+#[inline(always)]
+fn last_elements<T: Isa, E: Load, R: Real>(tier: T, values: &[E], width: usize, row: usize) -> R::Lanes<T> {
+    let values = &values[row * width + width.saturating_sub(LANES)..];
+    match values.first_chunk() {
+        Some(elements) => E::load::<T, R>(tier, elements),
+        None => E::load_tail::<T, R>(tier, values),
+    }
+}
+
+/// The weights for [`last_elements`], 0 for those that whole vectors have counted and for what lies behind a row.
 #[inline(always)]
 fn last_weights<R: Real>(w: &[R]) -> [R; LANES] {
     let mut last = [R::default(); LANES];
     let left_over = w.len() % LANES;
-    if w.len() > LANES {
-        for (to, from) in last[LANES - left_over..].iter_mut().zip(&w[w.len() - left_over..]) {
-            *to = *from;
-        }
+    let first = if w.len() < LANES { 0 } else { LANES - left_over };
+    for (to, from) in last[first..].iter_mut().zip(&w[w.len() - left_over..]) {
+        *to = *from;
     }
     last
 }
@@ -272,39 +294,56 @@ struct Rows<'a, E, R> {
 }
 
 impl<E: Load, R: Real> Rows<'_, E, R> {
-    /// All elements and `K` weight vectors from `v` on, `N` vectors of elements side by side.
+    /// All elements and `K` weight vectors from `v` on, at most `N` vectors of elements side by side.
     #[inline(always)]
     fn gradient<T: Isa, const K: usize, const N: usize>(&self, tier: T, v: usize, g: &mut [f64]) {
-        let width = self.width;
         let mut first = 0;
-        while first + N * LANES <= width {
-            let sums = self.sums::<T, K, N>(tier, v, first);
-            for (sums, g) in sums.into_iter().zip(g.chunks_exact_mut(width)) {
-                add::<T, R, N>(tier, sums, &mut g[first..first + N * LANES]);
-            }
-            first += N * LANES;
+        self.whole::<T, K, N>(tier, v, &mut first, g);
+        if N > 4 {
+            self.whole::<T, K, 4>(tier, v, &mut first, g);
         }
-        while first + LANES <= width {
-            let sums = self.sums::<T, K, 1>(tier, v, first);
-            for (sums, g) in sums.into_iter().zip(g.chunks_exact_mut(width)) {
-                add::<T, R, 1>(tier, sums, &mut g[first..first + LANES]);
-            }
-            first += LANES;
+        if N > 2 {
+            self.whole::<T, K, 2>(tier, v, &mut first, g);
         }
-        let left_over = width - first;
-        if left_over == 0 {
-            return;
-        }
-        let sums = if width < LANES {
-            self.narrow::<T, K>(tier, v)
+        let left = self.width - first;
+        if left == 0 {
+        } else if self.width < LANES {
+            self.add_last::<T, K, 1>(tier, self.narrow::<T, K>(tier, v), first, g);
+        } else if N > 1 && left > LANES {
+            self.add_last::<T, K, 2>(tier, self.sums(tier, v, first, left - LANES), first, g);
         } else {
-            self.sums::<T, K, 1>(tier, v, width - LANES).map(|[sums]| sums)
-        };
-        let new = if width < LANES { 0..width } else { LANES - left_over..LANES };
-        for (sums, g) in sums.into_iter().zip(g.chunks_exact_mut(width)) {
+            self.add_last::<T, K, 1>(tier, self.sums(tier, v, self.width - LANES, 0), first, g);
+        }
+    }
+
+    /// As many whole vectors of elements from `first` on as there are, `N` at a time.
+    #[inline(always)]
+    fn whole<T: Isa, const K: usize, const N: usize>(&self, tier: T, v: usize, first: &mut usize, g: &mut [f64]) {
+        while *first + N * LANES <= self.width {
+            let sums: [[R::Lanes<T>; N]; K] = self.sums(tier, v, *first, LANES);
+            for (sums, g) in sums.into_iter().zip(g.chunks_exact_mut(self.width)) {
+                add::<T, R>(tier, &sums, &mut g[*first..]);
+            }
+            *first += N * LANES;
+        }
+    }
+
+    /// Adds `N` vectors of elements from `first` on, of the last of which only what is left of a row counts.
+    #[inline(always)]
+    fn add_last<T: Isa, const K: usize, const N: usize>(
+        &self,
+        tier: T,
+        sums: [[R::Lanes<T>; N]; K],
+        first: usize,
+        g: &mut [f64],
+    ) {
+        let last = first + (N - 1) * LANES;
+        let new = if self.width < LANES { 0 } else { LANES - (self.width - last) };
+        for (sums, g) in sums.into_iter().zip(g.chunks_exact_mut(self.width)) {
+            add::<T, R>(tier, &sums[..N - 1], &mut g[first..last]);
             let mut lanes = [R::default(); LANES];
-            sums.store(&mut lanes);
-            for (g, lane) in g[first..].iter_mut().zip(&lanes[new.clone()]) {
+            sums[N - 1].store(&mut lanes);
+            for (g, lane) in g[last..].iter_mut().zip(&lanes[new..]) {
                 *g += lane.to_f64();
             }
         }
@@ -320,15 +359,24 @@ impl<E: Load, R: Real> Rows<'_, E, R> {
         r
     }
 
-    /// The sums of elements `first..first + 16 * N`.
+    /// The sums of `N` vectors of elements, which begin at element `first` and every `step` from there.
     #[inline(always)]
-    fn sums<T: Isa, const K: usize, const N: usize>(&self, tier: T, v: usize, first: usize) -> [[R::Lanes<T>; N]; K] {
+    fn sums<T: Isa, const K: usize, const N: usize>(
+        &self,
+        tier: T,
+        v: usize,
+        first: usize,
+        step: usize,
+    ) -> [[R::Lanes<T>; N]; K] {
         let mut sums = [[R::Lanes::<T>::zero(tier); N]; K];
         let r = self.residuals::<K>(v).map(|r| &r[..self.some.len()]);
         for (i, row) in self.values.chunks_exact(self.width).enumerate().take(self.some.len()) {
+            let row = &row[first..first + (N - 1) * step + LANES];
             let mut lanes = [R::Lanes::<T>::zero(tier); N];
-            for (lanes, x) in lanes.iter_mut().zip(row[first..first + N * LANES].as_chunks().0) {
-                *lanes = E::load::<T, R>(tier, x);
+            for (n, lanes) in lanes.iter_mut().enumerate() {
+                if let Some(x) = row[n * step..].first_chunk() {
+                    *lanes = E::load::<T, R>(tier, x);
+                }
             }
             for (sums, r) in sums.iter_mut().zip(r) {
                 let r = R::Lanes::<T>::splat(tier, r[i]);
@@ -340,14 +388,14 @@ impl<E: Load, R: Real> Rows<'_, E, R> {
         sums
     }
 
-    /// The sums of rows of fewer than 16 elements.
+    /// The sums of rows of fewer than 16 elements, behind which lanes hold what nobody asks for.
     #[inline(always)]
-    fn narrow<T: Isa, const K: usize>(&self, tier: T, v: usize) -> [R::Lanes<T>; K] {
-        let mut sums = [R::Lanes::<T>::zero(tier); K];
-        let r = self.residuals::<K>(v);
-        for (i, row) in self.values.chunks_exact(self.width).enumerate() {
-            let x = E::load_tail::<T, R>(tier, row);
-            for (sum, r) in sums.iter_mut().zip(r) {
+    fn narrow<T: Isa, const K: usize>(&self, tier: T, v: usize) -> [[R::Lanes<T>; 1]; K] {
+        let mut sums = [[R::Lanes::<T>::zero(tier)]; K];
+        let r = self.residuals::<K>(v).map(|r| &r[..self.some.len()]);
+        for i in 0..self.some.len() {
+            let x = last_elements::<T, E, R>(tier, self.values, self.width, i);
+            for ([sum], r) in sums.iter_mut().zip(r) {
                 *sum = R::Lanes::<T>::splat(tier, r[i]).fma(x, *sum);
             }
         }
@@ -357,7 +405,7 @@ impl<E: Load, R: Real> Rows<'_, E, R> {
 
 /// Adds sums to those in `f64`.
 #[inline(always)]
-fn add<T: Isa, R: Real, const N: usize>(tier: T, sums: [R::Lanes<T>; N], g: &mut [f64]) {
+fn add<T: Isa, R: Real>(tier: T, sums: &[R::Lanes<T>], g: &mut [f64]) {
     for (sum, g) in sums.iter().zip(g.as_chunks_mut().0) {
         (f64::load::<T, f64>(tier, g) + sum.widen()).store(g);
     }
