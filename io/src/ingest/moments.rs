@@ -3,6 +3,8 @@
 //! Mean and sum of squared deviations are merged by the formula of Chan, Golub and LeVeque (1979); inside a grain they are
 //! computed in two passes over values that lie in the cache.
 
+use std::ops::Range;
+
 use gristmill_kernels::dtype::Element;
 use gristmill_kernels::tile::Values;
 use gristmill_kernels::{Work, vectorised_work};
@@ -59,13 +61,13 @@ impl Moments {
         if values.is_empty() {
             return Moments::default();
         }
-        let first = vectorised_work(FirstLook(values));
+        let first = vectorised_work(Across(values, First::default()));
         let mean = first.sum.iter().sum::<f64>() / values.len() as f64;
-        let m2 = vectorised_work(Squares(values, mean));
+        let squares = vectorised_work(Across(values, Deviations { mean: [mean; LANES], m2: [0.0; LANES] }));
         Moments {
             count: values.len() as u64,
             mean,
-            m2: m2.iter().sum(),
+            m2: squares.m2.iter().sum(),
             min: first.min.into_iter().fold(f64::INFINITY, f64::min),
             max: first.max.into_iter().fold(f64::NEG_INFINITY, f64::max),
             nonzero: first.nonzero.iter().sum::<f64>() as u64,
@@ -124,86 +126,112 @@ impl Moments {
     }
 }
 
-struct FirstLook<'a, T>(&'a [T]);
-
-struct Lanes {
+/// Sums and extremes.
+struct First {
     sum: [f64; LANES],
     min: [f64; LANES],
     max: [f64; LANES],
     nonzero: [f64; LANES],
 }
 
-impl<T: Element> Work for FirstLook<'_, T> {
-    type Output = Lanes;
+impl Default for First {
+    fn default() -> First {
+        First { sum: [0.0; LANES], min: [f64::INFINITY; LANES], max: [f64::NEG_INFINITY; LANES], nonzero: [0.0; LANES] }
+    }
+}
 
+impl Lanewise for First {
     #[inline(always)]
-    fn run(self) -> Lanes {
-        let mut sum = [0.0f64; LANES];
-        let mut min = [f64::INFINITY; LANES];
-        let mut max = [f64::NEG_INFINITY; LANES];
-        let mut nonzero = [0.0f64; LANES];
-        in_lanes(self.0, |lane, x| {
-            sum[lane] += x;
-            min[lane] = if x < min[lane] { x } else { min[lane] };
-            max[lane] = if x > max[lane] { x } else { max[lane] };
-            nonzero[lane] += if x == 0.0 { 0.0 } else { 1.0 };
-        });
-        Lanes { sum, min, max, nonzero }
+    fn add(&mut self, lane: usize, x: f64) {
+        self.sum[lane] += x;
+        self.min[lane] = if x < self.min[lane] { x } else { self.min[lane] };
+        self.max[lane] = if x > self.max[lane] { x } else { self.max[lane] };
+        self.nonzero[lane] += if x == 0.0 { 0.0 } else { 1.0 };
     }
 }
 
 /// Squared deviations from a mean.
-struct Squares<'a, T>(&'a [T], f64);
+struct Deviations {
+    mean: [f64; LANES],
+    m2: [f64; LANES],
+}
 
-impl<T: Element> Work for Squares<'_, T> {
-    type Output = [f64; LANES];
-
+impl Lanewise for Deviations {
     #[inline(always)]
-    fn run(self) -> [f64; LANES] {
-        let Squares(values, mean) = self;
-        let mut m2 = [0.0f64; LANES];
-        in_lanes(values, |lane, x| m2[lane] += (x - mean) * (x - mean));
-        m2
+    fn add(&mut self, lane: usize, x: f64) {
+        self.m2[lane] += (x - self.mean[lane]) * (x - self.mean[lane]);
     }
 }
 
-/// Row `i` goes to lane `i % 16`: a fixed order that vector instructions can follow.
-#[inline(always)]
-fn in_lanes<T: Element>(values: &[T], mut step: impl FnMut(usize, f64)) {
-    let mut chunks = values.chunks_exact(LANES);
-    for chunk in &mut chunks {
-        for (lane, x) in chunk.iter().enumerate() {
-            step(lane, x.to_f64());
+/// All numbers: row `i` goes to lane `i % 16`, a fixed order that vector instructions can follow.
+struct Across<'a, T, S>(&'a [T], S);
+
+impl<T: Element, S: Lanewise> Work for Across<'_, T, S> {
+    type Output = S;
+
+    #[inline(always)]
+    fn run(self) -> S {
+        let Across(values, mut sums) = self;
+        let (chunks, rest) = values.as_chunks::<LANES>();
+        for chunk in chunks {
+            for (lane, x) in chunk.iter().enumerate() {
+                sums.add(lane, x.to_f64());
+            }
         }
-    }
-    for (lane, x) in chunks.remainder().iter().enumerate() {
-        step(lane, x.to_f64());
+        for (lane, x) in rest.iter().enumerate() {
+            sums.add(lane, x.to_f64());
+        }
+        sums
     }
 }
 
 fn elements<T: Element>(values: &[T], width: usize) -> Vec<Moments> {
     let mut all = vec![Moments::default(); width];
     let rows = values.len() / width.max(1);
-    for row in values.chunks_exact(width) {
-        for (sum, x) in all.iter_mut().zip(row) {
-            let x = x.to_f64();
-            sum.mean += x;
-            sum.min = if x < sum.min { x } else { sum.min };
-            sum.max = if x > sum.max { x } else { sum.max };
-            sum.nonzero += u64::from(x != 0.0);
-        }
-    }
-    for sum in &mut all {
-        sum.count = rows as u64;
-        sum.mean /= rows.max(1) as f64;
-    }
-    for row in values.chunks_exact(width) {
-        for (sum, x) in all.iter_mut().zip(row) {
-            let deviation = x.to_f64() - sum.mean;
-            sum.m2 += deviation * deviation;
+    for place in (0..width).step_by(LANES) {
+        // What is left over of long rows is looked at beside elements before it.
+        let elements = place.min(width.saturating_sub(LANES))..width.min(place + LANES);
+        let first = vectorised_work(Down(values, width, elements.clone(), First::default()));
+        let mean = first.sum.map(|sum| sum / rows.max(1) as f64);
+        let squares = vectorised_work(Down(values, width, elements.clone(), Deviations { mean, m2: [0.0; LANES] }));
+        for (lane, moments) in all[elements].iter_mut().enumerate() {
+            *moments = Moments {
+                count: rows as u64,
+                mean: mean[lane],
+                m2: squares.m2[lane],
+                min: first.min[lane],
+                max: first.max[lane],
+                nonzero: first.nonzero[lane] as u64,
+            };
         }
     }
     all
+}
+
+/// What is summed up in lanes.
+trait Lanewise {
+    /// One number more.
+    fn add(&mut self, lane: usize, x: f64);
+}
+
+/// At most [`LANES`] elements of row-major vectors of that width, a lane each, row after row.
+struct Down<'a, T, S>(&'a [T], usize, Range<usize>, S);
+
+impl<T: Element, S: Lanewise> Work for Down<'_, T, S> {
+    type Output = S;
+
+    #[inline(always)]
+    fn run(self) -> S {
+        let Down(values, width, elements, mut sums) = self;
+        for row in values.chunks_exact(width) {
+            let row = &row[elements.clone()];
+            match row.first_chunk::<LANES>() {
+                Some(row) => row.iter().enumerate().for_each(|(lane, x)| sums.add(lane, x.to_f64())),
+                None => row.iter().enumerate().for_each(|(lane, x)| sums.add(lane, x.to_f64())),
+            }
+        }
+        sums
+    }
 }
 
 #[cfg(test)]
