@@ -24,6 +24,9 @@ const NEAR_ROWS: usize = 16;
 /// Rows are asked for at least so much ahead.
 const AHEAD_BYTES: usize = 2048;
 
+/// Elements of rows whose sums are worth a way through memory.
+const WIDE: usize = 256;
+
 /// Most weight vectors, rows, and vectors of sixteen elements that meet.
 const MEET: (usize, usize, usize) = (4, 4, 8);
 
@@ -110,7 +113,8 @@ impl<E: Load, R: Real> Kernel for Margins<'_, E, R> {
                     *last = last_weights(w);
                 }
                 let z = &mut z[v * rows..(v + K) * rows];
-                let mut margins = Near::<'_, E, R, K> { values, width, w, last, rows: near.clone(), z, ahead: v == 0 };
+                let (rows, ahead, stored) = (near.clone(), v == 0, [[R::default(); LANES]; MEET.0]);
+                let mut margins = Near::<'_, E, R, K> { values, width, w, last, rows, z, ahead, stored };
                 with_side!(T, R, K, MEET.1, |N| margins.side_by_side::<T, N>(tier));
                 margins.side_by_side::<T, 1>(tier);
             });
@@ -130,6 +134,8 @@ struct Near<'a, E, R, const K: usize> {
     z: &'a mut [R],
     /// True when the next rows are to be asked for.
     ahead: bool,
+    /// Room for sums.
+    stored: [[R; LANES]; MEET.0],
 }
 
 impl<E: Load, R: Real, const K: usize> Near<'_, E, R, K> {
@@ -146,7 +152,12 @@ impl<E: Load, R: Real, const K: usize> Near<'_, E, R, K> {
     #[inline(always)]
     fn dots<T: Isa, const N: usize>(&mut self, tier: T) {
         let start = self.rows.start;
-        let sums = self.lanes::<T, N>(tier, start);
+        // Where registers are few, a compiler that sees what comes after the loop keeps one of its sums in memory.
+        let sums = if K > 1 && T::REGISTERS < 32 && self.width >= WIDE {
+            self.lanes::<T, N, true>(tier, start)
+        } else {
+            self.lanes::<T, N, false>(tier, start)
+        };
         if N == 4 {
             for (k, sums) in sums.into_iter().enumerate() {
                 self.add::<4>(k, start, R::Lanes::<T>::sums([sums[0], sums[1 % N], sums[2 % N], sums[3 % N]]));
@@ -177,9 +188,9 @@ impl<E: Load, R: Real, const K: usize> Near<'_, E, R, K> {
         }
     }
 
-    /// The lanes of `N` rows from `start` on.
+    /// The lanes of `N` rows from `start` on; those of whole vectors by way of memory where `STORED`.
     #[inline(always)]
-    fn lanes<T: Isa, const N: usize>(&self, tier: T, start: usize) -> [[R::Lanes<T>; N]; K] {
+    fn lanes<T: Isa, const N: usize, const STORED: bool>(&mut self, tier: T, start: usize) -> [[R::Lanes<T>; N]; K] {
         let width = self.width;
         let whole = width / LANES;
         let rows = &self.values[start * width..(start + N) * width];
@@ -209,6 +220,15 @@ impl<E: Load, R: Real, const K: usize> Near<'_, E, R, K> {
                 for line in 0..(N * LANES * size_of::<E>()).div_ceil(CACHE_LINE) {
                     tier.prefetch(rows, next + line * CACHE_LINE / size_of::<E>());
                 }
+            }
+        }
+        if STORED {
+            for (sum, stored) in sums.iter().flatten().zip(&mut self.stored) {
+                sum.store(stored);
+            }
+            let stored = std::hint::black_box(&mut self.stored);
+            for (sum, stored) in sums.iter_mut().flatten().zip(stored) {
+                *sum = R::load::<T, R>(tier, stored);
             }
         }
         if !width.is_multiple_of(LANES) {
