@@ -1,5 +1,6 @@
 //! Data for the kernels' cases: grains as they lie in a shard, column after column, larger together than the caches.
 
+use gristmill_kernels::Aligned;
 use gristmill_kernels::dtype::{DType, f16};
 use gristmill_kernels::tile::{Block, Codes, Columns, Values};
 
@@ -40,14 +41,15 @@ pub enum Rows {
     Sparse(usize),
 }
 
+/// They begin on a cache line, as the buffers of a shard do.
 enum Numbers {
-    F32(Vec<f32>),
-    F16(Vec<f16>),
-    U16(Vec<u16>),
-    U8(Vec<u8>),
-    F64(Vec<f64>),
-    Codes(Vec<u32>, usize),
-    Sparse { offsets: Vec<i32>, indices: Vec<u32>, values: Vec<f32>, width: usize },
+    F32(Aligned<f32>),
+    F16(Aligned<f16>),
+    U16(Aligned<u16>),
+    U8(Aligned<u8>),
+    F64(Aligned<f64>),
+    Codes(Aligned<u32>, usize),
+    Sparse { offsets: Vec<i32>, indices: Aligned<u32>, values: Aligned<f32>, width: usize },
 }
 
 /// Grains of one kind of rows.
@@ -130,30 +132,36 @@ impl Grains {
 
 fn reals(dtype: DType, count: usize, random: &mut Random) -> Numbers {
     match dtype {
-        DType::F64 => Numbers::F64((0..count).map(|_| f64::from(random.real())).collect()),
-        DType::F32 => Numbers::F32((0..count).map(|_| random.real()).collect()),
+        DType::F64 => Numbers::F64(filled(count, |_| f64::from(random.real()))),
+        DType::F32 => Numbers::F32(filled(count, |_| random.real())),
         DType::F16 => {
             // Conversion is slow: repeat a stretch of odd length.
             let stretch: Vec<f16> = (0..100_003).map(|_| f16::from_f32(random.real())).collect();
-            Numbers::F16(stretch.into_iter().cycle().take(count).collect())
+            Numbers::F16(filled(count, |at| stretch[at % stretch.len()]))
         }
-        DType::U16 => Numbers::U16((0..count).map(|_| random.bits() as u16).collect()),
-        DType::U8 => Numbers::U8((0..count).map(|_| random.bits() as u8).collect()),
+        DType::U16 => Numbers::U16(filled(count, |_| random.bits() as u16)),
+        DType::U8 => Numbers::U8(filled(count, |_| random.bits() as u8)),
     }
 }
 
+/// `count` numbers, each made from its place.
+fn filled<R: Copy + Default>(count: usize, mut number: impl FnMut(usize) -> R) -> Aligned<R> {
+    let mut numbers = Aligned::zeros(count);
+    numbers.iter_mut().enumerate().for_each(|(at, to)| *to = number(at));
+    numbers
+}
+
 /// Codes of which the small ones are the frequent ones, as ingest orders them.
-fn skewed(count: usize, levels: usize, random: &mut Random) -> Vec<u32> {
-    let code = |_| {
+fn skewed(count: usize, levels: usize, random: &mut Random) -> Aligned<u32> {
+    filled(count, |_| {
         let u = f64::from(random.bits()) / f64::from(1 << 24);
         (u * u * u * levels as f64) as u32
-    };
-    (0..count).map(code).collect()
+    })
 }
 
 fn sparse(rows: usize, entries: usize, grains: usize, width: usize, random: &mut Random) -> Numbers {
     let (count, step) = (rows * entries * grains, (width / entries).max(1) as u32);
-    let indices = (0..count).map(|at| (at % entries) as u32 * step + random.bits() % step).collect();
-    let values = (0..count).map(|_| random.real()).collect();
+    let indices = filled(count, |at| (at % entries) as u32 * step + random.bits() % step);
+    let values = filled(count, |_| random.real());
     Numbers::Sparse { offsets: (0..=rows).map(|row| (row * entries) as i32).collect(), indices, values, width }
 }
