@@ -78,6 +78,8 @@ pub struct Job<'a, R: Real> {
     blocks: Blocks,
     /// Dense parameters: the first so many.
     dense: usize,
+    /// Whether there are others.
+    scatters: bool,
     /// Where the matrix of each point begins, and where the last ends.
     gram_starts: Vec<usize>,
     cut: Cut,
@@ -99,10 +101,13 @@ impl<'a, R: Real + Default> Job<'a, R> {
             *end += cells.dense_gram_len();
             Some(*end)
         }));
+        let dense = sheet.cells.first().map_or(0, |cells| cells.slopes.dense);
+        let scatters = blocks.iter().any(|block| block.end > dense);
         Job {
             groups: Group::all(&points, &blocks, setup.joint),
             left_out: LeftOut::new(order.points.iter().map(|point| point.left_out)),
-            dense: sheet.cells.first().map_or(0, |cells| cells.slopes.dense),
+            dense,
+            scatters,
             setup,
             order,
             sheet,
@@ -267,6 +272,9 @@ impl<'a, R: Real + Default> Job<'a, R> {
             let Worker { z, cells, quantised, .. } = &mut *worker;
             if let Some(kept) = kept.as_deref_mut() {
                 kept.extend_from_slice(&z[..group.points.len() * rows.len()]);
+                continue;
+            }
+            if !self.scatters {
                 continue;
             }
             let alone = if group.is_lined() { self.blocks.codes().end } else { 0 }..grain.1.blocks.len();

@@ -6,6 +6,7 @@
 //! computed; the rows of the next tile that margins did not ask for are asked for meanwhile: of many columns the first 64 rows of the
 //! first half. Cost: 2 flops a value, each value read once.
 
+use super::ahead;
 use super::margins::{ASKED_WITH_MARGINS, CACHE_LINE, is_wide, two_strips};
 use crate::isa::{Isa, Kernel, LANES, Lanes, Load, Real};
 use std::ops::Range;
@@ -82,7 +83,7 @@ fn side_by_side<T: Isa, E: Load, R: Real, const COLUMNS: usize, const ASKS: bool
 ) {
     let mut sums = [R::Lanes::<T>::zero(tier); COLUMNS];
     let (groups, tail) = r.as_chunks::<ROWS>();
-    let ahead = r.len();
+    let ahead = r.len() * ahead::calls();
     let mut row = start;
     for r in groups {
         let mut x: [&[[E; LANES]]; COLUMNS] = [&[]; COLUMNS];

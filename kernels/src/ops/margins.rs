@@ -1,10 +1,11 @@
 //! Margins of scalar columns: `z[i] += sum_j w[j] x[i][j]`.
 //!
 //! The margins of 64 rows stay in registers while all columns pass by. Of few columns the next 64 rows of each are asked for
-//! meanwhile, and those of the next tile of half of them. 64 rows of many columns do not fit the first-level cache: of these the
+//! meanwhile, and those of the next tile (or the one after: [`ahead`]) of half of them. 64 rows of many columns do not fit the first-level cache: of these the
 //! 64 rows of the column that is read 16 KiB later are asked for. Each row is one chain of fused multiply-adds in column order,
 //! so that its bits do not depend on where it stands. Cost: 2 flops a value, each value read once.
 
+use super::ahead;
 use crate::isa::{Isa, Kernel, LANES, Lanes, Load, Real};
 use std::ops::Range;
 
@@ -46,7 +47,7 @@ impl<E: Load, R: Real> Kernel for Margins<'_, E, R> {
     #[inline(always)]
     fn run<T: Isa>(self, tier: T) {
         let mut row = self.rows.start;
-        let ahead = self.z.len();
+        let ahead = self.z.len() * ahead::calls();
         let mut rest = self.z;
         if const { two_strips::<T, E, R>() } {
             let (groups, tail) = rest.as_chunks_mut::<{ 2 * ROWS }>();

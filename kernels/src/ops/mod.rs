@@ -3,8 +3,9 @@
 //! Contents: [`margins`] and [`gradient`] over scalar columns, [`bytes`] both over those of `u8`, [`several`] both for several weight
 //! vectors in one pass, [`vectors`] both over row-major vectors, [`codes`],
 //! [`crossed`] and [`sparse`] both over scattered blocks, [`lines`] both over categorical ones for several vectors, [`gram`] the weighted Gram matrix over all blocks, [`loss`] over
-//! margins, [`softmax`] over the margins of all classes, [`convert`] and link functions.
+//! margins, [`softmax`] over the margins of all classes, [`convert`] and link functions; `ahead` how far ahead rows are asked for.
 
+mod ahead;
 pub mod bytes;
 pub mod codes;
 pub mod convert;
