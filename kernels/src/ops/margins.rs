@@ -124,11 +124,13 @@ fn wide<T: Isa, E: Load, R: Real, const N: usize>(
     w: &[R],
     sums: &mut [R::Lanes<T>; N],
 ) {
+    let is_far = ahead::is_far();
     for ((column, asked), &weight) in columns.iter().zip(asked).zip(w) {
         let (x, _) = column[row..row + N * LANES].as_chunks::<LANES>();
         let weight = R::Lanes::<T>::splat(tier, weight);
         for line in 0..(N * LANES * size_of::<E>()) / CACHE_LINE {
-            tier.prefetch(asked, asked_row + line * CACHE_LINE / size_of::<E>());
+            let index = asked_row + line * CACHE_LINE / size_of::<E>();
+            if is_far { tier.prefetch_far(asked, index) } else { tier.prefetch(asked, index) }
         }
         for (sum, x) in sums.iter_mut().zip(x) {
             *sum = weight.fma(E::load::<T, R>(tier, x), *sum);
