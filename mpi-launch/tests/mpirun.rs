@@ -18,10 +18,13 @@ const CASE: &str = "MPI_LAUNCH_TEST_CASE";
 /// `mpirun -n ranks` of this test binary with the given case; `None` where there is no mpirun.
 fn mpirun(ranks: usize, case: &str) -> Option<Output> {
     let version = Command::new("mpirun").arg("--version").output().ok()?;
+    let session = tempfile::tempdir().unwrap();
     let mut command = Command::new("mpirun");
     if String::from_utf8_lossy(&version.stdout).contains("Open MPI") {
         command.args(["--oversubscribe", "--bind-to", "none"]);
         command.env("OMPI_ALLOW_RUN_AS_ROOT", "1").env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
+        // Runs that share a session folder remove it under one another.
+        command.env("OMPI_MCA_orte_tmpdir_base", session.path());
     }
     command.args(["-n", &ranks.to_string()]).arg(std::env::current_exe().unwrap());
     command.args(["body", "--exact", "--ignored", "--nocapture"]).env(CASE, case);

@@ -24,6 +24,8 @@ fn launcher(folder: &Path, ranks: usize, words: &str) -> Option<Command> {
     if String::from_utf8_lossy(&version.stdout).contains("Open MPI") {
         launcher.args(["--oversubscribe", "--bind-to", "none"]);
         launcher.env("OMPI_ALLOW_RUN_AS_ROOT", "1").env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
+        // Runs that share a session folder remove it under one another.
+        launcher.env("OMPI_MCA_orte_tmpdir_base", folder);
     }
     launcher.current_dir(folder).env_remove("GRISTMILL_TIER").args(["-n", &ranks.to_string()]).arg(program);
     launcher.args(words.split_whitespace());

@@ -17,7 +17,7 @@ use crate::ranks::{
 fn launch(folder: &Path, words: &str) -> Command {
     let mut command = command(folder);
     command.env("OMPI_ALLOW_RUN_AS_ROOT", "1").env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
-    command.env("OMPI_MCA_rmaps_base_oversubscribe", "1");
+    command.env("OMPI_MCA_rmaps_base_oversubscribe", "1").env("OMPI_MCA_orte_tmpdir_base", folder);
     command.arg("launch").args(words.split_whitespace());
     command
 }
