@@ -186,10 +186,11 @@ impl Target {
         let Some(classes) = &self.classes else { return };
         // Labels that are their numbers stay as they are, but for those that no training row has. All are looked at, whatever is found,
         // so that registers hold many of them.
-        let count = classes.count() as f64;
-        let known = |y: f64| (y >= 0.0) & (y < count) & (y == y.floor());
-        let all_known = |y: &[R]| vectorised(|| y.iter().fold(true, |all, y| all & known(y.to_f64())));
-        if !(classes.are_numbers() && all_known(y)) {
+        let all_known = vectorised(|| match R::singles(y) {
+            Some(y) => are_below(y, classes.count() as f32, f32::floor),
+            None => are_below(y, R::from_f64(classes.count() as f64), |y| R::from_f64(y.to_f64().floor())),
+        });
+        if !(classes.are_numbers() && all_known) {
             y.iter_mut().for_each(|y| *y = R::from_f64(classes.number(y.to_f64()) as f64));
         }
         if let Some(weight) = weight {
@@ -198,6 +199,13 @@ impl Target {
             }
         }
     }
+}
+
+/// True where all are whole numbers from 0 to below `count`.
+#[inline(always)]
+fn are_below<R: Real>(y: &[R], count: R, floor: impl Fn(R) -> R) -> bool {
+    let zero = R::from_f64(0.0);
+    y.iter().fold(true, |all, &y| all & (y >= zero) & (y < count) & (y == floor(y)))
 }
 
 /// Several labels, each of which a model of two classes learns.

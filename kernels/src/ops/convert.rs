@@ -1,11 +1,14 @@
 //! Values of any storage type as numbers of the arithmetic type, and link functions over margins.
 
+use super::ahead;
 use super::loss::store_tail;
+use super::margins::CACHE_LINE;
 use crate::isa::{Group, Isa, Kernel, LANES, Lanes, Load, Real};
 use crate::losses::Link;
 use crate::math;
 
-/// `out[i] = values[i]`.
+/// `out[i] = values[i]`. A label or a weight a row is too little a stream for processors to follow: as many values behind these are asked for as
+/// margins are.
 pub struct Convert<'a, E, R> {
     /// Values of the tile's rows.
     pub values: &'a [E],
@@ -19,6 +22,10 @@ impl<E: Load, R: Real> Kernel for Convert<'_, E, R> {
     #[inline(always)]
     fn run<T: Isa>(self, tier: T) {
         let ((from, from_tail), (to, to_tail)) = (self.values.as_chunks::<LANES>(), self.out.as_chunks_mut::<LANES>());
+        let ahead = self.values.len() * ahead::calls();
+        for line in 0..size_of_val(self.values).div_ceil(CACHE_LINE) {
+            tier.prefetch_far(self.values, ahead + line * CACHE_LINE / size_of::<E>());
+        }
         for (from, to) in from.iter().zip(to) {
             E::load::<T, R>(tier, from).store(to);
         }
