@@ -7,8 +7,11 @@ use crate::isa::{Group, Isa, Kernel, LANES, Lanes, Load, Real};
 use crate::losses::Link;
 use crate::math;
 
-/// `out[i] = values[i]`. A label or a weight a row is too little a stream for processors to follow: as many values behind these are asked for as
-/// margins are.
+/// Bytes of the values of a piece, at most. More are a whole column, behind which is another.
+const PIECE: usize = 4 << 10;
+
+/// `out[i] = values[i]`. A label or a weight a row is too little a stream for processors to follow: those of the pieces to come are asked for
+/// as margins ask for theirs.
 pub struct Convert<'a, E, R> {
     /// Values of the tile's rows.
     pub values: &'a [E],
@@ -22,8 +25,8 @@ impl<E: Load, R: Real> Kernel for Convert<'_, E, R> {
     #[inline(always)]
     fn run<T: Isa>(self, tier: T) {
         let ((from, from_tail), (to, to_tail)) = (self.values.as_chunks::<LANES>(), self.out.as_chunks_mut::<LANES>());
-        let ahead = self.values.len() * ahead::calls();
-        for line in 0..size_of_val(self.values).div_ceil(CACHE_LINE) {
+        let (bytes, ahead) = (size_of_val(self.values), self.values.len() * ahead::calls());
+        for line in 0..if bytes > PIECE { 0 } else { bytes.div_ceil(CACHE_LINE) } {
             tier.prefetch_far(self.values, ahead + line * CACHE_LINE / size_of::<E>());
         }
         for (from, to) in from.iter().zip(to) {
