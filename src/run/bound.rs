@@ -13,6 +13,9 @@ use crate::train::{PassReport, Trained};
 /// A bound that is used less than this is not what holds a training up.
 const NEAR: f64 = 0.5;
 
+/// Where a pass over all rows read so many times as fast as another, both are told: a disk that others use as well changes from one to the next.
+const UNEVEN: f64 = 2.0;
+
 /// What bounds a training.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Bound {
@@ -52,7 +55,9 @@ impl Bound {
                 let reading = || passes(trained).filter(|pass| pass.read_bytes > 0);
                 let bytes: u64 = reading().map(|pass| pass.read_bytes).sum();
                 let rate = bytes as f64 / reading().map(|pass| pass.seconds).sum::<f64>().max(1e-9);
-                of_disk(measured, rate, share_of_time)
+                let mut bound = of_disk(measured, rate, share_of_time);
+                bound.text += &uneven(trained);
+                bound
             }
             other => without_ruler(other, s, time, share_of_time),
         }
@@ -111,6 +116,20 @@ fn of_disk(measured: &Measured, rate: f64, share_of_time: f64) -> Bound {
     Bound { resource: "disk", share_of_time, reached: Some(rate / disk), text }
 }
 
+/// How fast the slowest pass over all rows that mostly waited for data was read, and the fastest, where they are far apart.
+fn uneven(trained: &Trained) -> String {
+    let whole = || passes(trained).filter(|pass| pass.share == 1.0 && pass.read_bytes > 0);
+    let rate = |pass: &PassReport| pass.read_bytes as f64 / pass.seconds.max(1e-9);
+    let waited = whole().filter(|pass| pass.waiting_seconds > NEAR * pass.seconds);
+    let slowest = waited.map(rate).fold(f64::INFINITY, f64::min);
+    let fastest = whole().map(rate).fold(0.0, f64::max);
+    if fastest < UNEVEN * slowest {
+        return String::new();
+    }
+    let [slowest, fastest] = [slowest, fastest].map(number::gb_per_s);
+    format!("; of passes over all rows the slowest had {slowest}, the fastest {fastest}")
+}
+
 fn without_ruler(resource: &'static str, s: f64, time: &Time, share_of_time: f64) -> Bound {
     let name = match resource {
         "communication" => "communication: adding sums over ranks, the slowest of which is waited for",
@@ -147,6 +166,10 @@ mod tests {
 
     /// A training of one pass that moved so much.
     fn bound(time: Time, ranks: usize, bytes: u64, read_bytes: u64, multiply_adds: f64) -> Bound {
+        Bound::of(&trained(bytes, read_bytes, multiply_adds), &measured(time, ranks))
+    }
+
+    fn trained(bytes: u64, read_bytes: u64, multiply_adds: f64) -> Trained {
         let json = serde_json::json!({
             "models": [{ "strengths": { "l1": 0.0, "l2": 0.0 }, "weights": [], "intercepts": [0.0], "coefficients": [],
                 "real_intercepts": [0.0], "objective": 0.0, "loss": 0.0, "gradient_norm": 0.0, "passes": 1, "converged": true,
@@ -158,8 +181,28 @@ mod tests {
             "rows_read": 1, "bytes_read": bytes, "seconds": 1.0, "opening_seconds": 0.0, "checkpointing_seconds": 0.0,
             "arithmetic": "f32", "way": { "asked": "auto", "resident": "mmap", "streamed": null, "why": "",
                 "resident_bytes": 0, "streamed_bytes": 0, "budget_bytes": 0 } });
-        let trained: Trained = serde_json::from_value(json).expect("a training");
-        Bound::of(&trained, &measured(time, ranks))
+        serde_json::from_value(json).expect("a training")
+    }
+
+    #[test]
+    fn passes_that_were_read_far_more_slowly_are_told() {
+        let waiting = Time { waiting_seconds: 1.0, ..Time::default() };
+        let mut trained = trained(2_000_000_000, 2_000_000_000, 1e9);
+        let pass = trained.history[0].clone();
+        let text = |trained: &Trained| Bound::of(trained, &measured(waiting, 1)).text;
+        // A sample says nothing of the disk.
+        trained.history.push(PassReport { share: 0.125, seconds: 9.0, ..pass.clone() });
+        trained.history.push(PassReport { seconds: 1.9, ..pass.clone() });
+        assert!(!text(&trained).contains("slowest"), "{}", text(&trained));
+        // Nor does a pass that computed most of the time.
+        trained.history.push(PassReport { seconds: 8.0, ..pass.clone() });
+        assert!(!text(&trained).contains("slowest"), "{}", text(&trained));
+        trained.history.push(PassReport { seconds: 8.0, waiting_seconds: 7.0, ..pass });
+        let found = text(&trained);
+        assert!(
+            found.ends_with("; of passes over all rows the slowest had 0.25 GB/s, the fastest 2.00 GB/s"),
+            "{found}"
+        );
     }
 
     #[test]

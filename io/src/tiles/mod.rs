@@ -162,7 +162,7 @@ fn way(asked: Io, has_direct: bool, residency: &Residency, budget: u64) -> Way {
         (true, Io::Auto, true) => {
             format!(
                 "{stay} of the {limit} for data stay in memory of our own; {stream} a pass are read past the page cache, which is \
-                     faster than maps"
+                     as fast as maps or faster, for less work"
             )
         }
         (true, Io::Auto, false) => format!(
