@@ -43,7 +43,8 @@ impl<E: Load, R: Real> Kernel for Gradient<'_, E, R> {
     }
 }
 
-/// Columns in groups of `COLUMNS`, and which are left. Each group of a wide block asks for the first rows of the next tile of half as many columns.
+/// Columns in groups of `COLUMNS`, and which are left. Each group of a wide block asks for the first rows of the next tile of half as many columns, or
+/// of as many (`ahead.rs`).
 #[inline(always)]
 fn in_groups<'a, T: Isa, E: Load, R: Real, const COLUMNS: usize>(
     tier: T,
@@ -56,7 +57,9 @@ fn in_groups<'a, T: Isa, E: Load, R: Real, const COLUMNS: usize>(
     let (groups, tail) = columns.as_chunks::<COLUMNS>();
     let (sums, sums_tail) = g.as_chunks_mut::<COLUMNS>();
     if wide {
-        for ((group, g), asked) in groups.iter().zip(sums).zip(columns.chunks_exact(COLUMNS / 2)) {
+        let all = ahead::is_far() && size_of::<E>() <= size_of::<f32>();
+        let count = if all { COLUMNS } else { COLUMNS / 2 };
+        for ((group, g), asked) in groups.iter().zip(sums).zip(columns.chunks_exact(count)) {
             for column in asked {
                 for line in 0..size_of::<E>() {
                     tier.prefetch_far(column, rows.end + line * CACHE_LINE / size_of::<E>());

@@ -23,10 +23,15 @@ pub(super) const ASKED_WITH_MARGINS: usize = 2;
 /// 8 KiB are as good, 24 are not.
 const AHEAD: usize = 16 << 10;
 
-/// Whether 64 rows of all columns are more than what is asked for ahead. Narrower values than `f32`, of which 64 rows are two lines at most,
-/// are slower so: 512 columns of `f16` by a tenth.
-pub(super) const fn is_wide<E>(columns: usize) -> bool {
-    size_of::<E>() >= size_of::<f32>() && columns * ROWS * size_of::<E>() > AHEAD
+/// Whether 64 rows of all columns are more than what is asked for ahead. Of two bytes a value they are where they are twice as much, and only where
+/// they come into the second-level cache: elsewhere 512 columns of `f16` are slower so by a tenth. Of bytes 64 rows are one line.
+pub(super) fn is_wide<E>(columns: usize) -> bool {
+    let bytes = columns * ROWS * size_of::<E>();
+    match size_of::<E>() {
+        0 | 1 => false,
+        2 | 3 => ahead::is_far() && bytes > 2 * AHEAD,
+        _ => bytes > AHEAD,
+    }
 }
 
 /// The arguments: `w` has one weight a column, `z` one margin a row of `rows`.
