@@ -22,7 +22,7 @@ use parquet::file::serialized_reader::SerializedPageReader;
 use parquet::file::statistics::Statistics;
 
 use super::pages::{Found, Pages};
-use super::{Footer, ParquetSource, Part, RowGroup, decode_error, guard};
+use super::{Footer, ParquetSource, Part, RowGroup, Within, decode_error, guard};
 use crate::error::{Error, Place, Result};
 use crate::mmap::strips::{Strip, Strips};
 use crate::source::columnar::{self, Columnar, Range, Spare};
@@ -244,12 +244,12 @@ impl Length for Window {
 }
 
 impl ChunkReader for Window {
-    type T = Chain<Reader<Bytes>, BufReader<Positioned>>;
+    type T = Chain<Reader<Bytes>, BufReader<Within>>;
 
     fn get_read(&self, start: u64) -> Outcome<Self::T> {
         let held = self.from(start);
         let rest = self.file.from(start.saturating_add(held.len() as u64));
-        Ok(held.reader().chain(BufReader::new(rest)))
+        Ok(held.reader().chain(BufReader::new(Within(rest))))
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> Outcome<Bytes> {

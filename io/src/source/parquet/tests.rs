@@ -315,3 +315,20 @@ fn dictionaries_of_booleans_and_decimals_are_dictionaries() {
     assert_eq!(texts("in.flag"), owned([Some("true"), None, Some("false"), Some("true")]));
     assert_eq!(texts("price"), owned([Some("2.75"), None, Some("1.50"), Some("2.75")]));
 }
+
+#[test]
+fn a_page_header_that_announces_more_than_the_file_has_ends() {
+    let (_folder, path) = scratch();
+    let numbers: ArrayRef = Arc::new(Float64Array::from_iter_values((0..300).map(f64::from)));
+    let plain = WriterProperties::builder().set_dictionary_enabled(false).build();
+    write(&path, &RecordBatch::try_from_iter([("x", numbers)]).unwrap(), plain);
+    let mut bytes = std::fs::read(&path).unwrap();
+    // Behind the magic bytes: an unknown field, a list of 2^31 - 1 numbers of eight bytes each.
+    bytes[4..11].copy_from_slice(&[0x99, 0xf7, 0xff, 0xff, 0xff, 0xff, 0x07]);
+    std::fs::write(&path, bytes).unwrap();
+    let error = read(&path, &SourceOptions::default()).unwrap_err().to_string();
+    assert!(error.contains("x.parquet") && error.contains("not a readable Parquet file"), "{error}");
+    let source = open(&[path.display().to_string()], &SourceOptions::default()).unwrap();
+    let found = source.columnar().unwrap().read(0, 0, 300, None, &mut Spare::default());
+    assert!(!matches!(found, Ok(Some(_))));
+}
