@@ -120,7 +120,7 @@ impl Flat {
                     let message = format!("the column is missing, but {} has it", first_path.display());
                     return Err(Error::data(path, message).column(field.name()).help(help));
                 }
-                Ok(found) if found.data_type() != field.data_type() => {
+                Ok(found) if !alike(found.data_type(), field.data_type()) => {
                     let message = format!(
                         "the type is {}, but in {} it is {}",
                         found.data_type(),
@@ -147,6 +147,28 @@ impl Flat {
         self.columns.sort_by_key(position);
         self.schema = Arc::clone(&first.schema);
         self
+    }
+}
+
+/// True for types that hold the same values: writers differ in the layout of texts, and in the names of what is inside lists. The second
+/// file's columns are read as those of the first.
+fn alike(one: &DataType, other: &DataType) -> bool {
+    use DataType as T;
+    match (one, other) {
+        (T::List(one), T::List(other)) | (T::LargeList(one), T::LargeList(other)) => {
+            one.data_type() == other.data_type()
+        }
+        (T::FixedSizeList(one, width), T::FixedSizeList(other, as_wide)) => {
+            width == as_wide && one.data_type() == other.data_type()
+        }
+        _ => one == other || (is_text(one) && is_text(other)),
+    }
+}
+
+fn is_text(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Dictionary(_, values) => is_text(values),
+        other => matches!(other, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View),
     }
 }
 

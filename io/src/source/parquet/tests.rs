@@ -332,3 +332,34 @@ fn a_page_header_that_announces_more_than_the_file_has_ends() {
     let found = source.columnar().unwrap().read(0, 0, 300, None, &mut Spare::default());
     assert!(!matches!(found, Ok(Some(_))));
 }
+
+#[test]
+fn texts_and_lists_are_the_same_in_whatever_layout() {
+    use arrow::array::{DictionaryArray, LargeStringArray};
+    use arrow::datatypes::Int32Type;
+    let list = |name: &str| -> ArrayRef {
+        let values: ArrayRef = Arc::new(Float32Array::from(vec![1.0, 2.0]));
+        let offsets = arrow::buffer::OffsetBuffer::from_lengths([1, 1]);
+        Arc::new(ListArray::new(Arc::new(Field::new(name, DataType::Float32, true)), offsets, values, None))
+    };
+    let texts: [ArrayRef; 3] = [
+        Arc::new(StringArray::from(vec![Some("a"), None])),
+        Arc::new(LargeStringArray::from(vec![Some("a"), None])),
+        Arc::new([Some("a"), None].into_iter().collect::<DictionaryArray<Int32Type>>()),
+    ];
+    for first in &texts {
+        for second in &texts {
+            let folder = tempfile::tempdir().unwrap();
+            for (name, text, item) in [("1.parquet", first, "item"), ("2.parquet", second, "element")] {
+                let columns = [("t", Arc::clone(text), true), ("v", list(item), true)];
+                let batch = RecordBatch::try_from_iter_with_nullable(columns).unwrap();
+                write(&folder.path().join(name), &batch, WriterProperties::default());
+            }
+            let found = read(folder.path(), &SourceOptions::default()).unwrap();
+            let plain = arrow::compute::cast(found.column(0), &DataType::Utf8).unwrap();
+            let plain: Vec<Option<&str>> = plain.as_string::<i32>().iter().collect();
+            assert_eq!(plain, [Some("a"), None, Some("a"), None], "{} and {}", first.data_type(), second.data_type());
+            assert_eq!(found.column(1).len(), 4);
+        }
+    }
+}
