@@ -96,6 +96,7 @@ fn key(sources: &[String], options: &IngestOptions, run: &Path) -> Result<Option
         let changed = about.modified().ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
         files.push(json!([
             std::path::absolute(&file.path).ok(),
+            file.partition,
             about.len(),
             changed.map(|time| time.as_nanos().to_string()),
             // Programs that copy files set the time of change of content, never this one.

@@ -17,7 +17,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use super::SourceOptions;
-use super::detect;
+use super::{detect, partitions};
 use crate::error::{Error, Result};
 use crate::memory;
 
@@ -31,6 +31,8 @@ pub struct SourceFile {
     pub path: PathBuf,
     /// Its length when it was listed.
     pub bytes: u64,
+    /// Keys and values of the folders around it that stand for columns; none: a value that is missing.
+    pub partition: Vec<(String, Option<String>)>,
     /// The copy of the standard input.
     spool: Option<Arc<File>>,
 }
@@ -46,7 +48,12 @@ impl SourceFile {
             return Err(Error::data(path, "is neither a regular file nor a folder")
                 .help("Pipe it in instead and write '-' for the standard input"));
         }
-        Ok(SourceFile { path: path.to_path_buf(), bytes: metadata.len(), spool: None })
+        Ok(SourceFile { path: path.to_path_buf(), bytes: metadata.len(), partition: Vec::new(), spool: None })
+    }
+
+    /// The file at `path`, with the columns that folders between `root` and it stand for.
+    fn below(root: &Path, path: &Path) -> Result<SourceFile> {
+        Ok(SourceFile { partition: partitions::between(root, path), ..SourceFile::at(path)? })
     }
 
     /// Open it for reading at any position.
@@ -162,7 +169,7 @@ pub fn list(specs: &[String], options: &SourceOptions) -> Result<Vec<SourceFile>
         let found = if spec == "-" {
             vec![spool(std::io::stdin(), options)?]
         } else if path.is_dir() {
-            folder(path)?
+            folder(path, path)?
         } else if path.exists() || !spec.contains(['*', '?', '[']) {
             vec![SourceFile::at(path)?]
         } else {
@@ -220,11 +227,15 @@ fn spool(mut from: impl Read + Send + 'static, options: &SourceOptions) -> Resul
     if bytes == 0 {
         return Err(Error::data("-", "the standard input is empty").help("Pipe data in, or name files"));
     }
-    Ok(SourceFile { path: PathBuf::from("-"), bytes, spool: Some(file) })
+    Ok(SourceFile { path: PathBuf::from("-"), bytes, partition: Vec::new(), spool: Some(file) })
 }
 
 fn pattern(spec: &str) -> Result<Vec<SourceFile>> {
     let matches = glob::glob(spec).map_err(|error| Error::Usage(format!("pattern '{spec}': {error}")))?;
+    // Matches come without the dot that a pattern may begin with.
+    let fixed = Path::new(spec.trim_start_matches("./")).components();
+    let fixed = fixed.take_while(|part| !part.as_os_str().to_string_lossy().contains(['*', '?', '[']));
+    let root: PathBuf = fixed.collect();
     let mut files = Vec::new();
     for path in matches {
         let path = path.map_err(|error| {
@@ -232,9 +243,9 @@ fn pattern(spec: &str) -> Result<Vec<SourceFile>> {
             Error::io(path, "cannot read", error.into())
         })?;
         if path.is_dir() {
-            files.extend(folder(&path)?);
+            files.extend(folder(&path, &root)?);
         } else if !is_bookkeeping(&path) {
-            files.push(SourceFile::at(&path)?);
+            files.push(SourceFile::below(&root, &path)?);
         }
     }
     if files.is_empty() {
@@ -243,7 +254,7 @@ fn pattern(spec: &str) -> Result<Vec<SourceFile>> {
     Ok(files)
 }
 
-fn folder(path: &Path) -> Result<Vec<SourceFile>> {
+fn folder(path: &Path, root: &Path) -> Result<Vec<SourceFile>> {
     let mut paths = Vec::new();
     walk(path, 0, &mut paths)?;
     paths.sort();
@@ -254,7 +265,7 @@ fn folder(path: &Path) -> Result<Vec<SourceFile>> {
         return Err(Error::data(path, "the folder holds no data file")
             .help("Hidden files and files whose names begin with '_' are skipped; name them one by one to read them"));
     }
-    paths.iter().map(|path| SourceFile::at(path)).collect()
+    paths.iter().map(|path| SourceFile::below(root, path)).collect()
 }
 
 /// A folder with these is a dataset, or a run: no source, though it may lie in the folder of the sources.

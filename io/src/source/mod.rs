@@ -9,6 +9,7 @@
 //! | [`options`] | what may the user say about reading? |
 //! | [`files`] | which files are meant? |
 //! | [`detect`] | which format have they? |
+//! | [`partitions`] | which columns stand in the names of folders? |
 //! | [`flatten`] | how do nested columns become plain ones? |
 //! | [`columnar`] | which sources can be read column by column, and what do they know of a column beforehand? |
 //! | [`guard`] | what happens when a decoder panics? |
@@ -28,6 +29,7 @@ mod mutation_tests;
 pub mod ndjson;
 pub mod options;
 pub mod parquet;
+mod partitions;
 #[cfg(test)]
 mod sample_tests;
 pub mod text;
@@ -146,7 +148,11 @@ pub fn open_files(files: &[SourceFile], options: &SourceOptions) -> Result<Box<d
     if let Some(empty) = files.iter().find(|file| file.bytes == 0 && !may_be_empty) {
         return Err(Error::data(&empty.path, "the file is empty").help("Remove it, or leave it out"));
     }
-    (format?.open)(files, options)
+    let format = format?;
+    match partitions::keys(files, format, options)? {
+        keys if keys.is_empty() => (format.open)(files, options),
+        keys => partitions::open(files, &keys, format, options),
+    }
 }
 
 /// The names of the columns of files whose rows may be none and whose types may mean nothing. Where a file says in its head which columns

@@ -18,7 +18,7 @@ use crate::run::folder::SUMMARY_FILE;
 /// Arguments of `inspect`.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// A run, a dataset, or a source file
+    /// A run, a dataset, or a source: a file or a folder of files
     path: PathBuf,
     #[command(flatten)]
     output: OutputOptions,
@@ -40,9 +40,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if path.join(MANIFEST).is_file() {
         return dataset::show(path, &session.report);
     }
-    if path.is_file() {
+    if path.exists() {
         return source::show(path, &session.report);
     }
-    let found = if path.exists() { "holds none of their files" } else { "does not exist" };
-    Err(Error::usage(format!("{}: {found}. A run, a dataset or a source file was expected", path.display())))
+    Err(Error::usage(format!("{}: does not exist. A run, a dataset or a source was expected", path.display())))
 }
