@@ -263,7 +263,7 @@ mod tests {
             change(&mut options);
             rows(opened(folder.path(), &options).unwrap().as_ref())
         };
-        assert_eq!(of(|options| drop(options.types.insert("m".into(), TextType::Text))), ["1 01", "2 2"]);
+        assert_eq!(of(|options| _ = options.types.insert("m".into(), TextType::Text)), ["1 01", "2 2"]);
         assert_eq!(of(|options| options.ignore = vec!["m".into()]), ["1", "2"]);
         assert_eq!(of(|options| options.columns = Some(vec!["x".into()])), ["1", "2"]);
         assert_eq!(of(|options| options.columns = Some(vec!["x".into(), "m".into()])), ["1 1", "2 2"]);
