@@ -76,7 +76,11 @@ impl<R: Real + Default> Training<'_, R> {
     pub(super) fn first_rounding(&self, task: &Task) -> Option<Rounding> {
         self.setup.model.kink()?;
         let moments = self.known.of(task.left_out).moments(task.against);
-        Some(Rounding { width: narrow::first_width(&*self.setup.model, &moments), count: 1, from: None })
+        Some(Rounding {
+            width: narrow::first_width(&*self.setup.model, &moments, self.plan.intercept),
+            count: 1,
+            from: None,
+        })
     }
 
     fn machine(&self, task: &Task) -> Result<Machine> {

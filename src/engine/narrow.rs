@@ -15,7 +15,8 @@
 use crate::models::{Model, Moments};
 use crate::optim::{Limits, Outcome};
 
-/// The first width, as a share of the deviation of the labels, or of the distance of a class's margin from the kink.
+/// The first width, as a share of the deviation of the labels (without an intercept of their distance from 0, where margins begin), or of the
+/// distance of a class's margin from the kink.
 const FIRST: f64 = 0.5;
 /// A next width is this part of the last at least, and at most.
 const NARROWER: (f64, f64) = (0.2, 0.5);
@@ -29,8 +30,9 @@ const WIDTHS_MAX: u32 = 14;
 const LEAST: f64 = 1e-6;
 
 /// The width that is first minimised at.
-pub fn first_width(model: &dyn Model, moments: &Moments) -> f64 {
-    let deviation = (moments.square - moments.mean * moments.mean).max(0.0).sqrt();
+pub fn first_width(model: &dyn Model, moments: &Moments, intercept: bool) -> f64 {
+    let centre = if intercept { moments.mean } else { 0.0 };
+    let deviation = (moments.square - centre * centre).max(0.0).sqrt();
     if model.is_classifier() {
         FIRST
     } else if deviation > 0.0 {

@@ -60,7 +60,13 @@ impl Solver for Machine {
                 }
                 (status, _) => status,
             },
-            Machine::ProximalNewton(solver) => solver.absorb(found),
+            Machine::ProximalNewton(solver) => match (solver.absorb(found), solver.blind()) {
+                (Status::Done(outcome), Some(problem)) => {
+                    *self = Machine::Owlqn(Owlqn::new(problem, outcome.point, Schedule::whole()));
+                    Status::Continue
+                }
+                (status, _) => status,
+            },
             Machine::Lbfgs(solver) => solver.absorb(found),
             Machine::Owlqn(solver) => solver.absorb(found),
         }

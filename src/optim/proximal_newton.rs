@@ -24,6 +24,11 @@ impl ProximalNewton {
     pub fn new(problem: Problem, start: Vec<f64>, schedule: Schedule) -> ProximalNewton {
         ProximalNewton(SecondOrder::new(problem, start, schedule))
     }
+
+    /// See [`SecondOrder::blind`]; [`super::owlqn`] goes on from there.
+    pub fn blind(&self) -> Option<Problem> {
+        self.0.blind()
+    }
 }
 
 impl Solver for ProximalNewton {

@@ -97,6 +97,9 @@ struct Best {
     gap: f64,
     /// Part of the gradient that the Hessian does not know.
     unknown: f64,
+    /// What no curvature answers of the gradient.
+    #[serde(default)]
+    unseen: f64,
 }
 
 impl SecondOrder {
@@ -122,7 +125,8 @@ impl SecondOrder {
         }
     }
 
-    /// Models are minimised exactly: what is left of the gradient at a minimum is what the Hessian does not know.
+    /// Models are minimised exactly: what is left of the gradient at a minimum is what the Hessian does not know. Of a minimum that is
+    /// found to a gap it is what coordinates without curvature have.
     pub fn exactly(self) -> SecondOrder {
         SecondOrder { is_exact: true, ..self }
     }
@@ -173,17 +177,19 @@ impl SecondOrder {
     /// Half the step, or the end when there is nothing left of it.
     fn shorten(&mut self, last: Best) -> Status {
         self.halvings += 1;
+        let is_much = last.gap > 1e3 * self.problem.limits.noise * last.objective.abs();
+        self.shortened += u32::from(is_much && self.schedule.sample().is_all());
+        let is_stuck = is_much && self.halvings > HALVINGS_MAX;
+        let is_slow = self.is_exact && self.shortened > SHORTENED_MAX;
+        if (is_stuck || is_slow) && !self.at_limit() {
+            self.is_blind = true;
+            return self.done(last, false, "steps by the Hessian are too long".into(), Vec::new());
+        }
         if self.halvings > HALVINGS_MAX || self.at_limit() {
             let resolved = last.gap <= 1e3 * self.problem.limits.noise * last.objective.abs();
             let reason =
                 if self.at_limit() { "pass limit" } else { "no further decrease at the precision of the data" };
             return self.done(last, resolved && !self.at_limit(), reason.into(), Vec::new());
-        }
-        let is_much = last.gap > 1e3 * self.problem.limits.noise * last.objective.abs();
-        self.shortened += u32::from(is_much && self.schedule.sample().is_all());
-        if self.is_exact && self.shortened > SHORTENED_MAX {
-            self.is_blind = true;
-            return self.done(last, false, "steps by the Hessian are too long".into(), Vec::new());
         }
         // A kept Hessian that misleads is replaced at the good point.
         let kept = self.hessian.as_ref().is_some_and(|(_, sample)| !sample.is_all());
@@ -215,6 +221,7 @@ impl SecondOrder {
                 slope: 0.0,
                 gap: 0.0,
                 unknown: 0.0,
+                unseen: 0.0,
             };
         };
         let mut at_zero = vec![0.0; point.len()];
@@ -239,9 +246,12 @@ impl SecondOrder {
         let l1: f64 =
             penalty.l1.iter().zip(&point).zip(&minimum.point).map(|((l1, a), b)| l1 * (b.abs() - a.abs())).sum();
         let slope = (dot(&smooth, &direction) + l1).min(0.0);
-        let unknown = minimum.gradient_norm.unwrap_or(0.0) / here.max(f64::MIN_POSITIVE);
+        let left = minimum.gradient_norm.unwrap_or(0.0);
+        let unknown = left / here.max(f64::MIN_POSITIVE);
+        let is_answered = !self.is_exact && minimum.has_converged();
+        let unseen = if is_answered { straight(&quadratic, penalty, &minimum.point) } else { left };
         self.dependent = minimum.dependent;
-        Best { point, loss, objective, gradient_norm: here, direction, slope, gap, unknown }
+        Best { point, loss, objective, gradient_norm: here, direction, slope, gap, unknown, unseen }
     }
 
     /// On a sample: go on, or on to the next.
@@ -278,9 +288,8 @@ impl SecondOrder {
             return self.ask(best.point, Collect::Hessian);
         }
         let share = best.gap / best.objective.abs().max(f64::MIN_POSITIVE);
-        let unknown = if self.is_exact { best.unknown * best.gradient_norm } else { 0.0 };
         // The gap by a Hessian that does not see the gradient, or of a sample that does not, says nothing.
-        let is_blind = unknown > BLIND * self.steepest || (sampled && best.unknown > UNKNOWN);
+        let is_blind = best.unseen > BLIND * self.steepest || (sampled && best.unknown > UNKNOWN);
         let is_near = best.gap <= limits.gap(best.objective);
         if is_near && is_blind && !self.at_limit() {
             self.is_blind = true;
@@ -350,4 +359,15 @@ impl SecondOrder {
             dependent: self.dependent.clone(),
         }))
     }
+}
+
+/// The part of the gradient at `point` that lies in coordinates along which the quadratic is straight.
+fn straight(quadratic: &Quadratic, penalty: &Penalty, point: &[f64]) -> f64 {
+    let mut left = penalty.subgradient(point, &quadratic.at(point, penalty).smooth);
+    for (j, left) in left.iter_mut().enumerate() {
+        if quadratic.hessian.at(j, j) > 0.0 {
+            *left = 0.0;
+        }
+    }
+    norm(&left)
 }

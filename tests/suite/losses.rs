@@ -174,3 +174,22 @@ fn labels_may_be_far_below_zero() {
         }
     }
 }
+
+/// Without an intercept the first point is far from all labels, where these losses are straight: no curvature there is no minimum. The
+/// label is a multiple of `x`, so that nothing but the penalty is left.
+#[test]
+fn a_start_far_from_all_labels_is_no_minimum() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let at = folder.path();
+    for (name, x, step) in [("near.csv", 8, 100), ("far.csv", 128, 10)] {
+        let rows = (0..200).map(|i| format!("{},{}\n", x + i % 2, step * (x + i % 2)));
+        write(at, name, std::iter::once("x,label\n".to_string()).chain(rows).collect::<String>());
+        for model in ["absolute", "quantile --quantile 0.3", "huber"] {
+            let flags = "--l1 0.001 --intercept false --standardize false --solver proximal-newton";
+            ok(at, &format!("train {name} --model {model} {flags} -o run --force -q"));
+            let shown: Value = serde_json::from_str(&ok(at, "inspect run --json")).expect("JSON");
+            let off = shown["objective"].as_f64().expect("a number") / (0.001 * f64::from(step)) - 1.0;
+            assert!(off.abs() < 1e-4, "{name}, {model}: {shown}");
+        }
+    }
+}
