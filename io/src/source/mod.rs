@@ -9,7 +9,7 @@
 //! | [`options`] | what may the user say about reading? |
 //! | [`files`] | which files are meant? |
 //! | [`detect`] | which format have they? |
-//! | [`partitions`] | which columns stand in the names of folders? |
+//! | `partitions` | which columns stand in the names of folders? |
 //! | [`flatten`] | how do nested columns become plain ones? |
 //! | [`columnar`] | which sources can be read column by column, and what do they know of a column beforehand? |
 //! | [`guard`] | what happens when a decoder panics? |
