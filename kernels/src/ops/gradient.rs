@@ -4,7 +4,7 @@
 //! lanes are folded in the fixed tree of [`Lanes::sum`] and the result is added in `f64`. Several columns go side by
 //! side, so that a residual is loaded once for all of them. The tile itself is near, since its margins were just
 //! computed; the rows of the next tile that margins did not ask for are asked for meanwhile: of many columns the first 64 rows of the
-//! first half. Cost: 2 flops a value, each value read once.
+//! first half, or of all (`ahead.rs`). Cost: 2 flops a value, each value read once.
 
 use super::ahead;
 use super::margins::{ASKED_WITH_MARGINS, CACHE_LINE, is_wide, two_strips};
