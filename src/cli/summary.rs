@@ -33,9 +33,9 @@ pub fn evaluation(evaluation: &Evaluation, classes: &[String]) -> String {
         let heads = classes.iter().map(|class| format!(">as {class}"));
         let heads: Vec<String> = std::iter::once("true class".into()).chain(heads).collect();
         let mut table = Table::with_head(&heads.iter().map(String::as_str).collect::<Vec<_>>());
-        for (class, weights) in classes.iter().zip(&evaluation.confusion) {
-            let weights = weights.iter().map(|weight| number::plain(*weight, 8));
-            table.line(std::iter::once(class.clone()).chain(weights).collect::<Vec<_>>());
+        let cells = number::weights(&evaluation.confusion.concat());
+        for (class, cells) in classes.iter().zip(cells.chunks(classes.len())) {
+            table.line(std::iter::once(class).chain(cells));
         }
         return format!("{figures}\n\n  predicted\n{}", table.text(2));
     }
@@ -53,10 +53,11 @@ pub fn evaluation(evaluation: &Evaluation, classes: &[String]) -> String {
         return figures;
     }
     let mut bins = Table::with_head(&["predicted", ">weight", ">mean predicted", ">observed"]);
-    for bin in &evaluation.calibration {
+    let weights = number::weights(&evaluation.calibration.iter().map(|bin| bin.weight).collect::<Vec<f64>>());
+    for (bin, weight) in evaluation.calibration.iter().zip(weights) {
         bins.line([
             format!("{:.1} .. {:.1}", bin.above, bin.up_to),
-            number::plain(bin.weight, 6),
+            weight,
             bin.predicted.map_or_else(|| "-".into(), |value| format!("{value:.4}")),
             bin.observed.map_or_else(|| "-".into(), |value| format!("{value:.4}")),
         ]);

@@ -74,6 +74,12 @@ pub fn plain(value: f64, digits: usize) -> String {
     }
 }
 
+/// Sums of the weights of rows: counts where all of them are whole.
+pub fn weights(values: &[f64]) -> Vec<String> {
+    let are_counts = values.iter().all(|value| (0.0..9e15).contains(value) && value.fract() == 0.0);
+    values.iter().map(|value| if are_counts { count(*value as u64) } else { plain(*value, 8) }).collect()
+}
+
 /// A number that may not be defined.
 pub fn optional(value: Option<f64>, digits: usize) -> String {
     value.map_or_else(|| "not defined".to_string(), |value| plain(value, digits))
@@ -122,5 +128,7 @@ mod tests {
         assert_eq!(plain(-1234.56, 3), "-1,235");
         assert_eq!(plain(1.2345e-9, 3), "1.23e-9");
         assert_eq!(plain(0.0, 3), "0");
+        assert_eq!(weights(&[50.0, 0.0, 1234.0]), ["50", "0", "1,234"]);
+        assert_eq!(weights(&[50.0, 0.5]), ["50.000000", "0.50000000"]);
     }
 }
