@@ -18,6 +18,7 @@
 //! | [`forecast`] | how fast would it be on a larger machine? |
 //! | [`report`] | what is printed, and how? |
 //! | [`cli`] | what was typed? |
+//! | [`synonyms`] | what is meant by a name that is not ours? |
 //! | [`bench`](mod@bench) | how fast is every part on this machine? |
 //! | [`error`] | what went wrong, and which exit code is it? |
 #![forbid(unsafe_code)]
@@ -39,6 +40,7 @@ pub mod report;
 pub mod run;
 pub mod sharing;
 pub mod supervise;
+pub mod synonyms;
 pub mod train;
 
 pub use error::{Error, Result};

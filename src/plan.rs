@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::models::{self, Model, ModelName, Settings};
+use crate::synonyms::{self, instead};
 
 /// Default of `tolerance`: the estimated relative gap of the objective at which a solver stops.
 pub const TOLERANCE: f64 = 1e-7;
@@ -476,8 +477,9 @@ fn solver_named(name: &str) -> Result<SolverName> {
     if let Some((solver, _)) = SolverName::ALL.iter().find(|(_, known)| *known == name) {
         return Ok(*solver);
     }
-    let known: Vec<&str> = SolverName::ALL.iter().map(|(_, name)| *name).collect();
-    Err(Error::usage(format!("unknown solver '{name}'. Solvers: {}", known.join(", "))))
+    let known = SolverName::ALL.map(|(_, name)| name);
+    let advice = instead(synonyms::SOLVERS, name, known, |_| true);
+    Err(Error::usage(format!("unknown solver '{name}'.{advice} Solvers: {}", known.join(", "))))
 }
 
 fn check_class_weight(plan: &TrainPlan) -> Result<()> {

@@ -10,7 +10,9 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command};
 use toml::Value;
 
+use super::refusal::is_possible;
 use crate::error::{Error, Result};
+use crate::synonyms::{self, instead};
 
 /// Flags that a file cannot set: they are about one invocation.
 const NOT_IN_FILES: &[&str] = &["config", "help", "json", "quiet", "force", "trace"];
@@ -79,10 +81,10 @@ fn scalar(path: &Path, key: &str, value: &Value) -> Result<String> {
 }
 
 fn unknown(path: &Path, command: &Command, key: &str) -> Error {
-    let similar = |name: &&str| (strsim::jaro_winkler(name, key) * 1e6) as u64;
-    let nearest = flags(command).map(|(name, _)| name).max_by_key(similar).unwrap_or_default();
+    let known = flags(command).map(|(name, _)| name);
+    let advice = instead(synonyms::FLAGS, key, known, |advice| is_possible(command, advice));
     Error::usage(format!(
-        "{}: unknown key '{key}'; did you mean '{nearest}'? Keys are the long flags of `gristmill {} --help`",
+        "{}: unknown key '{key}'.{advice} Keys are the long flags of `gristmill {} --help`",
         path.display(),
         command.get_name()
     ))

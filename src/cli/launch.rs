@@ -115,8 +115,8 @@ pub fn run(arguments: &Arguments, ranks: &Ranks) -> Result<()> {
 
 /// The command of the ranks, parsed, so that what is wrong with it is said before anything is started.
 fn inner(words: &[String]) -> Result<ArgMatches> {
-    let arguments = std::iter::once("gristmill".into()).chain(words.iter().map(Into::into)).collect();
-    let matches = super::parse(arguments, false)?;
+    let arguments: Vec<_> = std::iter::once("gristmill".into()).chain(words.iter().map(Into::into)).collect();
+    let matches = super::parse(&arguments, false)?;
     let matches = matches.ok_or_else(|| Error::usage("no command given after --. Say what the ranks are to run"))?;
     match matches.subcommand_name() {
         Some("launch") => Err(Error::usage("launch cannot launch itself. Name train, or another command, after --")),

@@ -20,6 +20,7 @@ mod options;
 mod plan;
 mod predict;
 mod quickstart;
+mod refusal;
 mod resume;
 mod ring_test;
 mod session;
@@ -39,6 +40,7 @@ use mpi_launch::{CommError, Settings, Solo, launch as started};
 use crate::error::{Error, Result};
 use crate::report::{Report, failure};
 
+use refusal::usage;
 pub use session::{Ranks, Session};
 
 /// How long a rank that finds a fault in its launch waits for rank 0 to say it.
@@ -111,7 +113,7 @@ pub fn main() -> ExitCode {
         failure::name_rank(crate::ranks::name(&*ranks));
     }
     // The panic hook has printed by the time this catches; what is left is the exit code.
-    let run = std::panic::AssertUnwindSafe(|| run(std::env::args_os().collect(), &ranks));
+    let run = std::panic::AssertUnwindSafe(|| run(&std::env::args_os().collect::<Vec<OsString>>(), &ranks));
     let Ok(outcome) = std::panic::catch_unwind(run) else {
         ranks.abort("internal fault", i32::from(crate::error::EXIT_FAILURE));
         return ExitCode::from(crate::error::EXIT_FAILURE);
@@ -186,17 +188,18 @@ fn refuse_ranks_without_mpi() -> Result<()> {
 /// # Errors
 /// [`Error::Usage`] with what is wrong.
 pub fn check<S: AsRef<str>>(words: &[S]) -> Result<()> {
-    let arguments = std::iter::once("gristmill").chain(words.iter().map(AsRef::as_ref));
-    match Cli::command().try_get_matches_from(arguments) {
-        Err(error) if error.use_stderr() => Err(usage(&error)),
+    let arguments: Vec<OsString> =
+        std::iter::once("gristmill").chain(words.iter().map(AsRef::as_ref)).map(Into::into).collect();
+    match Cli::command().try_get_matches_from(&arguments) {
+        Err(error) if error.use_stderr() => Err(usage(&error, &arguments)),
         _ => Ok(()),
     }
 }
 
 /// Parse and run.
-fn run(arguments: Vec<OsString>, ranks: &Ranks) -> Result<()> {
+fn run(arguments: &[OsString], ranks: &Ranks) -> Result<()> {
     let Some(matches) = parse(arguments, ranks.rank() == 0)? else { return Ok(()) };
-    let cli = Cli::from_arg_matches(&matches).map_err(|error| usage(&error))?;
+    let cli = Cli::from_arg_matches(&matches).map_err(|error| usage(&error, arguments))?;
     if !matches!(cli.command, Command::Doctor(_) | Command::Completions(_)) {
         refuse_ranks_without_mpi()?;
     }
@@ -245,24 +248,23 @@ fn run_alone(command: &Command, matches: &ArgMatches, ranks: usize) -> Result<()
     }
 }
 
-/// The matches of the command line with the `--config` file under it; none when help or the version was printed.
-/// where `speaks`.
-fn parse(mut arguments: Vec<OsString>, speaks: bool) -> Result<Option<ArgMatches>> {
+/// The matches of the command line with the `--config` file under it; none when help or the version was printed, where `speaks`.
+fn parse(arguments: &[OsString], speaks: bool) -> Result<Option<ArgMatches>> {
     let command = Cli::command();
-    let matches = match command.clone().try_get_matches_from(&arguments) {
+    let matches = match command.clone().try_get_matches_from(arguments) {
         Ok(matches) => matches,
-        Err(error) => return refuse_or_help(&error, speaks).map(|()| None),
+        Err(error) => return refuse_or_help(&error, arguments, speaks).map(|()| None),
     };
     let more = config::arguments(&command, &matches)?;
     if more.is_empty() {
         return Ok(Some(matches));
     }
-    arguments.extend(more);
-    command.try_get_matches_from(arguments).map(Some).map_err(|error| usage(&error))
+    let all: Vec<OsString> = arguments.iter().cloned().chain(more).collect();
+    command.try_get_matches_from(&all).map(Some).map_err(|error| usage(&error, &all))
 }
 
 /// Help and version are printed; everything else is a usage error.
-fn refuse_or_help(error: &clap::Error, speaks: bool) -> Result<()> {
+fn refuse_or_help(error: &clap::Error, arguments: &[OsString], speaks: bool) -> Result<()> {
     use clap::error::ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};
     match error.kind() {
         DisplayHelp | DisplayVersion if !speaks => Ok(()),
@@ -276,23 +278,6 @@ fn refuse_or_help(error: &clap::Error, speaks: bool) -> Result<()> {
             }
             Err(Error::usage("no command given. Begin with `gristmill quickstart`, or see `gristmill --help`"))
         }
-        _ => Err(usage(error)),
+        _ => Err(usage(error, arguments)),
     }
-}
-
-/// The parser's complaint as one line.
-fn usage(error: &clap::Error) -> Error {
-    let text = error.render().to_string();
-    let lines: Vec<&str> = text
-        .lines()
-        .map(|line| line.trim().trim_start_matches("error: "))
-        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
-        .filter(|line| !line.is_empty())
-        .collect();
-    let said = lines.join(". ").replace(". tip:", "; tip:").replace(":. ", ": ");
-    // What the standard library says of a number does not say what was expected.
-    let whole = ["invalid digit found in string", "cannot parse integer from empty string"];
-    let said = whole.iter().fold(said, |said, words| said.replace(words, "a whole number was expected"));
-    let said = said.replace("number too large to fit in target type", "a smaller number was expected");
-    Error::usage(said.replace("invalid float literal", "a number was expected"))
 }

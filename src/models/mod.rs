@@ -25,6 +25,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::error::{Error, Result};
 use crate::metrics::Task;
 use crate::plan::SolverName;
+use crate::synonyms::{self, instead};
 
 /// Every model, in the order of help and tables, with the settings that it has by default.
 pub const MODELS: &[&dyn Model] = &[
@@ -226,20 +227,13 @@ impl ModelName {
     /// The model of that name.
     ///
     /// # Errors
-    /// [`Error::Usage`] with the nearest name.
+    /// [`Error::Usage`] with what to write instead.
     pub fn find(name: &str) -> Result<ModelName> {
         if let Some(model) = MODELS.iter().find(|model| model.name() == name) {
             return Ok(ModelName(model.name()));
         }
-        let nearest = MODELS
-            .iter()
-            .map(|model| model.name())
-            .max_by(|a, b| strsim::jaro_winkler(a, name).total_cmp(&strsim::jaro_winkler(b, name)));
-        Err(Error::usage(format!(
-            "unknown model '{name}'. Did you mean '{}'? Models: {}",
-            nearest.unwrap_or_default(),
-            names()
-        )))
+        let advice = instead(synonyms::MODELS, name, MODELS.iter().map(|model| model.name()), |_| true);
+        Err(Error::usage(format!("unknown model '{name}'.{advice} Models: {}", names())))
     }
 
     /// The model itself, with the settings that it has by default.

@@ -1,6 +1,7 @@
 //! The command line: help, wrong flags, exit codes.
 
 use crate::harness::{fails, ok};
+use crate::samples::write;
 
 fn here() -> tempfile::TempDir {
     tempfile::tempdir().expect("temporary folder")
@@ -63,6 +64,56 @@ fn a_wrong_request_is_one_line_and_exit_code_2() {
         assert!(message.contains(part), "{flag}: {message}");
     }
     assert!(fails(folder.path(), "", 2).contains("gristmill quickstart"));
+}
+
+#[test]
+fn the_names_of_other_programs_are_answered_with_ours() {
+    let folder = here();
+    let says = |words: &str, part: &str| {
+        let message = fails(folder.path(), words, 2);
+        assert!(message.contains(part), "`{words}`: '{part}' is not in: {message}");
+    };
+    for (model, part) in [
+        ("ridge", "--model linear --l2"),
+        ("Lasso", "--model linear --l1"),
+        ("elastic_net", "--l1 X --l2 Y"),
+        ("LinearRegression", "--model linear"),
+        ("ols", "--model linear"),
+        ("svm", "squared-hinge"),
+        ("svr", "huber"),
+        ("multinomial", "softmax"),
+        ("binary:logistic", "--model logistic"),
+        ("XGBoost", "Only linear models"),
+        ("logstic", "Did you mean 'logistic'?"),
+        ("zebra", "'zebra'. Models: linear"),
+    ] {
+        says(&format!("train d --model {model} -o r"), part);
+    }
+    for (solver, part) in [("saga", "svrg"), ("newton-cg", "newton"), ("L-BFGS", "'lbfgs'"), ("xyz", "'xyz'. Solvers:")]
+    {
+        says(&format!("train d --model linear --solver {solver} -o r"), part);
+    }
+    for (flag, part) in [
+        ("--alpha=1", "--l2 alpha/n"),
+        ("--C=1", "1/(C n)"),
+        ("-c 1", "1/(C n)"),
+        ("--target=y", "--label"),
+        ("--max_iter=1", "--max-passes"),
+        ("--tol=1", "--tolerance"),
+        ("--penalty=l2", "--l2"),
+        ("--reg-param=1", "--l2"),
+        ("--lr=1", "--learning-rate"),
+        ("--n_jobs=2", "--threads"),
+        ("--learning_rate=1", "Did you mean '--learning-rate'?"),
+        ("--keep=a", "flag of predict"),
+        ("--zzz", "'--zzz'. Flags: see `gristmill train --help`"),
+    ] {
+        says(&format!("train d {flag}"), part);
+    }
+    write(folder.path(), "wrong.toml", "alpha = 1\n");
+    says("train d --config wrong.toml -o r", "--l2");
+    says("predict r d -o p.csv --alpha 1", "'--alpha'. Flags:");
+    says("fit d", "gristmill train");
 }
 
 #[test]
