@@ -517,7 +517,8 @@ pub fn unknown(names: &[&str], wanted: &str, flag: &str) -> Error {
     Error::Usage(format!("--{flag}: the source has no column '{wanted}'; {hint}"))
 }
 
-fn listed(names: &[&str]) -> String {
+/// Names for a message.
+pub(crate) fn listed(names: &[&str]) -> String {
     let shown: Vec<String> = names.iter().take(20).map(|name| format!("'{name}'")).collect();
     let more = if names.len() > 20 { format!(" and {} more", names.len() - 20) } else { String::new() };
     format!("{}{more}", shown.join(", "))

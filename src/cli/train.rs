@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{ArgMatches, Args, CommandFactory};
 use gristmill_io::dataset::Dataset;
 use gristmill_io::durable::{self, Replace};
+use gristmill_io::ingest::IngestOptions;
 use gristmill_io::manifest::Column;
 
 use super::job::{Before, local, run_job, shared};
@@ -115,7 +116,10 @@ fn dataset(arguments: &Arguments, matches: &ArgMatches, output: &Path, session: 
         return Ok(dataset);
     }
     let sources = &arguments.source;
-    let options = || arguments.ingesting.options(&arguments.reading, &arguments.machine, arguments.seed, false);
+    let options = || {
+        let options = arguments.ingesting.options(&arguments.reading, &arguments.machine, arguments.seed, false);
+        options.map(|options| IngestOptions { needs_label: true, ..options })
+    };
     ingest::with_ranks(session, &arguments.machine, |together| {
         let find = || {
             may_replace()?;

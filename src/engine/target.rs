@@ -79,7 +79,12 @@ impl Target {
     /// # Errors
     /// [`Error::Training`] when the labels do not fit the model; [`Error::Usage`] when a class weight names no class.
     pub fn new(dataset: &Dataset, statistics: &Statistics, model: &dyn Model, plan: &TrainPlan) -> Result<Target> {
-        let missing = || Error::usage("the dataset has no label. Name its column with --label when ingesting");
+        let missing = || {
+            let folder = dataset.folder().display();
+            Error::usage(format!(
+                "{folder}: the dataset has no label to learn. Ingest its sources again with --label COLUMN"
+            ))
+        };
         let column = &dataset.manifest().columns[dataset.label().ok_or_else(missing)?];
         let label = statistics.label.as_ref().ok_or_else(missing)?;
         if statistics.rows == 0 {

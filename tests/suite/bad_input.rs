@@ -59,6 +59,16 @@ fn labels_that_are_none() {
 }
 
 #[test]
+fn nothing_to_predict() {
+    let folder = here();
+    write(folder.path(), "a.csv", "a,b\n1,2\n3,4\n5,5\n");
+    refused(folder.path(), "train a.csv --model linear -o run", &["--label COLUMN", "'a', 'b'", "label, target or y"]);
+    ok(folder.path(), "ingest a.csv -o unlabelled -q");
+    let message = fails(folder.path(), "train unlabelled --model linear -o run", 2);
+    assert!(message.contains("unlabelled: ") && message.contains("Ingest its sources again"), "{message}");
+}
+
+#[test]
 fn a_run_where_a_dataset_belongs() {
     let folder = here();
     write(folder.path(), "a.csv", "a,y\n1,0.5\n2,1.5\n3,2\n");

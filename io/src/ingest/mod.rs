@@ -72,10 +72,10 @@ use summary::ChunkSummary;
 use crate::dataset_writer::{DatasetWriter, Description};
 use crate::durable;
 use crate::error::{Error, Result};
-use crate::manifest::{Kind, Manifest, SourceEntry};
+use crate::manifest::{Kind, Manifest, Role, SourceEntry};
 use crate::memory::Limits;
 use crate::mmap;
-use crate::roles::{Resolved, Shape, inferred};
+use crate::roles::{Resolved, Shape, inferred, listed};
 use crate::source::{self, Source, SourceFile, SourceOptions};
 use crate::watch::{Cancel, Progress};
 
@@ -216,6 +216,13 @@ fn planned(options: &IngestOptions, schema: &Schema) -> Result<Resolved> {
     plan.hash(options.hash_bits, &options.hashes)?;
     options.ngrams.map_or(Ok(()), |ngrams| plan.set_ngrams(ngrams))?;
     plan.check_buckets(options.bucketize.keys())?;
+    if options.needs_label && !plan.columns.iter().any(|column| column.role == Role::Label) {
+        let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+        return Err(Error::Usage(format!(
+            "no column to predict: none is called label, target or y. Name it with --label COLUMN; the source has {}",
+            listed(&names)
+        )));
+    }
     Ok(plan)
 }
 

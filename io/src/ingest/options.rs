@@ -87,6 +87,9 @@ pub struct IngestOptions {
     pub ngrams: Option<(u8, u8)>,
     /// Numeric features that become levels, with their numbers of buckets.
     pub bucketize: BTreeMap<String, usize>,
+    /// A source without a label is an error: a model is to be trained on it.
+    #[serde(skip)]
+    pub needs_label: bool,
     /// Leave rows without a label out instead of stopping.
     pub drop_missing_label: bool,
     /// Rows of a grain; none: about 4 MiB.
@@ -130,6 +133,7 @@ impl Default for IngestOptions {
             hashes: BTreeMap::new(),
             bucketize: BTreeMap::new(),
             ngrams: None,
+            needs_label: false,
             drop_missing_label: false,
             grain_rows: None,
             shard_grains: None,

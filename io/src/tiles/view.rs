@@ -85,7 +85,9 @@ impl Shape {
             layout.blocks.iter().map(|block| block_shape(&manifest.columns, &block.columns, &mut numbers)).collect();
         let label = manifest.column_with(Role::Label).filter(|_| options.label);
         if options.label && label.is_none() {
-            return Err(Error::Usage("the dataset has no label. Name one with --label when ingesting".to_string()));
+            return Err(Error::Usage(
+                "the dataset has no label. Ingest its sources again with --label COLUMN".to_string(),
+            ));
         }
         let weight = manifest.column_with(Role::Weight).filter(|_| options.weight);
         let offset = manifest.column_with(Role::Offset).filter(|_| options.offset);
