@@ -13,10 +13,11 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, make_array};
 use arrow::buffer::NullBuffer;
-use arrow::compute::{CastOptions, cast, cast_with_options};
+use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use arrow::error::ArrowError;
 
+use super::common::{common, widened};
 use super::{SourceOptions, check_names};
 use crate::error::{Error, Result};
 
@@ -79,6 +80,11 @@ impl Flat {
         (leaves.len() == 1).then_some(leaves.start)
     }
 
+    /// True for a column that has another type in the file.
+    pub fn converts(&self, column: usize) -> bool {
+        self.columns[column].from != *self.schema.field(column).data_type()
+    }
+
     /// Numbers of the root columns that are read, each once.
     pub fn roots(&self) -> Vec<usize> {
         let roots: BTreeSet<usize> = self.columns.iter().map(|column| column.path[0]).collect();
@@ -97,9 +103,13 @@ impl Flat {
                 return Ok(array);
             }
             read_as(&array, field.data_type()).map_err(|error| {
+                let help = match is_binary(&column.from) {
+                    true => format!("Leave the column out with --ignore {}", column.name),
+                    false => one_type(&column.name),
+                };
                 Error::data(path, format!("{} cannot be read as {}: {error}", column.from, field.data_type()))
                     .column(&column.name)
-                    .help(format!("Leave the column out with --ignore {}", column.name))
+                    .help(help)
             })
         });
         let columns = columns.collect::<Result<Vec<ArrayRef>>>()?;
@@ -108,36 +118,54 @@ impl Flat {
             .map_err(|error| Error::data(path, error.to_string()))
     }
 
-    /// An error when another file of the source has other columns than the first.
+    /// Takes in another file of the source, which needs the same columns; true: some type is another now, that of all files so far.
     ///
     /// # Errors
-    /// With both files, the column and both types.
-    pub fn same_as(&self, path: &Path, first: &Flat, first_path: &Path) -> Result<()> {
-        let help = super::SAME_COLUMNS;
-        for field in first.schema.fields() {
-            match self.schema.field_with_name(field.name()) {
-                Err(_) => {
-                    let message = format!("the column is missing, but {} has it", first_path.display());
-                    return Err(Error::data(path, message).column(field.name()).help(help));
-                }
-                Ok(found) if !alike(found.data_type(), field.data_type()) => {
-                    let message = format!(
-                        "the type is {}, but in {} it is {}",
-                        found.data_type(),
-                        first_path.display(),
-                        field.data_type()
-                    );
-                    return Err(Error::data(path, message).column(field.name()).help(help));
-                }
-                Ok(_) => {}
+    /// With both files, the column, and both types where there is none for both.
+    pub fn join(&mut self, path: &Path, other: &Flat, first_path: &Path) -> Result<bool> {
+        let differs = |name: &str, message: String, help: String| Error::data(path, message).column(name).help(help);
+        let mut fields = Vec::with_capacity(self.columns.len());
+        for (column, own) in self.columns.iter_mut().zip(self.schema.fields()) {
+            let name = own.name();
+            let Some((at, found)) = other.schema.column_with_name(name) else {
+                let message = format!("the column is missing, but {} has it", first_path.display());
+                return Err(differs(name, message, super::SAME_COLUMNS.into()));
+            };
+            let (from, found) = (&other.columns[at].from, found.data_type());
+            let shared = match (&column.from, from) {
+                // Without a type there is no value.
+                (_, DataType::Null) => Some(own.data_type().clone()),
+                (DataType::Null, _) => Some(found.clone()),
+                _ => common(own.data_type(), found),
+            };
+            let shared = shared.ok_or_else(|| {
+                let message = format!("the type is {found}, but in {} it is {}", first_path.display(), own.data_type());
+                differs(name, message, one_type(name))
+            })?;
+            if column.from == DataType::Null {
+                column.from = from.clone();
             }
+            fields.push(own.as_ref().clone().with_data_type(shared));
         }
-        let strange = self.schema.fields().iter().find(|field| first.schema.field_with_name(field.name()).is_err());
+        let strange = other.schema.fields().iter().find(|field| self.schema.field_with_name(field.name()).is_err());
         if let Some(field) = strange {
             let message = format!("the column is not in {}", first_path.display());
-            return Err(Error::data(path, message).column(field.name()).help(help));
+            return Err(differs(field.name(), message, super::SAME_COLUMNS.into()));
         }
-        Ok(())
+        let is_wider = fields.iter().zip(self.schema.fields()).any(|(shared, own)| *shared != **own);
+        self.schema = Arc::new(Schema::new(fields));
+        Ok(is_wider)
+    }
+
+    /// An error when a file has columns that cannot be read as `first`, what all files have in common, says.
+    ///
+    /// # Errors
+    /// As [`Flat::join`].
+    pub fn same_as(&self, path: &Path, first: &Flat, first_path: &Path) -> Result<()> {
+        match first.clone().join(path, self, first_path)? {
+            false => Ok(()),
+            true => Err(Error::data(path, "a column has another type than when the file was opened")),
+        }
     }
 
     /// The same plan with its columns in the order of `first`, which has the same columns.
@@ -150,32 +178,17 @@ impl Flat {
     }
 }
 
-/// True for types that hold the same values: writers differ in the layout of texts, and in the names of what is inside lists. The second
-/// file's columns are read as those of the first.
-fn alike(one: &DataType, other: &DataType) -> bool {
-    use DataType as T;
-    match (one, other) {
-        (T::List(one), T::List(other)) | (T::LargeList(one), T::LargeList(other)) => {
-            one.data_type() == other.data_type()
-        }
-        (T::FixedSizeList(one, width), T::FixedSizeList(other, as_wide)) => {
-            width == as_wide && one.data_type() == other.data_type()
-        }
-        _ => one == other || (is_text(one) && is_text(other)),
-    }
-}
-
-fn is_text(data_type: &DataType) -> bool {
-    match data_type {
-        DataType::Dictionary(_, values) => is_text(values),
-        other => matches!(other, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View),
-    }
+/// What to do about files with different types.
+fn one_type(column: &str) -> String {
+    format!(
+        "Write all files with one type for it (CAST in SQL, cast in pyarrow, astype in pandas), or leave the column out with --ignore {column}"
+    )
 }
 
 /// The array in another type.
 fn read_as(array: &ArrayRef, to: &DataType) -> std::result::Result<ArrayRef, ArrowError> {
     if !is_binary(array.data_type()) {
-        return cast_with_options(array, to, &CastOptions { safe: false, ..CastOptions::default() });
+        return widened(array, to);
     }
     // Only bytes that some row has need to be text, not those of missing rows and behind the last one.
     let array = match array.data_type() {

@@ -18,6 +18,7 @@
 
 pub mod arrow_ipc;
 pub mod columnar;
+mod common;
 pub mod csv;
 pub mod detect;
 pub mod files;

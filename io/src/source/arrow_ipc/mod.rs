@@ -65,12 +65,16 @@ struct Decoder {
 pub fn open(files: &[SourceFile], options: &SourceOptions) -> Result<Box<dyn Source>> {
     let mut opened: Vec<Opened> = Vec::with_capacity(files.len());
     for file in files {
-        let mut next = guard::decoding(&file.path, || open_one(file, options))?;
-        if let Some(first) = opened.first() {
-            next.flat.same_as(&file.path, &first.flat, &first.file.path)?;
-            next.flat = next.flat.in_order_of(&first.flat);
+        opened.push(guard::decoding(&file.path, || open_one(file, options))?);
+    }
+    if let Some((first, others)) = opened.split_first_mut() {
+        let mut all = first.flat.clone();
+        for other in &*others {
+            all.join(&other.file.path, &other.flat, &first.file.path)?;
         }
-        opened.push(next);
+        for file in std::iter::once(first).chain(others) {
+            file.flat = file.flat.clone().in_order_of(&all);
+        }
     }
     let rows = opened.iter().map(|file| file.index.rows).sum();
     if rows == 0 {

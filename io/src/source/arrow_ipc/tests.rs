@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, AsArray, DictionaryArray, Float32Array, Int32Array, Int64Array, RecordBatch, StringArray,
+    ArrayRef, AsArray, DictionaryArray, Float32Array, Float64Array, Int64Array, NullArray, RecordBatch, StringArray,
 };
 use arrow::compute::{cast, concat_batches};
-use arrow::datatypes::{DataType, Int32Type};
+use arrow::datatypes::{DataType, Float64Type, Int32Type};
 use arrow::ipc::CompressionType;
 use arrow::ipc::writer::{DictionaryHandling, FileWriter, IpcWriteOptions, StreamWriter};
 
@@ -147,13 +147,37 @@ fn files_of_other_columns_are_named() {
     let one = batch(0, &["a"]);
     std::fs::write(folder.path().join("1.arrow"), file(std::slice::from_ref(&one), None)).unwrap();
     let text: ArrayRef = Arc::new(StringArray::from(vec!["a"]));
-    let number: ArrayRef = Arc::new(Int32Array::from(vec![1]));
-    let other = RecordBatch::try_from_iter([("n", number), ("x", Arc::clone(one.column(1))), ("w", text)]).unwrap();
+    let other =
+        RecordBatch::try_from_iter([("n", Arc::clone(&text)), ("x", Arc::clone(one.column(1))), ("w", text)]).unwrap();
     std::fs::write(folder.path().join("2.arrow"), file(&[other], None)).unwrap();
     let error =
         open(&[Path::new(folder.path()).display().to_string()], &SourceOptions::default()).err().unwrap().to_string();
     assert!(
-        error.contains("2.arrow, column 'n': the type is Int32, but in") && error.contains("it is Int64"),
+        error.contains("2.arrow, column 'n': the type is Utf8, but in") && error.contains("it is Int64"),
         "{error}"
     );
+}
+
+/// Whichever file comes first, all are read as what holds the values of both.
+#[test]
+fn types_of_files_may_differ_where_one_holds_all_values() {
+    let none: ArrayRef = Arc::new(NullArray::new(2));
+    let whole: ArrayRef = Arc::new(Int64Array::from(vec![1, 2]));
+    let real: ArrayRef = Arc::new(Float64Array::from(vec![Some(0.5), None]));
+    let text: ArrayRef = Arc::new(StringArray::from(vec!["a", "b"]));
+    let folder = tempfile::tempdir().unwrap();
+    for order in [["1", "2", "3"], ["3", "1", "2"], ["2", "3", "1"]] {
+        let files = [(&whole, &none), (&real, &text), (&none, &none)];
+        for (name, (x, t)) in order.iter().zip(files) {
+            let batch =
+                RecordBatch::try_from_iter_with_nullable([("x", x.clone(), true), ("t", t.clone(), true)]).unwrap();
+            std::fs::write(folder.path().join(format!("{name}.arrow")), file(&[batch], None)).unwrap();
+        }
+        let source = open(&[folder.path().display().to_string()], &SourceOptions::default()).unwrap();
+        let found = read_all(source.as_ref()).unwrap();
+        let mut values: Vec<f64> = found.column(0).as_primitive::<Float64Type>().iter().flatten().collect();
+        values.sort_by(f64::total_cmp);
+        let texts: Vec<&str> = found.column(1).as_string::<i32>().iter().flatten().collect();
+        assert_eq!((values, texts, found.num_rows()), (vec![0.5, 1.0, 2.0], vec!["a", "b"], 6), "{order:?}");
+    }
 }

@@ -104,32 +104,47 @@ fn footers_max() -> usize {
 /// # Errors
 /// For files that are damaged, differ in their columns, or hold no row.
 pub fn open(files: &[SourceFile], options: &SourceOptions) -> Result<Box<dyn Source>> {
-    let mut first: Option<Flat> = None;
-    let mut row_groups = Vec::new();
-    let mut footers = VecDeque::new();
-    let mut ranges = None;
-    for (number, file) in files.iter().enumerate() {
-        let (mut footer, full) = Footer::read(file, options)?;
-        match &first {
-            None => first = Some(full),
-            Some(first) => {
-                full.same_as(&file.path, first, &files[0].path)?;
-                footer.flat = footer.flat.in_order_of(first);
-            }
-        }
-        add_row_groups(number, file, &footer, options, &mut row_groups)?;
-        footer.add_ranges(&mut ranges);
-        footers.push_back((number, Arc::new(footer)));
-        footers.truncate(footers_max());
+    let mut common: Option<Flat> = None;
+    let mut found = gather(files, options, &mut common)?;
+    if found.is_wider {
+        // The files before the one with another type are read as that, too.
+        found = gather(files, options, &mut common)?;
     }
+    let Gathered { row_groups, footers, ranges, .. } = found;
     let rows = row_groups.iter().map(|group: &RowGroup| group.rows).sum();
     if rows == 0 {
         no_rows(&files[0].path, "holds no rows", options)?;
     }
-    let first = first.ok_or_else(|| Error::Usage("no source file given".into()))?;
+    let first = common.ok_or_else(|| Error::Usage("no source file given".into()))?;
     let state = Mutex::new(State { row_group: 0, next_row: 0, parts: Vec::new(), end: usize::MAX, footers });
     let (files, options) = (files.to_vec(), options.clone());
     Ok(Box::new(ParquetSource { files, options, first, row_groups, rows, ranges: ranges.unwrap_or_default(), state }))
+}
+
+/// What the footers of all files say.
+struct Gathered {
+    row_groups: Vec<RowGroup>,
+    footers: VecDeque<(usize, Arc<Footer>)>,
+    ranges: Option<Vec<Option<Range>>>,
+    /// A file has a type that made that of all another one.
+    is_wider: bool,
+}
+
+/// Read all footers; `common` is what the files have in common, and takes in what is new.
+fn gather(files: &[SourceFile], options: &SourceOptions, common: &mut Option<Flat>) -> Result<Gathered> {
+    let mut all = Gathered { row_groups: Vec::new(), footers: VecDeque::new(), ranges: None, is_wider: false };
+    for (number, file) in files.iter().enumerate() {
+        let (mut footer, full) = Footer::read(file, options)?;
+        if let Some(common) = common {
+            all.is_wider |= common.join(&file.path, &full, &files[0].path)?;
+        }
+        footer.flat = footer.flat.in_order_of(common.get_or_insert(full));
+        add_row_groups(number, file, &footer, options, &mut all.row_groups)?;
+        footer.add_ranges(&mut all.ranges);
+        all.footers.push_back((number, Arc::new(footer)));
+        all.footers.truncate(footers_max());
+    }
+    Ok(all)
 }
 
 impl Footer {
@@ -172,7 +187,8 @@ impl Footer {
     fn add_ranges(&self, all: &mut Option<Vec<Option<Range>>>) {
         for group in self.metadata.metadata().row_groups().iter().filter(|group| group.num_rows() > 0) {
             let ranges = self.flat.schema.fields().iter().enumerate().map(|(number, field)| {
-                self.leaf(number).and_then(|leaf| columns::range(group, leaf, field.data_type()))
+                let leaf = self.leaf(number).filter(|_| !self.flat.converts(number))?;
+                columns::range(group, leaf, field.data_type())
             });
             match all {
                 None => *all = Some(ranges.collect()),

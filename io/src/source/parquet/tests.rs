@@ -363,3 +363,33 @@ fn texts_and_lists_are_the_same_in_whatever_layout() {
         }
     }
 }
+
+/// Also where all columns are plain numbers without a missing one, which are read column by column in files of one type.
+#[test]
+fn whole_numbers_in_one_file_and_decimal_ones_in_the_next() {
+    use arrow::array::Int64Array;
+    use arrow::datatypes::Float64Type;
+    let whole: ArrayRef = Arc::new(Int64Array::from(vec![1, 2]));
+    let real: ArrayRef = Arc::new(Float64Array::from(vec![0.5, 3.0]));
+    let folder = tempfile::tempdir().unwrap();
+    let put = |name: &str, x: &ArrayRef| {
+        let batch = RecordBatch::try_from_iter([("x", x.clone())]).unwrap();
+        write(&folder.path().join(name), &batch, WriterProperties::default());
+    };
+    let values = |source: &dyn Source| {
+        let found = read_all(source)?;
+        Ok::<_, crate::error::Error>(found.column(0).as_primitive::<Float64Type>().values().to_vec())
+    };
+    let open_all = || open(&[folder.path().display().to_string()], &SourceOptions::default()).unwrap();
+    for (first, second, expected) in [(&whole, &real, [1.0, 2.0, 0.5, 3.0]), (&real, &whole, [0.5, 3.0, 1.0, 2.0])] {
+        put("1.parquet", first);
+        put("2.parquet", second);
+        let source = open_all();
+        assert_eq!(values(source.as_ref()).unwrap(), expected);
+        assert!(source.columnar().is_none());
+    }
+    put("2.parquet", &(Arc::new(Int64Array::from(vec![1, (1 << 53) + 1])) as ArrayRef));
+    let error = values(open_all().as_ref()).unwrap_err().to_string();
+    let parts = ["2.parquet", "column 'x'", "Int64 cannot be read as Float64", "2^53", "Write all files with one type"];
+    assert!(parts.iter().all(|part| error.contains(part)), "{error}");
+}
