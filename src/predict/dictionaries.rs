@@ -1,18 +1,27 @@
-//! Kept columns with dictionaries, in an Arrow file: a file has one dictionary a column, which may grow but not change, and each
-//! batch of a source may come with its own. Levels get numbers as they come up; a batch brings those that are new.
+//! Kept columns with dictionaries, also inside of lists and structs, in an Arrow file: a file has one dictionary a column, which may
+//! grow but not change, and each batch of a source may come with its own. Levels get numbers as they come up; a batch brings those that
+//! are new.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt64Array, make_array};
+use arrow::array::{Array, ArrayData, ArrayRef, AsArray, RecordBatch, UInt64Array, make_array};
 use arrow::compute::{CastOptions, cast_with_options, concat, take};
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::{DataType, FieldRef, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::row::{OwnedRow, RowConverter, SortField};
 
 /// The dictionaries of a file, a place for each of its columns.
 pub struct Dictionaries {
-    columns: Vec<Option<Growing>>,
+    columns: Vec<Place>,
+}
+
+/// Where dictionaries are in the type of a column.
+enum Place {
+    Nowhere,
+    Here(Box<Growing>),
+    /// In what is inside of lists, structs and maps: a place for each child.
+    Inside(Vec<Place>),
 }
 
 /// The dictionary of a column so far.
@@ -28,16 +37,8 @@ impl Dictionaries {
     /// # Errors
     /// When levels have a type that cannot be compared.
     pub fn new(schema: &SchemaRef) -> Result<Dictionaries, ArrowError> {
-        let growing = |data_type: &DataType| match data_type {
-            DataType::Dictionary(_, levels) => {
-                let converter = RowConverter::new(vec![SortField::new(levels.as_ref().clone())])?;
-                Ok(Some(Growing { converter, numbers: HashMap::new(), levels: None }))
-            }
-            _ => Ok(None),
-        };
-        let columns =
-            schema.fields().iter().map(|field| growing(field.data_type())).collect::<Result<_, ArrowError>>()?;
-        Ok(Dictionaries { columns })
+        let columns = schema.fields().iter().map(|field| Place::of(field.data_type()));
+        Ok(Dictionaries { columns: columns.collect::<Result<_, ArrowError>>()? })
     }
 
     /// The batch with the dictionaries of the file.
@@ -45,11 +46,42 @@ impl Dictionaries {
     /// # Errors
     /// When a column has more levels than its keys can count.
     pub fn unified(&mut self, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
-        let columns = self.columns.iter_mut().zip(batch.columns()).map(|(growing, column)| match growing {
-            Some(growing) => growing.unified(column),
-            None => Ok(Arc::clone(column)),
-        });
+        let columns = self.columns.iter_mut().zip(batch.columns()).map(|(place, column)| place.unified(column));
         RecordBatch::try_new(batch.schema(), columns.collect::<Result<_, ArrowError>>()?)
+    }
+}
+
+impl Place {
+    fn of(data_type: &DataType) -> Result<Place, ArrowError> {
+        use DataType as T;
+        let children: Vec<&FieldRef> = match data_type {
+            T::Dictionary(_, levels) => {
+                let converter = RowConverter::new(vec![SortField::new(levels.as_ref().clone())])?;
+                return Ok(Place::Here(Box::new(Growing { converter, numbers: HashMap::new(), levels: None })));
+            }
+            T::List(child) | T::LargeList(child) | T::ListView(child) | T::LargeListView(child) => vec![child],
+            T::FixedSizeList(child, _) | T::Map(child, _) => vec![child],
+            T::Struct(fields) => fields.iter().collect(),
+            _ => Vec::new(),
+        };
+        let places = children.into_iter().map(|child| Place::of(child.data_type()));
+        let places = places.collect::<Result<Vec<Place>, ArrowError>>()?;
+        let is_plain = places.iter().all(|place| matches!(place, Place::Nowhere));
+        Ok(if is_plain { Place::Nowhere } else { Place::Inside(places) })
+    }
+
+    fn unified(&mut self, array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+        match self {
+            Place::Nowhere => Ok(Arc::clone(array)),
+            Place::Here(growing) => growing.unified(array),
+            Place::Inside(places) => {
+                let data = array.to_data();
+                let children = places.iter_mut().zip(data.child_data());
+                let children = children.map(|(place, child)| Ok(place.unified(&make_array(child.clone()))?.to_data()));
+                let children = children.collect::<Result<Vec<ArrayData>, ArrowError>>()?;
+                Ok(make_array(data.into_builder().child_data(children).build()?))
+            }
+        }
     }
 }
 
@@ -86,8 +118,11 @@ impl Growing {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::DictionaryArray;
-    use arrow::datatypes::{Int8Type, Int32Type};
+    use arrow::array::{DictionaryArray, ListArray, StructArray};
+    use arrow::buffer::OffsetBuffer;
+    use arrow::datatypes::{Field, Int8Type, Int32Type};
+    use arrow::ipc::reader::FileReader;
+    use arrow::ipc::writer::{DictionaryHandling, FileWriter, IpcWriteOptions};
 
     use super::*;
 
@@ -115,6 +150,39 @@ mod tests {
             known = levels;
         }
         assert_eq!(known.len(), 3);
+    }
+
+    #[test]
+    fn dictionaries_inside_lists_and_structs_grow_in_a_file() {
+        let batch = |levels: [&str; 2]| {
+            let coded: DictionaryArray<Int32Type> = levels.into_iter().map(Some).collect();
+            let coded: ArrayRef = Arc::new(coded);
+            let item = Arc::new(Field::new("item", coded.data_type().clone(), true));
+            let lists = ListArray::new(Arc::clone(&item), OffsetBuffer::from_lengths([0, 2]), Arc::clone(&coded), None);
+            let structs = StructArray::new(vec![item].into(), vec![coded], None);
+            RecordBatch::try_from_iter([("l", Arc::new(lists) as ArrayRef), ("s", Arc::new(structs))]).expect("a batch")
+        };
+        // The second batch is a part of a longer one.
+        let batches = [batch(["b", "a"]), batch(["c", "a"]).slice(1, 1)];
+        let options = IpcWriteOptions::default().with_dictionary_handling(DictionaryHandling::Delta);
+        let mut file = Vec::new();
+        let mut writer = FileWriter::try_new_with_options(&mut file, &batches[0].schema(), options).expect("begins");
+        let mut dictionaries = Dictionaries::new(&batches[0].schema()).expect("texts compare");
+        for batch in &batches {
+            writer.write(&dictionaries.unified(batch).expect("fits")).expect("writes");
+        }
+        writer.finish().expect("ends");
+        let found = FileReader::try_new(std::io::Cursor::new(&file), None).expect("opens");
+        let found: Vec<RecordBatch> = found.collect::<Result<_, _>>().expect("reads");
+        let inside = |batch: &RecordBatch| -> Vec<Vec<Option<String>>> {
+            let lists = batch.column(0).as_list::<i32>();
+            let rows = (0..lists.len()).map(|row| texts(&lists.value(row)));
+            rows.chain([texts(batch.column(1).as_struct().column(0))]).collect()
+        };
+        for (found, expected) in found.iter().zip(&batches) {
+            assert_eq!(inside(found), inside(expected));
+        }
+        assert_eq!(inside(&found[1]), [vec![Some("c".into()), Some("a".into())], vec![Some("a".into())]]);
     }
 
     #[test]

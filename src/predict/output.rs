@@ -262,6 +262,8 @@ fn replaced(data_type: &DataType, other: fn(&DataType) -> Option<DataType>) -> D
     match data_type {
         T::List(item) => T::List(field(item)),
         T::LargeList(item) => T::LargeList(field(item)),
+        T::ListView(item) => T::ListView(field(item)),
+        T::LargeListView(item) => T::LargeListView(field(item)),
         T::FixedSizeList(item, size) => T::FixedSizeList(field(item), *size),
         T::Map(entries, sorted) => T::Map(field(entries), *sorted),
         T::Struct(fields) => T::Struct(fields.iter().map(field).collect()),
@@ -360,13 +362,15 @@ mod tests {
 
     #[test]
     fn seconds_and_days_keep_their_meaning_in_parquet() {
+        let item = Arc::new(Field::new("item", DataType::Timestamp(TimeUnit::Second, Some("+00:00".into())), true));
         let columns = [
             ("instant", Arc::new(TimestampSecondArray::from(vec![1_600_000_000]).with_timezone("+00:00")) as ArrayRef),
             ("time", Arc::new(Time32SecondArray::from(vec![3_661]))),
             ("day", Arc::new(Date64Array::from(vec![2 * 86_400_000]))),
             ("tens", Arc::new(Decimal128Array::from(vec![-123]).with_precision_and_scale(5, -1).expect("a decimal"))),
         ];
-        let batch = RecordBatch::try_from_iter(columns).expect("a batch");
+        let view = cast(&columns[0].1, &DataType::ListView(item)).expect("a list a row");
+        let batch = RecordBatch::try_from_iter(columns.into_iter().chain([("view", view)])).expect("a batch");
         let lines = csv_lines(&batch).expect("lines");
         let file = tempfile::tempfile().expect("a file");
         let mut writer = Writer::begin(Format::Parquet, &file, &batch.schema()).expect("begins");
