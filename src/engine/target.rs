@@ -273,12 +273,12 @@ fn classes(
     if found.len() < 2 || (found.len() > 2 && !several) {
         let values: Vec<String> = found.iter().take(5).map(|(value, _)| named(*value)).collect::<Result<_>>()?;
         let hint = if found.len() < 2 {
-            "there is nothing to tell apart. Check the label column, and filters before ingest"
+            "Check the label column, and what filtered the rows before ingest"
         } else {
             "Use --model softmax or --multiclass ovr for several classes, or --model linear for a number"
         };
         return Err(Error::training(format!(
-            "the label '{name}' has {} distinct value{} in the training rows ({}{}); {} needed: {hint}",
+            "the label '{name}' has {} distinct value{} in the training rows ({}{}), {} needed. {hint}",
             found.len(),
             if found.len() == 1 { "" } else { "s" },
             values.join(", "),

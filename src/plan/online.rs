@@ -282,7 +282,7 @@ fn refuse(request: &TrainRequest, solver: SolverName) -> Result<()> {
     match set.iter().find(|(_, set)| *set) {
         None => Ok(()),
         Some((key, _)) => Err(Error::usage(format!(
-            "{key} is set, but solver '{}' does not learn batch by batch. Leave it out, or use --solver adagrad (or {})",
+            "{key} is set, but solver '{}' does not learn batch by batch. Leave it out, or add --solver with one of {}",
             solver.name(),
             stochastic_names()
         ))),

@@ -170,8 +170,17 @@ pub fn list(specs: &[String], options: &SourceOptions) -> Result<Vec<SourceFile>
             vec![spool(std::io::stdin(), options)?]
         } else if path.is_dir() {
             folder(path, path)?
-        } else if path.exists() || !spec.contains(['*', '?', '[']) {
+        } else if path.exists() {
             vec![SourceFile::at(path)?]
+        } else if spec.contains("://") {
+            return Err(Error::data(spec, "is an address, and only files are read")
+                .help("Copy the data here first, or pipe them in and write '-' for the standard input"));
+        } else if !spec.contains(['*', '?', '[']) {
+            let absent = |error: Error| match spec.contains(',') {
+                true => Error::data(spec, "no such file").help("Set several files apart by blanks, not by commas"),
+                false => error,
+            };
+            vec![SourceFile::at(path).map_err(absent)?]
         } else {
             pattern(spec)?
         };
@@ -384,6 +393,10 @@ mod tests {
         let error =
             list(&specs(&[&folder.path().join("gone.csv")]), &SourceOptions::default()).unwrap_err().to_string();
         assert!(error.contains("gone.csv: cannot open: No such file"), "{error}");
+        for (spec, part) in [("s3://bucket/*.parquet", "is an address"), ("a.csv,b.csv", "apart by blanks")] {
+            let error = list(&[spec.into()], &SourceOptions::default()).unwrap_err().to_string();
+            assert!(error.contains(spec) && error.contains(part), "{error}");
+        }
         let error = list(&specs(&[folder.path()]), &SourceOptions::default()).unwrap_err().to_string();
         assert!(error.contains("holds no data file"), "{error}");
         assert!(matches!(list(&[], &SourceOptions::default()), Err(Error::Usage(_))));
