@@ -82,9 +82,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         "file": path, "rows": arguments.rows, "bytes": bytes, "seed": arguments.seed, "seconds": began.elapsed().as_secs_f64(),
     }))?;
     session.report.text(&format!(
-        "{}: {} rows, {}, in {}",
+        "{}: {}, {}, in {}",
         path.display(),
-        number::count(arguments.rows),
+        number::several(arguments.rows, "row"),
         number::bytes(bytes),
         number::time(began.elapsed())
     ))

@@ -186,7 +186,8 @@ pub fn text(done: &IngestReport, indent: usize) -> String {
         format!("{} to train on, {} held out", number::count(done.train_rows), number::count(done.test_rows));
     table.pair("rows", held_out);
     let label = label.map_or("no label".to_string(), |column| format!("label {}", column.name));
-    table.pair("columns", format!("{} features, {label}", of_role(Role::Feature)));
+    let features = number::several(of_role(Role::Feature) as u64, "feature");
+    table.pair("columns", format!("{features}, {label}"));
     table.pair(
         "size",
         format!("{} from {} of sources", number::bytes(done.dataset_bytes), number::bytes(done.source_bytes)),
@@ -204,7 +205,7 @@ pub fn text(done: &IngestReport, indent: usize) -> String {
         );
     }
     if done.dropped_rows > 0 {
-        table.pair("left out", format!("{} rows without a label", number::count(done.dropped_rows)));
+        table.pair("left out", format!("{} without a label", number::several(done.dropped_rows, "row")));
     }
     if !done.empty_columns.is_empty() {
         table.pair("left out", format!("columns without any value: {}", done.empty_columns.join(", ")));

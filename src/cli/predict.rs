@@ -125,8 +125,8 @@ fn predict(arguments: &Arguments, session: &Session) -> Result<()> {
         "columns": added(&model).iter().map(|field| field.name().clone()).collect::<Vec<_>>(),
     }))?;
     session.report.text(&format!(
-        "{} rows predicted into {} ({})",
-        number::count(rows),
+        "{} predicted into {} ({})",
+        number::several(rows, "row"),
         arguments.output.display(),
         number::rows_per_s(rows as f64 / s)
     ))

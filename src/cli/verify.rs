@@ -51,12 +51,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             message: format!("{}{others}. Ingest again, or restore the file", first.error),
         });
     }
-    let counts = [found.files as u64, found.rows].map(number::count);
     session.report.text(&format!(
-        "{}: {} files, {}, {} rows: all checksums are right",
+        "{}: {}, {}, {}: all checksums are right",
         arguments.dataset.display(),
-        counts[0],
+        number::several(found.files as u64, "file"),
         number::bytes(found.bytes),
-        counts[1]
+        number::several(found.rows, "row")
     ))
 }

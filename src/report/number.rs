@@ -15,6 +15,11 @@ pub fn count(value: u64) -> String {
     text
 }
 
+/// `1 row`, `1,234,567 rows`.
+pub fn several(value: u64, noun: &str) -> String {
+    format!("{} {noun}{}", count(value), if value == 1 { "" } else { "s" })
+}
+
 /// `4.30 GB` (powers of ten, as memory bandwidth is quoted).
 pub fn bytes(value: u64) -> String {
     if value < 1_000 { format!("{value} B") } else { format!("{}B", scaled(value as f64)) }
@@ -117,6 +122,7 @@ mod tests {
         assert_eq!(count(0), "0");
         assert_eq!(count(999), "999");
         assert_eq!(count(1_234_567), "1,234,567");
+        assert_eq!([several(0, "row"), several(1, "row"), several(1_000, "row")], ["0 rows", "1 row", "1,000 rows"]);
         assert_eq!(bytes(999), "999 B");
         assert_eq!(bytes(4_300_000_000), "4.30 GB");
         assert_eq!(binary_bytes(2 << 20), "2 MiB");

@@ -214,19 +214,20 @@ pub fn summary(trained: &Trained, measured: &Measured, job: &Job<'_>) -> Value {
 pub fn table(trained: &Trained, measured: &Measured, job: &Job<'_>) -> Table {
     let parameters = trained.models.first().map_or(0, parameters) as u64;
     let mut table = Table::of_pairs();
-    let [rows, parameters] = [trained.rows, parameters].map(number::count);
+    let (rows, parameters) = (number::several(trained.rows, "row"), number::several(parameters, "parameter"));
     let classes = match &trained.classes {
         Some(names) if labels(job.dataset) => format!(", {} labels", names.len()),
         Some(classes) if classes.len() > 2 => format!(", {} classes", classes.len()),
         _ => String::new(),
     };
-    table.pair("trained on", format!("{rows} rows, {parameters} parameters{classes}"));
+    table.pair("trained on", format!("{rows}, {parameters}{classes}"));
     let plural = if trained.passes == 1 { "pass" } else { "passes" };
     let time = number::time(Duration::from_secs_f64(trained.seconds.max(0.0)));
     let (solver, tier) = (&trained.solver, &trained.tier);
+    let threads = number::several(measured.threads as u64, "thread");
     let threads = match measured.ranks {
-        1 => format!("{} threads", measured.threads),
-        ranks => format!("{ranks} ranks of {} threads", measured.threads),
+        1 => threads,
+        ranks => format!("{ranks} ranks of {threads}"),
     };
     let batches = match batch_rows(trained, job) {
         Some(rows) => format!(", batches of {} rows", number::count(u64::from(rows))),

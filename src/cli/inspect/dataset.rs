@@ -62,15 +62,15 @@ pub fn show(path: &Path, report: &Report) -> Result<()> {
     }
     let order = if manifest.shuffled { "shuffled" } else { "in the order of the source" };
     report.text(&format!(
-        "{}\n  {} training rows, {} held out, {order}\n  {} in {} shards ({} of sources); {} columns, {} parameters\n\n{}{}",
+        "{}\n  {}, {} held out, {order}\n  {} in {} ({} of sources); {}, {}\n\n{}{}",
         report.bold(&path.display().to_string()),
-        number::count(rows[0]),
+        number::several(rows[0], "training row"),
         number::count(rows[1]),
         number::bytes(bytes),
-        manifest.shards.len(),
+        number::several(manifest.shards.len() as u64, "shard"),
         number::bytes(source_bytes),
-        columns.len(),
-        number::count(statistics.mean.len() as u64),
+        number::several(columns.len() as u64, "column"),
+        number::several(statistics.mean.len() as u64, "parameter"),
         column_table(&columns),
         ignored(&manifest.ignored),
     ))

@@ -197,7 +197,7 @@ fn about_table(model: &Model, fit: &Fit) -> String {
     }
     table.pair(
         "trained on",
-        format!("{} rows, {} parameters", number::count(fit.rows), number::count(about.parameters as u64)),
+        format!("{}, {}", number::several(fit.rows, "row"), number::several(about.parameters as u64, "parameter")),
     );
     if let Some(delta) = about.settings.huber_delta {
         table.pair("delta", number::plain(delta, 10));

@@ -23,8 +23,7 @@ pub fn show(path: &Path, report: &Report) -> Result<()> {
     }))?;
     let mut table = Table::with_head(&["column", "type"]);
     columns.into_iter().for_each(|(name, kind)| table.line([name, kind]));
-    let rows =
-        source.rows().map_or("rows not known before reading".into(), |rows| format!("{} rows", number::count(rows)));
+    let rows = source.rows().map_or("rows not known before reading".into(), |rows| number::several(rows, "row"));
     let bytes = source.bytes().map_or(String::new(), |bytes| format!(", {}", number::bytes(bytes)));
     report.text(&format!("{}  {rows}{bytes}\n\n{}", report.bold(&path.display().to_string()), table.text(2)))
 }
