@@ -190,6 +190,35 @@ fn samples_change_the_way_and_not_the_end() {
     }
 }
 
+/// The Hessian of a small sample is collected anew on a larger one where that saves a pass over all rows, or where few of its rows have
+/// a coordinate; else it is kept.
+#[test]
+fn a_hessian_of_enough_rows_serves_larger_samples() {
+    let mut data = random(64 * 8_192, 2, Loss::Squared, 37);
+    let passes = |data: &Data, tolerance: f64| {
+        // As if there were more parameters: of few, chance decides how far samples are apart.
+        let schedule = Schedule::new(data.rows.len() as u64, 27);
+        let mut solver = newton::Newton::new(data.problem(0.0, 1e-3, tolerance), vec![0.0; data.n()], schedule);
+        let mut passes = Vec::new();
+        loop {
+            let request = solver.request();
+            passes.push((request.sample.every, request.collect == Collect::Hessian));
+            let found = data.evaluate(&request);
+            if let Status::Done(outcome) = solver.absorb(found) {
+                assert!(outcome.has_converged(), "{outcome:?}");
+                return passes.split_off(passes.iter().position(|(every, _)| *every < 64).expect("all rows"));
+            }
+        }
+    };
+    let kept = passes(&data, 1e-5);
+    assert!(kept[..2] == [(8, false), (1, false)] && kept.len() <= 3, "{kept:?}");
+    assert_eq!(passes(&data, 1e-10)[0], (8, true));
+    for (i, row) in data.rows.iter_mut().enumerate() {
+        row[1] = f64::from(i % 1_024 < 2 && i % 3 == 0);
+    }
+    assert_eq!(passes(&data, 1e-5)[0], (8, true));
+}
+
 /// Far from all rows a Huber loss is straight and its Hessian 0, which is no minimum; near few of them it is too small.
 #[test]
 fn a_hessian_that_knows_no_way_down_is_no_end() {

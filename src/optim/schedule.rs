@@ -69,8 +69,12 @@ impl Schedule {
 
     /// Gap, as a share of the objective, at which the sample in use has told what it can: a tenth of p / (2 n).
     pub fn gap(&self) -> f64 {
-        let rows = (self.rows / u64::from(self.sample().every)).max(1);
-        0.05 * self.parameters as f64 / rows as f64
+        0.05 * self.parameters as f64 / self.sample_rows()
+    }
+
+    /// Rows of the sample in use, about.
+    pub fn sample_rows(&self) -> f64 {
+        (self.rows / u64::from(self.sample().every)).max(1) as f64
     }
 
     /// A pass over the sample in use was made.

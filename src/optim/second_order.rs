@@ -4,7 +4,8 @@
 //! Samples: on each sample of the schedule the steps go on until what is left is below what the sample can tell. The
 //! Hessian of the largest sample is then kept while passes over all rows collect the gradient alone; a full Hessian is asked
 //! for when steps with the kept one shrink the gap by less than `SHRINK`, or when the gradient has a part that the kept
-//! one does not know (a level that no sampled row has). The last word is the gradient of all rows.
+//! one does not know (a level that no sampled row has). The Hessian of a smaller sample is kept on the next, and on all rows,
+//! where it is of so many rows that one step by it will do on each. The last word is the gradient of all rows.
 //!
 //! Stop: the decrease that the model predicts, an estimate of the gap, is below the tolerance; or below what the arithmetic
 //! of a row can resolve.
@@ -18,6 +19,9 @@ use super::{Collect, Evaluation, Limits, Outcome, Penalty, Request, SEPARATED_WA
 
 /// A kept Hessian must shrink the gap by this factor a pass, or it is collected anew.
 const SHRINK: f64 = 0.05;
+/// Newton's method squares the gap as a share of the objective; so many squares are left, or fewer. A Hessian that was collected at a
+/// gap shrinks smaller ones by as many times that gap.
+const SQUARES: f64 = 10.0;
 /// Most steps on one sample.
 const SAMPLE_STEPS_MAX: u32 = 12;
 /// Share of the predicted decrease that a step must reach (Armijo).
@@ -61,6 +65,9 @@ pub struct SecondOrder {
     best: Option<Best>,
     /// The Hessian in use, and the sample it is from.
     hessian: Option<(Matrix, Sample)>,
+    /// What a step by that Hessian leaves of a gap on other samples, as a share.
+    #[serde(default)]
+    leaves: f64,
     /// Gap at the good point before the last; none: nothing to judge the kept Hessian by.
     last_gap: Option<f64>,
     full_passes: u32,
@@ -112,6 +119,7 @@ impl SecondOrder {
             collect: Collect::Hessian,
             best: None,
             hessian: None,
+            leaves: 0.0,
             last_gap: None,
             full_passes: 0,
             sample_steps: 0,
@@ -258,20 +266,46 @@ impl SecondOrder {
     fn judge_sample(&mut self, best: Best) -> Status {
         let scale = best.objective.abs().max(f64::MIN_POSITIVE);
         let (share, enough) = (best.gap / scale, self.schedule.gap());
-        // Newton's method squares the gap: a step from here lands below what the sample can tell.
-        let lands = 10.0 * share * share <= enough;
+        let is_kept = self.hessian.as_ref().is_some_and(|(_, sample)| *sample != self.schedule.sample());
+        if is_kept && best.unknown > UNKNOWN && best.gradient_norm > 0.0 {
+            return self.ask(best.point, Collect::Hessian);
+        }
+        // A step from here may land below what the sample can tell.
+        let lands = share * (SQUARES * share + if is_kept { self.leaves } else { 0.0 }) <= enough;
         if share <= enough || lands || self.sample_steps >= SAMPLE_STEPS_MAX {
+            if !is_kept {
+                self.leaves = self.leaves_of_gaps(share);
+            }
             let mut to = best.point;
             if lands {
                 axpy(1.0, &best.direction, &mut to);
             }
+            let before = self.schedule.gap();
             self.schedule.advance();
             self.sample_steps = 0;
             self.last_gap = None;
-            let keep = self.schedule.sample().is_all() && lands;
-            return self.ask(to, if keep { Collect::Gradient } else { Collect::Hessian });
+            let keeps = lands && (self.schedule.sample().is_all() || self.is_served(before));
+            return self.ask(to, if keeps { Collect::Gradient } else { Collect::Hessian });
         }
         self.step(best, Collect::Hessian)
+    }
+
+    /// What a step by the Hessian of this sample, collected at a gap, leaves of a gap on other rows: it changed on the way, and misses
+    /// that of all rows by about 2 sqrt(p / n), or by what n rows say of the coordinate that fewest of them have.
+    fn leaves_of_gaps(&self, share: f64) -> f64 {
+        let Some((hessian, _)) = &self.hessian else { return f64::MAX };
+        let diagonal = (0..self.trial.len()).map(|j| hessian.at(j, j));
+        let (least, most) =
+            diagonal.fold((f64::INFINITY, 0.0), |(least, most): (f64, f64), h| (least.min(h), most.max(h)));
+        let missed = (4.0 * self.trial.len() as f64 + most / least) / self.schedule.sample_rows();
+        (SQUARES * share + missed).min(f64::MAX)
+    }
+
+    /// True when one step by the Hessian of the sample before, whose [`Schedule::gap`] is given, will do on this sample and on all rows.
+    fn is_served(&self, before: f64) -> bool {
+        let here = self.schedule.gap();
+        // What a sample cannot tell is ten times its gap, and more as a share of an objective below 1.
+        self.leaves * 20.0 * before <= here && self.leaves * 20.0 * here <= 0.5 * self.problem.limits.tolerance
     }
 
     /// On all rows: stop, or go on.
