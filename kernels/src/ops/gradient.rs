@@ -3,8 +3,8 @@
 //! Lane `k` of a column's accumulator adds rows `k, k + 16, ..` of the tile in row order, in the arithmetic type; the
 //! lanes are folded in the fixed tree of [`Lanes::sum`] and the result is added in `f64`. Several columns go side by
 //! side, so that a residual is loaded once for all of them. The tile itself is near, since its margins were just
-//! computed; the rows of the next tile that margins did not ask for are asked for meanwhile: of many columns the first 64 rows of the
-//! first half, or of all (`ahead.rs`). Cost: 2 flops a value, each value read once.
+//! computed; the rows of the next tile that margins did not ask for are asked for meanwhile, or of many columns the first 64 rows of
+//! the first half (`ahead.rs`). Cost: 2 flops a value, each value read once.
 
 use super::ahead;
 use super::margins::{ASKED_WITH_MARGINS, CACHE_LINE, is_wide, two_strips};
@@ -43,8 +43,8 @@ impl<E: Load, R: Real> Kernel for Gradient<'_, E, R> {
     }
 }
 
-/// Columns in groups of `COLUMNS`, and which are left. Each group of a wide block asks for the first rows of the next tile of half as many columns, or
-/// of as many (`ahead.rs`).
+/// Columns in groups of `COLUMNS`, and which are left. Each group of a wide block asks for what margins did not, or for the first rows of the
+/// next tile of half as many columns (`ahead.rs`).
 #[inline(always)]
 fn in_groups<'a, T: Isa, E: Load, R: Real, const COLUMNS: usize>(
     tier: T,
@@ -56,14 +56,17 @@ fn in_groups<'a, T: Isa, E: Load, R: Real, const COLUMNS: usize>(
 ) -> (&'a [&'a [E]], &'a mut [f64]) {
     let (groups, tail) = columns.as_chunks::<COLUMNS>();
     let (sums, sums_tail) = g.as_chunks_mut::<COLUMNS>();
-    if wide {
-        let all = ahead::is_far() && size_of::<E>() <= size_of::<f32>();
-        let count = if all { COLUMNS } else { COLUMNS / 2 };
-        for ((group, g), asked) in groups.iter().zip(sums).zip(columns.chunks_exact(count)) {
+    if wide && ahead::is_far() {
+        for (group, g) in groups.iter().zip(sums) {
+            for (_, column) in group.iter().enumerate().filter(|(c, _)| c % 4 >= ASKED_WITH_MARGINS) {
+                ask(tier, column, rows.end, rows.len());
+            }
+            side_by_side::<T, E, R, COLUMNS, false>(tier, group, rows.start, r, g);
+        }
+    } else if wide {
+        for ((group, g), asked) in groups.iter().zip(sums).zip(columns.chunks_exact(COLUMNS / 2)) {
             for column in asked {
-                for line in 0..size_of::<E>() {
-                    tier.prefetch_far(column, rows.end + line * CACHE_LINE / size_of::<E>());
-                }
+                ask(tier, column, rows.end, ROWS);
             }
             side_by_side::<T, E, R, COLUMNS, false>(tier, group, rows.start, r, g);
         }
@@ -73,6 +76,14 @@ fn in_groups<'a, T: Isa, E: Load, R: Real, const COLUMNS: usize>(
         }
     }
     (tail, sums_tail)
+}
+
+/// Asks for so many rows of a column, from `first` on.
+#[inline(always)]
+fn ask<T: Isa, E>(tier: T, column: &[E], first: usize, rows: usize) {
+    for line in 0..rows * size_of::<E>() / CACHE_LINE {
+        tier.prefetch_far(column, first + line * CACHE_LINE / size_of::<E>());
+    }
 }
 
 /// `COLUMNS` columns over all rows; `ASKS`: and asks for their rows of the next tile.

@@ -2,8 +2,9 @@
 //!
 //! The margins of 64 rows stay in registers while all columns pass by. Of few columns the next 64 rows of each are asked for
 //! meanwhile, and those of the next tile, or of the one after (`ahead.rs`), of half of them. 64 rows of many columns do not fit
-//! the first-level cache: of these the 64 rows of the column that is read 16 KiB later are asked for. Each row is one chain of
-//! fused multiply-adds in column order, so that its bits do not depend on where it stands. Cost: 2 flops a value, each value read once.
+//! the first-level cache: of these the 64 rows of the column that is read 16 KiB later are asked for, and on some processors
+//! (`ahead.rs`) also those of the next tile of half of them. Each row is one chain of fused multiply-adds in column order, so that
+//! its bits do not depend on where it stands. Cost: 2 flops a value, each value read once.
 
 use super::ahead;
 use crate::isa::{Isa, Kernel, LANES, Lanes, Load, Real};
@@ -52,7 +53,8 @@ impl<E: Load, R: Real> Kernel for Margins<'_, E, R> {
     #[inline(always)]
     fn run<T: Isa>(self, tier: T) {
         let mut row = self.rows.start;
-        let ahead = self.z.len() * ahead::calls();
+        let calls = if is_wide::<E>(self.columns.len()) { 1 } else { ahead::calls() };
+        let ahead = self.z.len() * calls;
         let mut rest = self.z;
         if const { two_strips::<T, E, R>() } {
             let (groups, tail) = rest.as_chunks_mut::<{ 2 * ROWS }>();
@@ -96,10 +98,10 @@ fn many<T: Isa, E: Load, R: Real, const N: usize>(
     }
     if is_wide::<E>(columns.len()) {
         let columns_ahead = AHEAD / (N * LANES * size_of::<E>());
-        let (first, last) = columns.split_at(columns.len() - columns_ahead);
-        let (w_first, w_last) = w.split_at(first.len());
-        wide::<T, E, R, N>(tier, (first, row), (&columns[columns_ahead..], row), w_first, &mut sums);
-        wide::<T, E, R, N>(tier, (last, row), (columns, row + N * LANES), w_last, &mut sums);
+        let (first, last) = (0..columns.len() - columns_ahead, columns.len() - columns_ahead..columns.len());
+        let far = row + ahead;
+        wide::<T, E, R, N>(tier, (columns, first, row, far), (&columns[columns_ahead..], row), w, &mut sums);
+        wide::<T, E, R, N>(tier, (columns, last, row, far), (columns, row + N * LANES), w, &mut sums);
     } else {
         for (j, (column, &weight)) in columns.iter().zip(w).enumerate() {
             let (x, _) = column[row..row + N * LANES].as_chunks::<LANES>();
@@ -120,22 +122,30 @@ fn many<T: Isa, E: Load, R: Real, const N: usize>(
     }
 }
 
-/// Adds `N` vectors of rows of some of many columns, and asks for as many rows of as many others.
+/// Adds `N` vectors of rows of some of many columns, and asks for as many rows of as many others; where these are to come into the
+/// second-level cache, also for those of the next tile, at `far`, of the columns that the gradient leaves out.
 #[inline(always)]
 fn wide<T: Isa, E: Load, R: Real, const N: usize>(
     tier: T,
-    (columns, row): (&[&[E]], usize),
+    (columns, range, row, far): (&[&[E]], Range<usize>, usize, usize),
     (asked, asked_row): (&[&[E]], usize),
     w: &[R],
     sums: &mut [R::Lanes<T>; N],
 ) {
     let is_far = ahead::is_far();
-    for ((column, asked), &weight) in columns.iter().zip(asked).zip(w) {
+    let (own, w) = (&columns[range.clone()], &w[range.clone()]);
+    for (((column, asked), &weight), j) in own.iter().zip(asked).zip(w).zip(range) {
         let (x, _) = column[row..row + N * LANES].as_chunks::<LANES>();
         let weight = R::Lanes::<T>::splat(tier, weight);
-        for line in 0..(N * LANES * size_of::<E>()) / CACHE_LINE {
-            let index = asked_row + line * CACHE_LINE / size_of::<E>();
-            if is_far { tier.prefetch_far(asked, index) } else { tier.prefetch(asked, index) }
+        for line in (0..N * LANES).step_by(CACHE_LINE / size_of::<E>()) {
+            if !is_far {
+                tier.prefetch(asked, asked_row + line);
+                continue;
+            }
+            tier.prefetch_far(asked, asked_row + line);
+            if j % 4 < ASKED_WITH_MARGINS {
+                tier.prefetch_far(column, far + line);
+            }
         }
         for (sum, x) in sums.iter_mut().zip(x) {
             *sum = weight.fma(E::load::<T, R>(tier, x), *sum);
