@@ -6,7 +6,7 @@ use gristmill_io::manifest::{BlockLayout, Column, Layout};
 use gristmill_io::mmap;
 use gristmill_kernels::ops::lines;
 use gristmill_kernels::tile::Grain;
-use gristmill_kernels::{Aligned, Kernels, Real};
+use gristmill_kernels::{Aligned, Kernels, Real, vectorised};
 
 use super::space::Stored;
 
@@ -125,7 +125,7 @@ impl<R: Real> Group<R> {
         z: &mut [R],
     ) {
         for (z, intercept) in z.chunks_exact_mut(rows.len()).zip(&self.intercepts) {
-            z.fill(*intercept);
+            vectorised(|| z.fill(*intercept));
             z.iter_mut().zip(offset).for_each(|(z, offset)| *z += *offset);
         }
         let count = self.points.len();

@@ -78,11 +78,11 @@ impl<R: Real + Default> Rows<R> {
         self.rows = n;
         let weighs = setup.has_weights() || !left_out.is_empty();
         setup.read_offset(kernels, grain, rows, &mut self.offset);
-        target::read(kernels, grain.label.as_ref(), rows.clone(), &mut self.y[..n]);
         if weighs {
             target::read(kernels, grain.weight.as_ref(), rows.clone(), &mut self.weight[..n]);
         }
-        setup.target.apply(&mut self.y[..n], weighs.then_some(&mut self.weight[..n]));
+        let (y, weight) = (&mut self.y[..n], weighs.then_some(&mut self.weight[..n]));
+        setup.target.read_labels(kernels, grain.label.as_ref(), rows.clone(), y, weight);
         if let Some(folds) = setup.folds.filter(|_| !left_out.is_empty()) {
             folds.read(setup.first_row(number) + rows.start as u64, &mut self.fold[..n]);
             for (place, &fold) in left_out.folds.iter().enumerate() {

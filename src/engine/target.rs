@@ -10,11 +10,14 @@
 //! A classifier reads the number of the class, from 0, in rising order of stored values: of two classes 0 and 1. Against all
 //! others, a class of several is 1 and they are 0. Of several labels each is 1 where the row has it, and 0 elsewhere.
 
+use std::ops::Range;
+
 use gristmill_io::dataset::Dataset;
 use gristmill_io::encode::affine::Affine;
 use gristmill_io::encode::store::shortest;
 use gristmill_io::manifest::{Column, Kind};
 use gristmill_io::statistics::{LabelStatistics, Statistics};
+use gristmill_kernels::tile::Values;
 use gristmill_kernels::{Kernels, Real, vectorised};
 
 use super::domain;
@@ -182,18 +185,43 @@ impl Target {
         to.iter_mut().zip(y).for_each(|(to, y)| *to = one(*y == class));
     }
 
+    /// Reads the labels of some rows as the loss takes them, and counts the class in the weights of these rows: [`read`] and [`Target::apply`].
+    pub fn read_labels<R: Real>(
+        &self,
+        kernels: &Kernels<R>,
+        labels: Option<&Values<'_>>,
+        rows: Range<usize>,
+        y: &mut [R],
+        weight: Option<&mut [R]>,
+    ) {
+        read(kernels, labels, rows.clone(), y);
+        // Bytes are looked at in a quarter of the time that their numbers take.
+        let bytes = match labels {
+            Some(Values::U8(labels)) => Some(&labels[rows]),
+            _ => None,
+        };
+        self.apply_to(y, bytes, weight);
+    }
+
     /// Turns stored labels into what the loss takes, and the weights of rows (1 each where the dataset has none: the
     /// caller fills them) into those with the class counted.
     pub fn apply<R: Real>(&self, y: &mut [R], weight: Option<&mut [R]>) {
+        self.apply_to(y, None, weight);
+    }
+
+    /// [`Target::apply`] to labels which may be stored as bytes.
+    fn apply_to<R: Real>(&self, y: &mut [R], bytes: Option<&[u8]>, weight: Option<&mut [R]>) {
         if let Some((offset, scale)) = self.real.filter(|units| *units != (0.0, 1.0)) {
             y.iter_mut().for_each(|y| *y = R::from_f64(offset + scale * y.to_f64()));
         }
         let Some(classes) = &self.classes else { return };
         // Labels that are their numbers stay as they are, but for those that no training row has. All are looked at, whatever is found,
         // so that registers hold many of them.
-        let all_known = vectorised(|| match R::singles(y) {
-            Some(y) => are_below(y, classes.count() as f32, f32::floor),
-            None => are_below(y, R::from_f64(classes.count() as f64), |y| R::from_f64(y.to_f64().floor())),
+        let count = classes.count();
+        let all_known = vectorised(|| match (bytes, R::singles(y)) {
+            (Some(bytes), _) => usize::from(bytes.iter().fold(0, |most, byte| (*byte).max(most))) < count,
+            (None, Some(y)) => are_below(y, count as f32, f32::floor),
+            (None, None) => are_below(y, R::from_f64(count as f64), |y| R::from_f64(y.to_f64().floor())),
         });
         if !(classes.are_numbers() && all_known) {
             y.iter_mut().for_each(|y| *y = R::from_f64(classes.number(y.to_f64()) as f64));
@@ -332,12 +360,7 @@ fn class_name(dataset: &Dataset, column: &Column, stored: f64) -> Result<String>
 }
 
 /// Reads labels or weights of some rows into the arithmetic type.
-pub fn read<R: Real>(
-    kernels: &Kernels<R>,
-    values: Option<&gristmill_kernels::tile::Values<'_>>,
-    rows: std::ops::Range<usize>,
-    out: &mut [R],
-) {
+pub fn read<R: Real>(kernels: &Kernels<R>, values: Option<&Values<'_>>, rows: Range<usize>, out: &mut [R]) {
     match values {
         Some(values) => kernels.convert(values, rows, out),
         None => out.fill(R::ONE),

@@ -252,9 +252,9 @@ impl Worker {
     fn read(&mut self, kernels: &Kernels<f64>, setup: &Setup<'_>, grain: &Grain<'_>) {
         self.label.resize(grain.rows, 0.0);
         self.weight.resize(grain.rows, 0.0);
-        target::read(kernels, grain.label.as_ref(), 0..grain.rows, &mut self.label);
         target::read(kernels, grain.weight.as_ref(), 0..grain.rows, &mut self.weight);
-        setup.target.apply(&mut self.label, Some(&mut self.weight));
+        let (label, weight) = (&mut self.label, Some(&mut self.weight[..]));
+        setup.target.read_labels(kernels, grain.label.as_ref(), 0..grain.rows, label, weight);
     }
 
     /// Notes how far the rows of a grain reach.

@@ -118,9 +118,8 @@ impl<'a> HeldOut<'a> {
             for rows in parts(&(0..grain.rows), setup.cut.piece) {
                 let n = rows.len();
                 let (y, weight) = (&mut worker.y[..n], &mut worker.weight[..n]);
-                target::read(&kernels, grain.label.as_ref(), rows.clone(), y);
                 target::read(&kernels, grain.weight.as_ref(), rows.clone(), weight);
-                setup.target.apply(y, Some(weight));
+                setup.target.read_labels(&kernels, grain.label.as_ref(), rows.clone(), y, Some(weight));
                 setup.read_offset(&kernels, grain, &rows, &mut worker.offset);
                 for group in &groups {
                     let z = &mut worker.z[..group.points.len() * n];
