@@ -153,10 +153,10 @@ pub fn ingest_among(
             ranks.answer(false)?;
             continue;
         };
-        let (writer, budget) = (DatasetWriter::join(&offer.folder), Budget::of(&options));
+        let (source, file) = (source.as_ref(), first_file(&entries));
+        let (writer, budget) = (DatasetWriter::join(&offer.folder), Budget::of(&options, source));
         mmap::keep_freed(KEPT_BYTES_MAX.min(budget.memory / 16));
         let around = Around { ranks: None, progress, cancel };
-        let (source, file) = (source.as_ref(), first_file(&entries));
         Job { source, file, plan: &plan, options: &options, budget, writer: &writer, around }.follow(ranks, &offer)?;
     }
     Ok(None)
@@ -272,20 +272,30 @@ struct Budget {
     group: u64,
     /// Chunks in flight.
     chunks: u64,
+    /// Threads that decode them.
+    readers: usize,
 }
 
 impl Budget {
     /// Half of the memory holds rows and dictionaries; a quarter decoded chunks in flight; the rest gathers and grains in the
-    /// making.
-    fn of(options: &IngestOptions) -> Budget {
+    /// making. Where decoding itself takes much, fewer threads do it, and fewer rows are held.
+    fn of(options: &IngestOptions, source: &dyn Source) -> Budget {
         let memory = options.memory.unwrap_or_else(|| Limits::now().default_bytes());
-        let share = memory / 16 / options.workers() as u64;
+        Budget::new(memory, options.workers() as u64, source.decode_bytes())
+    }
+
+    fn new(memory: u64, workers: u64, decode_bytes: u64) -> Budget {
+        let (share, chunks) = (memory / 16 / workers, (memory / 4 / options::PART_BYTES as u64).max(1));
+        let readers = (memory / 3 / decode_bytes.max(1)).clamp(1, workers);
+        let flying = chunks.min(readers * (1 + survey::AHEAD)) * options::PART_BYTES as u64;
+        let decoding = readers * decode_bytes + flying.min(memory / 4);
         Budget {
             memory,
-            keep: memory / 2,
+            keep: memory.saturating_sub(decoding + memory / 8).clamp(memory / 4, memory / 2),
             bucket: share.clamp(1 << 16, 16 << 20),
             group: share.max(1 << 20),
-            chunks: (memory / 4 / options::PART_BYTES as u64).max(1),
+            chunks,
+            readers: readers as usize,
         }
     }
 }
@@ -308,7 +318,7 @@ fn run(
     around: Around<'_>,
 ) -> Result<IngestReport> {
     let began = Instant::now();
-    let budget = Budget::of(options);
+    let budget = Budget::of(options, source);
     mmap::keep_freed(KEPT_BYTES_MAX.min(budget.memory / 16));
     passes::check_hashed(plan, options, budget.memory)?;
     let job = Job { source, file: first_file(&entries), plan, options, budget, writer: &writer, around };
@@ -418,7 +428,7 @@ impl Job<'_> {
 
     /// What the one pass is told, with the threads and memory of these options.
     fn with_direct<T>(&self, options: &IngestOptions, then: impl FnOnce(&Direct<'_>) -> T) -> T {
-        let budget = Budget::of(options);
+        let budget = Budget::of(options, self.source);
         let direct = Direct {
             source: self.source,
             plan: self.plan,

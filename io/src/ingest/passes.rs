@@ -84,7 +84,7 @@ impl Job<'_> {
             level_bytes: COUNT_BYTES * (1 + options.workers() as u64),
             hashed_bytes: hashed(plan, options).1,
             keeper,
-            threads: options.workers(),
+            threads: budget.readers,
             chunks: budget.chunks,
             span,
             progress,

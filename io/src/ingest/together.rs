@@ -65,7 +65,8 @@ impl Job<'_> {
         let offered = ranks.offer(self.writer.folder(), Way::TwoPasses, fingerprint, bytes)?;
         let Some(begun) = offered else { return Ok(None) };
         let options = ranks.options(self.options);
-        let made = Job { options: &options, budget: Budget::of(&options), ..*self }.together(ranks, begun)?;
+        let made =
+            Job { options: &options, budget: Budget::of(&options, self.source), ..*self }.together(ranks, begun)?;
         if made.is_none() {
             // From the beginning again, and all of it.
             self.source.narrow(0..u64::MAX);

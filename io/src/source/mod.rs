@@ -271,6 +271,11 @@ pub trait Source: Send + Sync {
     /// [`crate::Error`] with file, line or row, and column.
     fn decode(&self, chunk: Chunk) -> Result<Vec<RecordBatch>>;
 
+    /// Bytes that [`Source::decode`] needs on the way, besides the rows that come out; 0: little.
+    fn decode_bytes(&self) -> u64 {
+        0
+    }
+
     /// How many rows a chunk has.
     ///
     /// # Errors

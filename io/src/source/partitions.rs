@@ -190,6 +190,10 @@ impl Source for Partitioned {
         self.inner.decode(chunk)?.into_iter().map(widened).collect()
     }
 
+    fn decode_bytes(&self) -> u64 {
+        self.inner.decode_bytes()
+    }
+
     fn count(&self, chunk: Chunk) -> Result<u64> {
         self.inner.count(chunk)
     }

@@ -100,3 +100,21 @@ fn ingest_of_more_than_memory_stays_within_it() {
     println!("peak, page cache included: {} of {GROUP} bytes", peak.trim());
     removed.unwrap();
 }
+
+/// What is handed out is no more than there is, also where decoding takes much; where it takes nothing, all threads decode and half of
+/// the memory holds rows.
+#[test]
+fn the_parts_of_a_budget_are_no_more_than_the_memory() {
+    for (memory, workers) in [256 << 20, 1 << 30, 64 << 30_u64].into_iter().flat_map(|m| [1, 2, 64].map(|w| (m, w))) {
+        for decode_bytes in [0, 1 << 20, 32 << 20, 80 << 20] {
+            let Budget { keep, chunks, readers, .. } = Budget::new(memory, workers, decode_bytes);
+            let flying = chunks.min(readers as u64 * (1 + survey::AHEAD)) * options::PART_BYTES as u64;
+            assert!(
+                keep + flying + readers as u64 * decode_bytes <= memory / 8 * 7,
+                "{memory} {workers} {decode_bytes}"
+            );
+            assert!((1..=workers as usize).contains(&readers));
+            assert!(decode_bytes > 0 || (keep, readers as u64) == (memory / 2, workers));
+        }
+    }
+}

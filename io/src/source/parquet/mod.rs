@@ -37,6 +37,8 @@ use crate::error::{Error, Place, Result};
 const FOOTERS: usize = 8;
 /// Decoded bytes of a batch.
 const BATCH_BYTES: u64 = 4 << 20;
+/// Bytes of a column's reader besides its page: a buffer over the file, and what describes the arrays of a chunk.
+const READER_BYTES: u64 = 16 << 10;
 /// Rows of a batch at most.
 const BATCH_ROWS_MAX: u64 = 1 << 16;
 
@@ -49,6 +51,8 @@ struct ParquetSource {
     rows: u64,
     /// What all row groups promise of every column.
     ranges: Vec<Option<Range>>,
+    /// Of [`Source::decode_bytes`].
+    decode_bytes: u64,
     state: Mutex<State>,
 }
 
@@ -110,7 +114,7 @@ pub fn open(files: &[SourceFile], options: &SourceOptions) -> Result<Box<dyn Sou
         // The files before the one with another type are read as that, too.
         found = gather(files, options, &mut common)?;
     }
-    let Gathered { row_groups, footers, ranges, .. } = found;
+    let Gathered { row_groups, footers, ranges, decode_bytes, .. } = found;
     let rows = row_groups.iter().map(|group: &RowGroup| group.rows).sum();
     if rows == 0 {
         no_rows(&files[0].path, "holds no rows", options)?;
@@ -118,7 +122,8 @@ pub fn open(files: &[SourceFile], options: &SourceOptions) -> Result<Box<dyn Sou
     let first = common.ok_or_else(|| Error::Usage("no source file given".into()))?;
     let state = Mutex::new(State { row_group: 0, next_row: 0, parts: Vec::new(), end: usize::MAX, footers });
     let (files, options) = (files.to_vec(), options.clone());
-    Ok(Box::new(ParquetSource { files, options, first, row_groups, rows, ranges: ranges.unwrap_or_default(), state }))
+    let ranges = ranges.unwrap_or_default();
+    Ok(Box::new(ParquetSource { files, options, first, row_groups, rows, ranges, decode_bytes, state }))
 }
 
 /// What the footers of all files say.
@@ -126,13 +131,16 @@ struct Gathered {
     row_groups: Vec<RowGroup>,
     footers: VecDeque<(usize, Arc<Footer>)>,
     ranges: Option<Vec<Option<Range>>>,
+    /// Of [`Source::decode_bytes`].
+    decode_bytes: u64,
     /// A file has a type that made that of all another one.
     is_wider: bool,
 }
 
 /// Read all footers; `common` is what the files have in common, and takes in what is new.
 fn gather(files: &[SourceFile], options: &SourceOptions, common: &mut Option<Flat>) -> Result<Gathered> {
-    let mut all = Gathered { row_groups: Vec::new(), footers: VecDeque::new(), ranges: None, is_wider: false };
+    let (row_groups, footers) = (Vec::new(), VecDeque::new());
+    let mut all = Gathered { row_groups, footers, ranges: None, decode_bytes: 0, is_wider: false };
     for (number, file) in files.iter().enumerate() {
         let (mut footer, full) = Footer::read(file, options)?;
         if let Some(common) = common {
@@ -141,6 +149,7 @@ fn gather(files: &[SourceFile], options: &SourceOptions, common: &mut Option<Fla
         footer.flat = footer.flat.in_order_of(common.get_or_insert(full));
         add_row_groups(number, file, &footer, options, &mut all.row_groups)?;
         footer.add_ranges(&mut all.ranges);
+        all.decode_bytes = footer.decode_bytes(options).max(all.decode_bytes);
         all.footers.push_back((number, Arc::new(footer)));
         all.footers.truncate(footers_max());
     }
@@ -181,6 +190,16 @@ impl Footer {
     /// The number of the leaf that a column is read from, among all leaves of the file.
     fn leaf(&self, column: usize) -> Option<usize> {
         self.leaves.get(self.flat.leaf(column)?).copied()
+    }
+
+    /// The readers of [`ParquetSource::masks`] hold a page of every column: of a row group, or of columns as large as a part.
+    fn decode_bytes(&self, options: &SourceOptions) -> u64 {
+        let pages = |group: &RowGroupMetaData| {
+            let columns = self.leaves.iter().filter_map(|&leaf| group.columns().get(leaf));
+            columns.fold(0_u64, |sum, column| sum.saturating_add(column.uncompressed_size().max(0) as u64))
+        };
+        let most = self.metadata.metadata().row_groups().iter().map(pages).max().unwrap_or(0);
+        most.min(options.part_bytes as u64) + self.leaves.len() as u64 * READER_BYTES
     }
 
     /// Take what this file promises of every column in; none: no file yet.
@@ -394,6 +413,10 @@ impl Source for ParquetSource {
 
     fn rows(&self) -> Option<u64> {
         Some(self.rows)
+    }
+
+    fn decode_bytes(&self) -> u64 {
+        self.decode_bytes
     }
 
     fn next(&self) -> Result<Option<Chunk>> {
