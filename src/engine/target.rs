@@ -394,4 +394,26 @@ mod tests {
             assert!(held.iter().zip(&found).all(|(held, found)| (held >> label & 1) as f32 == *found), "{label}");
         }
     }
+
+    /// Labels that are bytes become what the same numbers in `f32` become, those of a class that no training row has among them.
+    #[test]
+    fn bytes_are_the_classes_that_numbers_are() {
+        let kernels = Kernels::<f32>::new(gristmill_kernels::Tier::Portable);
+        for stored in [[0.0, 1.0], [0.0, 3.0]] {
+            let (names, rows, weight) = (vec![String::new(); 2], vec![1; 2], vec![0.5, 2.0]);
+            let classes = Some(Classes { names, stored: stored.to_vec(), rows, weight });
+            let target = Target { largest: 1.0, least: 0.0, real: None, classes, labels: None, units: (0.0, 1.0) };
+            for most in [2, 4, 256_usize] {
+                let bytes: Vec<u8> = (0..300).map(|i| (i * 7 % most) as u8).collect();
+                let singles: Vec<f32> = bytes.iter().map(|&byte| f32::from(byte)).collect();
+                let read = |labels: Values<'_>| {
+                    let (mut y, mut weight) = (vec![0.0; 290], vec![1.0; 290]);
+                    target.read_labels(&kernels, Some(&labels), 5..295, &mut y, Some(&mut weight));
+                    assert!(y.iter().all(|y| *y == 0.0 || *y == 1.0), "{stored:?} {most}");
+                    (y, weight)
+                };
+                assert_eq!(read(Values::U8(&bytes)), read(Values::F32(&singles)), "{stored:?} {most}");
+            }
+        }
+    }
 }
