@@ -7,7 +7,7 @@
 CARGO ?= cargo
 PYTHON ?= target/python/bin/python
 
-.PHONY: all test deps lint bench bench-test bench-guard bench-record docs clean kill-test bits-table plan-check ranks-check net-test mpich-test
+.PHONY: all test deps lint bench bench-test bench-guard bench-record docs clean kill-test bits-table plan-check ranks-check net-test mpich-test arm-check arm-test
 
 all:
 	$(CARGO) build --release
@@ -64,6 +64,14 @@ net-test:
 	$(CARGO) build --release --locked --features mpi
 	$(CARGO) build --release --locked --features mpi -p mpi-launch --example allreduce
 	tests/net-test
+
+# The kernels compiled for 64-bit ARM, where rustup can get its standard library.
+arm-check:
+	tests/arm-test --check
+
+# The kernels' tests on 64-bit ARM, and models that must have the bits that they have here, under qemu: some fifteen minutes.
+arm-test:
+	tests/arm-test
 
 # The tests of ranks with MPICH, beside an Open MPI: built in target/mpich.
 mpich-test:

@@ -14,10 +14,10 @@
 //! four quads; lane `4 b + i` of quad `v` is row `16 b + 4 v + i`, which is the order that unpacking instructions leave.
 
 #[cfg(target_arch = "x86_64")]
-use super::avx2::Avx2;
-#[cfg(target_arch = "x86_64")]
 use super::vnni::{NarrowVnni, Vnni};
-use super::{Isa, LANES, Token, portable::Portable};
+#[cfg(target_arch = "x86_64")]
+use super::{Isa, avx2::Avx2};
+use super::{LANES, Token, portable::Portable};
 use wide::{i16x8, i32x4};
 
 /// Columns that meet in a quad.

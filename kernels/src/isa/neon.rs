@@ -1,7 +1,7 @@
 //! The NEON tier of 64-bit ARM: four registers hold sixteen `f32`, eight hold sixteen `f64`.
 
 use super::elementwise::elementwise;
-use super::{Isa, Kernel, LANES, Lanes};
+use super::{Isa, Kernel, LANES, Lanes, portable};
 use crate::dtype::f16;
 use std::arch::aarch64::*;
 
@@ -12,6 +12,9 @@ pub struct Neon(());
 impl Isa for Neon {
     type F32 = F32;
     type F64 = F64;
+    // `wide` has NEON where the target has it, as 64-bit ARM always does.
+    type Register32 = portable::R32;
+    type Register64 = portable::R64;
     const REGISTERS: usize = 32;
 
     fn detect() -> Option<Neon> {

@@ -231,6 +231,12 @@ struct Dots<'a, R, S> {
     sums: &'a mut [f64],
 }
 
+/// True where a register holds all lanes of a dot product, and registers are many: NEON has as many as AVX-512, a quarter as wide.
+#[inline(always)]
+const fn has_many<T: Isa, R: Real>() -> bool {
+    T::REGISTERS >= 32 && <R::Register<T> as Register<T, R>>::WIDTH == R::REGISTER_LANES
+}
+
 /// Dot products of `M` variables with `N` others, a register of lanes each.
 type Registers<T, R, const M: usize, const N: usize> = [[<R as Real>::Register<T>; N]; M];
 
@@ -253,9 +259,9 @@ impl<'a, R: Real, S: Operand<R>> Dots<'a, R, S> {
                 (0, 2) => pack::<T, R, S, WEIGHTED, 2, 2>(tier, dots, first, weight, packed),
                 (0, 3) => pack::<T, R, S, WEIGHTED, 3, 3>(tier, dots, first, weight, packed),
                 (0, _) => pack::<T, R, S, WEIGHTED, 4, 4>(tier, dots, first, weight, packed),
-                (4, 4) if T::REGISTERS >= 32 => pack::<T, R, S, WEIGHTED, 8, 4>(tier, dots, first, weight, packed),
-                (4, 3) if T::REGISTERS >= 32 => pack::<T, R, S, WEIGHTED, 7, 3>(tier, dots, first, weight, packed),
-                (4, 2) if T::REGISTERS >= 32 => pack::<T, R, S, WEIGHTED, 6, 2>(tier, dots, first, weight, packed),
+                (4, 4) if has_many::<T, R>() => pack::<T, R, S, WEIGHTED, 8, 4>(tier, dots, first, weight, packed),
+                (4, 3) if has_many::<T, R>() => pack::<T, R, S, WEIGHTED, 7, 3>(tier, dots, first, weight, packed),
+                (4, 2) if has_many::<T, R>() => pack::<T, R, S, WEIGHTED, 6, 2>(tier, dots, first, weight, packed),
                 (4, _) => pack::<T, R, S, WEIGHTED, 5, 1>(tier, dots, first, weight, packed),
                 (5, _) => pack::<T, R, S, WEIGHTED, 6, 1>(tier, dots, first, weight, packed),
                 (6, _) => pack::<T, R, S, WEIGHTED, 7, 1>(tier, dots, first, weight, packed),
@@ -273,7 +279,7 @@ impl<'a, R: Real, S: Operand<R>> Dots<'a, R, S> {
         packed: &[Packed<R>],
         behind: [&[S]; 2],
     ) {
-        if T::REGISTERS >= 32 {
+        if has_many::<T, R>() {
             meet::<T, R, S, 0, GROUP, N>(tier, self, corner, packed, behind);
         } else {
             meet::<T, R, S, 0, 4, N>(tier, self, corner, packed, behind);
