@@ -98,7 +98,7 @@ impl CodesPass {
                 for (block, weights) in blocks.iter().zip(self.weights.chunks(self.levels)) {
                     kernels.margins(block, rows.clone(), weights, z);
                 }
-                kernels.loss(Loss::Logistic, z, &self.labels[rows.clone()], None, None);
+                kernels.loss(Loss::Logistic, z, &self.labels[rows.clone()], None, None, None);
                 let mut residuals = Residuals::new(z, quantised);
                 let sums = self.integers.chunks_mut(self.levels).zip(self.reals.chunks_mut(self.levels));
                 for (block, (integers, reals)) in blocks.iter().zip(sums) {

@@ -10,7 +10,7 @@
 use gristmill_kernels::dtype::{DType, f16};
 use gristmill_kernels::isa::{Isa, Kernel, LANES, Lanes, Load, Token};
 use gristmill_kernels::tile::{Block, Columns, Cut, Values};
-use gristmill_kernels::{Kernels, Loss, Tier, reference};
+use gristmill_kernels::{Kernels, Loss, Next, Tier, reference};
 use std::time::Instant;
 
 /// What the command line says.
@@ -167,7 +167,8 @@ impl Worker {
             let z = &mut self.z[..range.len()];
             z.fill(0.0);
             kernels.margins(block, range.clone(), &self.w, z);
-            loss += kernels.loss(Loss::Logistic, z, &self.y[..range.len()], None, None).loss;
+            let next = Next::after(block, &range);
+            loss += kernels.loss(Loss::Logistic, z, &self.y[..range.len()], None, None, next).loss;
             kernels.gradient(block, range, z, &mut self.g);
         }
         loss
@@ -269,7 +270,7 @@ fn resident(kernels: &Kernels<f32>, data: &Data, tile: usize, seconds: f64) -> [
     });
     // Residuals stand in for margins from the second call on: the arithmetic does not depend on the values.
     let loss = time(&mut || {
-        std::hint::black_box(kernels.loss(Loss::Logistic, z, y, None, None));
+        std::hint::black_box(kernels.loss(Loss::Logistic, z, y, None, None, None));
     });
     let gradient = time(&mut || kernels.gradient(&block, rows.clone(), z, g));
     [margins, loss, gradient]

@@ -111,7 +111,7 @@ impl Worker {
                 kernels.margins_k(block, range.clone(), &self.w, z);
             }
             for z in z.chunks_exact_mut(n) {
-                loss += kernels.loss(Loss::Logistic, z, &self.y[..n], None, None).loss;
+                loss += kernels.loss(Loss::Logistic, z, &self.y[..n], None, None, None).loss;
             }
             if self.vectors == 1 {
                 kernels.gradient(block, range, z, &mut self.g);

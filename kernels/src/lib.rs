@@ -28,6 +28,7 @@ pub use aligned::Aligned;
 pub use fixed::FixedScale;
 pub use isa::{Real, Work, vectorised, vectorised_work};
 pub use losses::{Link, Loss, Smoothing};
+pub use ops::ahead::Next;
 pub use ops::gram::{GramLayout, GramRows, GramScales, GramScratch, GramSums, OutOfRange, Place};
 pub use ops::loss::LossSums;
 pub use ops::softmax::{Softmax, SoftmaxSums};

@@ -7,6 +7,7 @@ use crate::dtype::f16;
 use crate::fixed::FixedScale;
 use crate::isa::{Real, Token};
 use crate::losses::{Link, Loss, LossFunction, LossVisitor};
+use crate::ops::ahead::Next;
 use crate::ops::gram::{self, GramLayout, GramRows, GramScales, GramScratch, GramSums, OutOfRange};
 use crate::ops::loss::{LossSums, Losses};
 use crate::ops::softmax::{Softmax, SoftmaxSums};
@@ -45,6 +46,7 @@ pub struct LossRows<'a, R> {
     pub y: &'a [R],
     pub weight: Option<&'a [R]>,
     pub curvature: Option<&'a mut [R]>,
+    pub next: Option<Next<'a>>,
 }
 
 /// For `f32`.
@@ -261,8 +263,8 @@ fn loss<R: Real>(token: Token, loss: Loss, rows: LossRows<'_, R>) -> LossSums {
     impl<R: Real> LossVisitor for Visitor<'_, R> {
         type Output = LossSums;
         fn visit<L: LossFunction>(self, loss: L) -> LossSums {
-            let Visitor(token, LossRows { z, y, weight, curvature }) = self;
-            token.enter(Losses { loss, z, y, weight, curvature })
+            let Visitor(token, LossRows { z, y, weight, curvature, next }) = self;
+            token.enter(Losses { loss, z, y, weight, curvature, next })
         }
     }
     loss.visit(Visitor(token, rows))

@@ -8,6 +8,7 @@ use crate::fixed::FixedScale;
 use crate::isa::{Real, Token, portable::Portable};
 use crate::losses::{Link, Loss};
 use crate::operations::LossRows;
+use crate::ops::ahead::Next;
 use crate::ops::gram::{GramLayout, GramRows, GramScales, GramScratch, GramSums, OutOfRange};
 use crate::ops::loss::LossSums;
 use crate::ops::softmax::{Softmax, SoftmaxSums};
@@ -153,7 +154,7 @@ impl<R: Real> Kernels<R> {
     }
 
     /// Replaces the margins `z` by the residuals `weight * dloss/dz`, fills `curvature` with `weight * d2loss/dz2`, and
-    /// sums; every slice has one number a row.
+    /// sums; every slice has one number a row. Asks memory for `next` meanwhile.
     pub fn loss(
         &self,
         loss: Loss,
@@ -161,9 +162,10 @@ impl<R: Real> Kernels<R> {
         y: &[R],
         weight: Option<&[R]>,
         curvature: Option<&mut [R]>,
+        next: Option<Next<'_>>,
     ) -> LossSums {
         debug_assert_eq!(y.len(), z.len(), "one target a row");
-        (R::operations().loss)(self.token, loss, LossRows { z, y, weight, curvature })
+        (R::operations().loss)(self.token, loss, LossRows { z, y, weight, curvature, next })
     }
 
     /// Replaces the margins of all classes, class after class, by the residuals of softmax with cross-entropy; see

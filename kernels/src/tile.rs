@@ -128,8 +128,8 @@ pub struct Cut {
 }
 
 impl Cut {
-    /// Where a row is `numbers` numbers of so many bytes together. Nothing is asked of memory while losses are made; presumably it is busy
-    /// with what margins asked for where that does not last long, so pieces are short. Of narrower numbers they are longer, for arithmetic
+    /// Where a row is `numbers` numbers of so many bytes together. Little or nothing is asked of memory while losses are made; presumably it is
+    /// busy with what margins asked for where that does not last long, so pieces are short. Of narrower numbers they are longer, for arithmetic
     /// bounds these, above all those of several vectors, and a call costs something. A matrix wants 256 rows or more.
     pub fn dense(row_bytes: usize, numbers: usize) -> Cut {
         let rows = match row_bytes / numbers.max(1) {

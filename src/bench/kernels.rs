@@ -16,7 +16,8 @@ use gristmill_kernels::dtype::DType;
 use gristmill_kernels::fixed::FixedScale;
 use gristmill_kernels::tile::{Block, Cut, Grain, Values};
 use gristmill_kernels::{
-    Aligned, GramLayout, GramRows, GramScales, GramScratch, GramSums, Kernels, Loss, Real, Residuals, Tier, reference,
+    Aligned, GramLayout, GramRows, GramScales, GramScratch, GramSums, Kernels, Loss, Next, Real, Residuals, Tier,
+    reference,
 };
 
 use super::grains::{Grains, Random, Rows};
@@ -245,8 +246,9 @@ impl<R: Real + Default> Worker<R> {
                 _ => self.kernels.margins_k(block, rows.clone(), w, z),
             }
         }
+        let next = blocks.iter().find_map(|block| Next::after(block, &rows)).filter(|_| self.vectors == 1);
         for z in z.chunks_mut(n) {
-            self.loss += self.kernels.loss(Loss::Logistic, z, &self.y[..n], None, None).loss;
+            self.loss += self.kernels.loss(Loss::Logistic, z, &self.y[..n], None, None, next).loss;
         }
         let mut first = 0;
         for block in blocks {

@@ -190,7 +190,7 @@ impl<'a, R: Real + Default> Judge<'a, R> {
         for (class, z) in margins.chunks_exact_mut(y.len()).enumerate() {
             let against = (self.setup.against > 0).then(|| against(class));
             let y = against.as_deref().unwrap_or(y);
-            let found = self.wide.loss(self.setup.model.loss(), z, y, Some(weight), None);
+            let found = self.wide.loss(self.setup.model.loss(), z, y, Some(weight), None, None);
             sums.loss += found.loss;
             sums.weight = found.weight;
         }

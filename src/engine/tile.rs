@@ -20,7 +20,7 @@ use gristmill_io::mmap;
 use gristmill_kernels::ops::gram::{GramRows, GramScratch, GramSums};
 use gristmill_kernels::ops::lines;
 use gristmill_kernels::tile::{Cut, Grain, parts};
-use gristmill_kernels::{Aligned, Kernels, LossSums, Real, Residuals, Softmax};
+use gristmill_kernels::{Aligned, Kernels, LossSums, Next, Real, Residuals, Softmax};
 
 use super::cells::Cells;
 use super::group::{Blocks, Group};
@@ -257,6 +257,8 @@ impl<'a, R: Real + Default> Job<'a, R> {
         worker.rows.read(&self.kernels, self.setup, grain, rows, &self.left_out);
         for group in &self.groups {
             let z = &mut worker.z[..group.points.len() * rows.len()];
+            let next = grain.1.blocks.iter().find_map(|block| Next::after(block, rows));
+            let next = next.filter(|_| group.points.len() == 1);
             group.margins(&self.kernels, &self.blocks, (grain.1, rows), worker.rows.offset(), z);
             for (place, point) in group.points.clone().enumerate().step_by(self.setup.joint) {
                 if self.setup.model.is_joint() {
@@ -265,7 +267,7 @@ impl<'a, R: Real + Default> Job<'a, R> {
                         self.joint_matrices(worker, grain.1, rows, (place, point))?;
                     }
                 } else {
-                    self.loss(worker, (tile, rows), (place, point));
+                    self.loss(worker, (tile, rows), (place, point), next);
                 }
             }
             self.gradient(worker, grain.1, rows, group);
@@ -347,6 +349,7 @@ impl<'a, R: Real + Default> Job<'a, R> {
         worker: &mut Worker<R>,
         (tile, rows): (&Range<usize>, &Range<usize>),
         (place, point): (usize, usize),
+        next: Option<Next<'_>>,
     ) {
         let (n, first) = (rows.len(), point * self.cut.tile + rows.start - tile.start);
         let Point { want, against, smoothing, .. } = self.order.points[point];
@@ -355,7 +358,7 @@ impl<'a, R: Real + Default> Job<'a, R> {
         let weight = worker.rows.weight(self.setup, &self.left_out, point);
         let bend = (want == Want::Hessian).then_some(&mut worker.bend[first..first + n]);
         let z = &mut worker.z[place * n..(place + 1) * n];
-        worker.loss[point] += self.kernels.loss(self.setup.model.smoothed(smoothing), z, y, weight, bend);
+        worker.loss[point] += self.kernels.loss(self.setup.model.smoothed(smoothing), z, y, weight, bend, next);
     }
 
     /// Gathers the matrices of a tile from the curvatures that its pieces left.

@@ -7,7 +7,7 @@
 //! the first half (`ahead.rs`). Cost: 2 flops a value, each value read once.
 
 use super::ahead;
-use super::margins::{ASKED_WITH_MARGINS, CACHE_LINE, is_wide, two_strips};
+use super::margins::{CACHE_LINE, is_wide, two_strips};
 use crate::isa::{Isa, Kernel, LANES, Lanes, Load, Real};
 use std::ops::Range;
 
@@ -58,7 +58,7 @@ fn in_groups<'a, T: Isa, E: Load, R: Real, const COLUMNS: usize>(
     let (sums, sums_tail) = g.as_chunks_mut::<COLUMNS>();
     if wide && ahead::is_far() {
         for (group, g) in groups.iter().zip(sums) {
-            for (_, column) in group.iter().enumerate().filter(|(c, _)| c % 4 >= ASKED_WITH_MARGINS) {
+            for (_, column) in group.iter().enumerate().filter(|(c, _)| c % 4 >= ahead::WITH_MARGINS) {
                 ask(tier, column, rows.end, rows.len());
             }
             side_by_side::<T, E, R, COLUMNS, false>(tier, group, rows.start, r, g);
@@ -97,13 +97,13 @@ fn side_by_side<T: Isa, E: Load, R: Real, const COLUMNS: usize, const ASKS: bool
 ) {
     let mut sums = [R::Lanes::<T>::zero(tier); COLUMNS];
     let (groups, tail) = r.as_chunks::<ROWS>();
-    let ahead = r.len() * ahead::calls();
+    let (ahead, asked) = (r.len() * ahead::calls(), ahead::with_margins::<E, R>());
     let mut row = start;
     for r in groups {
         let mut x: [&[[E; LANES]]; COLUMNS] = [&[]; COLUMNS];
         for (c, (x, column)) in x.iter_mut().zip(columns).enumerate() {
             *x = column[row..row + ROWS].as_chunks::<LANES>().0;
-            let with_margins = COLUMNS >= 4 && c % 4 < ASKED_WITH_MARGINS;
+            let with_margins = COLUMNS >= 4 && c % 4 < asked;
             let lines = if !ASKS || with_margins { 0 } else { size_of::<E>() };
             for line in 0..lines {
                 tier.prefetch_far(column, row + ahead + line * CACHE_LINE / size_of::<E>());

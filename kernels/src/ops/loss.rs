@@ -3,6 +3,7 @@
 //! 64 rows at a time; lane `k` of each sum adds rows `k`, `k + 16`, `k + 32`, `k + 48` of them in the arithmetic type (that of
 //! the loss: see [`LossFunction::WIDE`]), then those of all turns in `f64`, and the lanes are folded in the fixed tree of [`Lanes::sum`]. Cost: about 40 operations per sixteen rows for the logistic loss.
 
+use super::ahead::Next;
 use crate::isa::{Group, Isa, Kernel, LANES, Lanes, Real};
 use crate::losses::LossFunction;
 
@@ -40,6 +41,8 @@ pub struct Losses<'a, L, R> {
     pub weight: Option<&'a [R]>,
     /// Weighted curvatures out.
     pub curvature: Option<&'a mut [R]>,
+    /// What is asked for meanwhile.
+    pub next: Option<Next<'a>>,
 }
 
 /// Rows of one turn of the loop.
@@ -56,18 +59,22 @@ impl<L: LossFunction, R: Real> Kernel for Losses<'_, L, R> {
 
     #[inline(always)]
     fn run<T: Isa>(self, tier: T) -> LossSums {
-        let Losses { loss, z, y, weight, mut curvature } = self;
+        let Losses { loss, z, y, weight, mut curvature, next } = self;
         let mut sums = Sums::zero(tier);
         let (rows, whole) = (z.len(), z.len() / ROWS * ROWS);
         let (mut start, most) = (0, if const { two_turns::<T, L, R>() } { 2 * ROWS } else { ROWS });
         while start < whole {
             let count = most.min(whole - start);
+            if let Some(next) = next {
+                next.ask(tier, start..start + count);
+            }
             let group = Losses {
                 loss,
                 z: &mut z[start..start + count],
                 y: &y[start..start + count],
                 weight: weight.map(|weight| &weight[start..start + count]),
                 curvature: curvature.as_deref_mut().map(|curvature| &mut curvature[start..start + count]),
+                next: None,
             };
             if const { two_turns::<T, L, R>() } && count > ROWS {
                 step::<T, L, R, { 2 * ROWS / LANES }>(tier, group, &mut sums);
@@ -80,7 +87,7 @@ impl<L: LossFunction, R: Real> Kernel for Losses<'_, L, R> {
             let rows = start..rows.min(start + LANES);
             let weight = weight.map(|weight| &weight[rows.clone()]);
             let curvature = curvature.as_deref_mut().map(|curvature| &mut curvature[rows.clone()]);
-            few(tier, Losses { loss, z: &mut z[rows.clone()], y: &y[rows], weight, curvature }, &mut sums);
+            few(tier, Losses { loss, z: &mut z[rows.clone()], y: &y[rows], weight, curvature, next: None }, &mut sums);
         }
         LossSums {
             loss: sums.loss.sum(),
@@ -176,7 +183,14 @@ fn few<T: Isa, L: LossFunction, R: Real>(tier: T, rows: Losses<'_, L, R>, sums: 
         y[i] = rows.y[i];
         weight[i] = rows.weight.map_or(R::ONE, |weight| weight[i]);
     }
-    let padded = Losses { loss: rows.loss, z: &mut z, y: &y, weight: Some(&weight), curvature: Some(&mut curvature) };
+    let padded = Losses {
+        loss: rows.loss,
+        z: &mut z,
+        y: &y,
+        weight: Some(&weight),
+        curvature: Some(&mut curvature),
+        next: None,
+    };
     step::<T, L, R, 1>(tier, padded, sums);
     rows.z.copy_from_slice(&z[..count]);
     if let Some(out) = rows.curvature {

@@ -16,10 +16,6 @@ const ROWS: usize = 4 * LANES;
 /// Bytes of a cache line: 64 rows of a column fill as many lines as a value has bytes.
 pub(crate) const CACHE_LINE: usize = 64;
 
-/// Of four columns the first so many are asked for their rows of the next tile while margins are made, the others while the gradient is:
-/// memory is idle in neither. With one or three of them passes of `f32` and `f16` were as fast or slower.
-pub(super) const ASKED_WITH_MARGINS: usize = 2;
-
 /// Of many columns, what is asked for is read so many bytes later: far enough for memory to answer, and a third of a first-level cache.
 /// 8 KiB are as good, 24 are not.
 const AHEAD: usize = 16 << 10;
@@ -96,6 +92,7 @@ fn many<T: Isa, E: Load, R: Real, const N: usize>(
     for (sum, z) in sums.iter_mut().zip(&*z) {
         *sum = R::load::<T, R>(tier, z);
     }
+    let with_margins = ahead::with_margins::<E, R>();
     if is_wide::<E>(columns.len()) {
         let columns_ahead = AHEAD / (N * LANES * size_of::<E>());
         let (first, last) = (0..columns.len() - columns_ahead, columns.len() - columns_ahead..columns.len());
@@ -108,7 +105,7 @@ fn many<T: Isa, E: Load, R: Real, const N: usize>(
             let weight = R::Lanes::<T>::splat(tier, weight);
             for line in 0..(N * LANES * size_of::<E>()) / CACHE_LINE {
                 tier.prefetch(column, row + N * LANES + line * CACHE_LINE / size_of::<E>());
-                if j % 4 < ASKED_WITH_MARGINS {
+                if j % 4 < with_margins {
                     tier.prefetch_far(column, row + ahead + line * CACHE_LINE / size_of::<E>());
                 }
             }
@@ -143,7 +140,7 @@ fn wide<T: Isa, E: Load, R: Real, const N: usize>(
                 continue;
             }
             tier.prefetch_far(asked, asked_row + line);
-            if j % 4 < ASKED_WITH_MARGINS {
+            if j % 4 < ahead::WITH_MARGINS {
                 tier.prefetch_far(column, far + line);
             }
         }

@@ -5,7 +5,7 @@
 //! [`crossed`] and [`sparse`] both over scattered blocks, [`lines`] both over categorical ones for several vectors, [`gram`] the weighted Gram matrix over all blocks, [`loss`] over
 //! margins, [`softmax`] over the margins of all classes, [`convert`] and link functions; `ahead` how far ahead rows are asked for.
 
-mod ahead;
+pub mod ahead;
 pub mod bytes;
 pub mod codes;
 pub mod convert;

@@ -2,8 +2,10 @@
 
 use super::data::Random;
 use super::{Arithmetic, LENGTHS, SameBits, assert_close, kernels};
+use gristmill_kernels::dtype::f16;
 use gristmill_kernels::reference;
-use gristmill_kernels::{Link, Loss, LossSums};
+use gristmill_kernels::tile::{Block, Columns};
+use gristmill_kernels::{Link, Loss, LossSums, Next};
 
 /// Margins from gentle to far out, targets that every loss takes (0, 1 and between).
 fn rows<R: Arithmetic>(count: usize, random: &mut Random) -> (Vec<R>, Vec<R>, Vec<R>) {
@@ -57,7 +59,7 @@ fn losses_agree<R: Arithmetic>() {
                     let what = format!("{} {what}", kernels.tier());
                     let (mut got, mut got_curvature) = (z.clone(), vec![R::default(); count]);
                     let curvature_out = curved.then_some(&mut got_curvature[..]);
-                    let got_sums = kernels.loss(loss, &mut got, &y, weight, curvature_out);
+                    let got_sums = kernels.loss(loss, &mut got, &y, weight, curvature_out, None);
                     assert_close(&to_f64(&got), &residual, &bound, &what);
                     assert_close(&to_f64(&got_curvature), &curvature, &bound, &what);
                     let total: f64 = bound.iter().sum();
@@ -107,6 +109,36 @@ fn reference_derivatives_match_differences() {
     }
 }
 
+/// Asking memory for rows to come, or for what lies beyond the grain, changes no bit: two columns or many, near each other or not.
+#[test]
+fn asking_for_rows_to_come_changes_nothing() {
+    let (values, narrow) = (vec![1.5_f32; 64 * 28], vec![f16::ONE; 64 * 28]);
+    let even: Vec<&[f32]> = values.chunks(64).collect();
+    let uneven: Vec<&[f32]> = even.iter().rev().map(|column| &column[..40]).collect();
+    let blocks = [
+        Block::Columns(Columns::F32(even[..3].to_vec())),
+        Block::Columns(Columns::F32(even[..5].to_vec())),
+        Block::Columns(Columns::F32(uneven)),
+        Block::Columns(Columns::F32(even)),
+        Block::Columns(Columns::F16(narrow.chunks(64).collect())),
+    ];
+    let mut random = Random(29);
+    for count in LENGTHS {
+        let (z, y, _) = rows::<f32>(count, &mut random);
+        for kernels in kernels::<f32>() {
+            let made = |next: Option<Next<'_>>| {
+                let mut z = z.clone();
+                let sums = kernels.loss(Loss::Logistic, &mut z, &y, None, None, next);
+                (z.into_iter().map(f32::to_bits).collect::<Vec<_>>(), sum_bits(&sums))
+            };
+            for (number, block) in blocks.iter().enumerate() {
+                let next = Next::after(block, &(10..10 + count));
+                assert_eq!(made(next), made(None), "{} {count} rows, block {number}", kernels.tier());
+            }
+        }
+    }
+}
+
 /// Margins that are not numbers or infinite show up in the sums, where the engine looks for them.
 #[test]
 fn a_margin_that_is_not_finite_is_not_hidden() {
@@ -115,7 +147,7 @@ fn a_margin_that_is_not_finite_is_not_hidden() {
             for bad in [f32::NAN, f32::INFINITY] {
                 let mut z = vec![0.5; 100];
                 z[37] = bad;
-                let sums = kernels.loss(loss, &mut z, &[0.0; 100], None, None);
+                let sums = kernels.loss(loss, &mut z, &[0.0; 100], None, None, None);
                 assert!(!sums.loss.is_finite(), "{} {} {bad}", kernels.tier(), loss.name());
             }
         }

@@ -271,7 +271,7 @@ impl<'a, R: Real> Worker<'a, R> {
                     })
                 } else {
                     let z = &mut residuals[places(targets.len(), first, part)];
-                    let found = shared.kernels.loss(shared.setup.model.loss(), z, y, weight, None);
+                    let found = shared.kernels.loss(shared.setup.model.loss(), z, y, weight, None, None);
                     sums[first * parts.len() + number] = found.residual;
                     (found.loss, found.weight)
                 };

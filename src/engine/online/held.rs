@@ -140,7 +140,7 @@ impl<'a> HeldOut<'a> {
                             let found = kernels.softmax(rows);
                             LossSums { loss: found.loss, weight: found.weight, ..LossSums::default() }
                         } else {
-                            kernels.loss(setup.model.loss(), z, targets, Some(weight), None)
+                            kernels.loss(setup.model.loss(), z, targets, Some(weight), None, None)
                         };
                         let least = targets.iter().zip(weight);
                         found.loss -= least.map(|(y, w)| w.to_f64() * setup.saturated(y.to_f64())).sum::<f64>();
