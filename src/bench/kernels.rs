@@ -246,9 +246,9 @@ impl<R: Real + Default> Worker<R> {
                 _ => self.kernels.margins_k(block, rows.clone(), w, z),
             }
         }
-        let next = blocks.iter().find_map(|block| Next::after(block, &rows)).filter(|_| self.vectors == 1);
+        let mut next = blocks.iter().find_map(|block| Next::after(block, &rows));
         for z in z.chunks_mut(n) {
-            self.loss += self.kernels.loss(Loss::Logistic, z, &self.y[..n], None, None, next).loss;
+            self.loss += self.kernels.loss(Loss::Logistic, z, &self.y[..n], None, None, next.take()).loss;
         }
         let mut first = 0;
         for block in blocks {

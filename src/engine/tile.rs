@@ -258,7 +258,6 @@ impl<'a, R: Real + Default> Job<'a, R> {
         for group in &self.groups {
             let z = &mut worker.z[..group.points.len() * rows.len()];
             let next = grain.1.blocks.iter().find_map(|block| Next::after(block, rows));
-            let next = next.filter(|_| group.points.len() == 1);
             group.margins(&self.kernels, &self.blocks, (grain.1, rows), worker.rows.offset(), z);
             for (place, point) in group.points.clone().enumerate().step_by(self.setup.joint) {
                 if self.setup.model.is_joint() {
@@ -267,7 +266,7 @@ impl<'a, R: Real + Default> Job<'a, R> {
                         self.joint_matrices(worker, grain.1, rows, (place, point))?;
                     }
                 } else {
-                    self.loss(worker, (tile, rows), (place, point), next);
+                    self.loss(worker, (tile, rows), (place, point), next.filter(|_| place == 0));
                 }
             }
             self.gradient(worker, grain.1, rows, group);

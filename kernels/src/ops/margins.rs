@@ -1,7 +1,7 @@
 //! Margins of scalar columns: `z[i] += sum_j w[j] x[i][j]`.
 //!
 //! The margins of 64 rows stay in registers while all columns pass by. Of few columns the next 64 rows of each are asked for
-//! meanwhile, and those of the next tile, or of the one after (`ahead.rs`), of half of them. 64 rows of many columns do not fit
+//! meanwhile, and those of the next tile, or of the one after, of some of them (`ahead.rs`). 64 rows of many columns do not fit
 //! the first-level cache: of these the 64 rows of the column that is read 16 KiB later are asked for, and on some processors
 //! (`ahead.rs`) also those of the next tile of half of them. Each row is one chain of fused multiply-adds in column order, so that
 //! its bits do not depend on where it stands. Cost: 2 flops a value, each value read once.
