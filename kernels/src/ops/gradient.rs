@@ -97,7 +97,7 @@ fn side_by_side<T: Isa, E: Load, R: Real, const COLUMNS: usize, const ASKS: bool
 ) {
     let mut sums = [R::Lanes::<T>::zero(tier); COLUMNS];
     let (groups, tail) = r.as_chunks::<ROWS>();
-    let (ahead, asked) = (r.len() * ahead::calls(), ahead::with_margins::<E, R>());
+    let (ahead, asked) = (r.len() * ahead::calls(), ahead::with_margins::<E>());
     let mut row = start;
     for r in groups {
         let mut x: [&[[E; LANES]]; COLUMNS] = [&[]; COLUMNS];

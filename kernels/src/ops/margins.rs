@@ -92,7 +92,7 @@ fn many<T: Isa, E: Load, R: Real, const N: usize>(
     for (sum, z) in sums.iter_mut().zip(&*z) {
         *sum = R::load::<T, R>(tier, z);
     }
-    let with_margins = ahead::with_margins::<E, R>();
+    let with_margins = ahead::with_margins::<E>();
     if is_wide::<E>(columns.len()) {
         let columns_ahead = AHEAD / (N * LANES * size_of::<E>());
         let (first, last) = (0..columns.len() - columns_ahead, columns.len() - columns_ahead..columns.len());
