@@ -6,7 +6,7 @@
 //! `f32` columns, tile by tile; the cases of a round run in turn, and the median of the rounds' ratios is told.
 
 use gristmill_kernels::tile::{Block, Columns, Cut};
-use gristmill_kernels::{Aligned, Kernels, Loss, Tier};
+use gristmill_kernels::{Aligned, Carried, Kernels, LANES, Loss, LossLanes, LossRows, Tier};
 use std::time::Instant;
 
 /// Numbers of weight vectors.
@@ -78,31 +78,33 @@ impl Data {
 /// The buffers of a worker.
 struct Worker {
     vectors: usize,
-    tile: usize,
+    cut: Cut,
     w: Vec<f32>,
     y: Vec<f32>,
     z: Aligned<f32>,
+    lanes: (LossLanes, Aligned<[f32; LANES]>),
     g: Vec<f64>,
 }
 
 impl Worker {
     fn new(columns: usize, vectors: usize) -> Worker {
-        let tile = Cut::dense(columns * 4, columns).piece;
+        let cut = Cut::dense(columns * 4, columns);
+        let cut = if vectors > 1 { cut.several() } else { cut };
         Worker {
             vectors,
-            tile,
+            cut,
             w: (0..columns * vectors).map(|j| (j as f32 * 0.7).sin() * 0.1).collect(),
-            y: (0..tile).map(|i| f32::from(i % 3 == 0)).collect(),
-            z: Aligned::zeros(tile * vectors),
+            y: (0..cut.run).map(|i| f32::from(i % 3 == 0)).collect(),
+            z: Aligned::zeros(cut.piece * vectors),
+            lanes: (LossLanes::default(), Aligned::zeros(columns)),
             g: vec![0.0; columns * vectors],
         }
     }
 
-    /// Loss and gradients of one grain, tile by tile.
+    /// Loss and gradients of one grain, piece by piece.
     fn grain(&mut self, kernels: &Kernels<f32>, block: &Block<'_>, rows: usize) -> f64 {
         let mut loss = 0.0;
-        for start in (0..rows).step_by(self.tile) {
-            let range = start..rows.min(start + self.tile);
+        for (range, call) in self.cut.pieces(&(0..rows)) {
             let (n, z) = (range.len(), &mut self.z[..range.len() * self.vectors]);
             z.fill(0.0);
             if self.vectors == 1 {
@@ -111,10 +113,14 @@ impl Worker {
                 kernels.margins_k(block, range.clone(), &self.w, z);
             }
             for z in z.chunks_exact_mut(n) {
-                loss += kernels.loss(Loss::Logistic, z, &self.y[..n], None, None, None).loss;
+                let y = &self.y[range.start % self.cut.run..][..n];
+                let rows = LossRows { z, y, weight: None, curvature: None, next: None };
+                let carried = self.cut.carries().then_some(Carried { call, lanes: &mut self.lanes.0 });
+                loss += kernels.loss_of_run(Loss::Logistic, rows, carried).loss;
             }
             if self.vectors == 1 {
-                kernels.gradient(block, range, z, &mut self.g);
+                let carried = self.cut.carries().then(|| Carried { call, lanes: &mut self.lanes.1[..] });
+                kernels.gradient_of_run(block, range, z, carried, &mut self.g);
             } else {
                 kernels.gradient_k(block, range, z, &mut self.g);
             }

@@ -26,11 +26,12 @@ pub mod tile;
 
 pub use aligned::Aligned;
 pub use fixed::FixedScale;
-pub use isa::{Real, Work, vectorised, vectorised_work};
+pub use isa::{LANES, Real, Work, vectorised, vectorised_work};
 pub use losses::{Link, Loss, Smoothing};
 pub use ops::ahead::Next;
+pub use ops::carried::{Call, Carried};
 pub use ops::gram::{GramLayout, GramRows, GramScales, GramScratch, GramSums, OutOfRange, Place};
-pub use ops::loss::LossSums;
+pub use ops::loss::{LossLanes, LossRows, LossSums};
 pub use ops::softmax::{Softmax, SoftmaxSums};
 pub use table::{Kernels, Residuals};
 pub use tier::{Tier, TierError};

@@ -5,11 +5,11 @@
 
 use crate::dtype::f16;
 use crate::fixed::FixedScale;
-use crate::isa::{Real, Token};
+use crate::isa::{LANES, Real, Token};
 use crate::losses::{Link, Loss, LossFunction, LossVisitor};
-use crate::ops::ahead::Next;
+use crate::ops::carried::Carried;
 use crate::ops::gram::{self, GramLayout, GramRows, GramScales, GramScratch, GramSums, OutOfRange};
-use crate::ops::loss::{LossSums, Losses};
+use crate::ops::loss::{LossLanes, LossRows, LossSums, Losses};
 use crate::ops::softmax::{Softmax, SoftmaxSums};
 use crate::ops::{bytes, codes, convert, crossed, gradient, lines, margins, several, sparse, vectors};
 use crate::table::Residuals;
@@ -20,7 +20,7 @@ use std::ops::Range;
 #[allow(missing_docs, missing_debug_implementations)]
 pub struct Operations<R: Real> {
     pub margins: fn(Token, &Block<'_>, Range<usize>, &[R], &mut [R]),
-    pub gradient: fn(Token, &Block<'_>, Range<usize>, &[R], &mut [f64]),
+    pub gradient: Gradient<R>,
     pub margins_k: fn(Token, &Block<'_>, Range<usize>, &[R], &mut [R]),
     pub gradient_k: fn(Token, &Block<'_>, Range<usize>, &[R], &mut [f64]),
     pub cross: fn(Token, &Cross<'_>, Range<usize>, &mut [u32]),
@@ -29,25 +29,17 @@ pub struct Operations<R: Real> {
     pub quantise: fn(Token, codes::Quantise<'_, R>) -> Result<(), OutOfRange>,
     pub scatter: Scatter<R>,
     pub gram: Gram<R>,
-    pub loss: fn(Token, Loss, LossRows<'_, R>) -> LossSums,
+    pub loss: fn(Token, Loss, LossRows<'_, R>, Option<Carried<'_, LossLanes>>) -> LossSums,
     pub softmax: fn(Token, Softmax<'_, R>) -> SoftmaxSums,
     pub convert: fn(Token, &Values<'_>, Range<usize>, &mut [R]),
     pub link: fn(Token, Link, &mut [R]),
 }
 
+type Gradient<R> = fn(Token, &Block<'_>, Range<usize>, &[R], Option<Carried<'_, [[R; LANES]]>>, &mut [f64]);
 type Scatter<R> =
     fn(Token, &Block<'_>, Range<usize>, &mut Residuals<'_, R>, FixedScale, &mut [i64]) -> Result<(), OutOfRange>;
 type Gram<R> =
     fn(Token, &GramLayout, &GramScales, &GramRows<'_, R>, &mut GramScratch<R>, GramSums<'_>) -> Result<(), OutOfRange>;
-
-/// The rows of a loss; see [`Losses`].
-pub struct LossRows<'a, R> {
-    pub z: &'a mut [R],
-    pub y: &'a [R],
-    pub weight: Option<&'a [R]>,
-    pub curvature: Option<&'a mut [R]>,
-    pub next: Option<Next<'a>>,
-}
 
 /// For `f32`.
 pub static F32: Operations<f32> = Operations::new();
@@ -151,13 +143,20 @@ fn margins<R: Real>(token: Token, block: &Block<'_>, rows: Range<usize>, w: &[R]
     }
 }
 
-fn gradient<R: Real>(token: Token, block: &Block<'_>, rows: Range<usize>, r: &[R], g: &mut [f64]) {
+fn gradient<R: Real>(
+    token: Token,
+    block: &Block<'_>,
+    rows: Range<usize>,
+    r: &[R],
+    carried: Option<Carried<'_, [[R; LANES]]>>,
+    g: &mut [f64],
+) {
     if byte_gradient(token, block, &rows, r, g) {
         return;
     }
     match block {
         Block::Columns(columns) => each_dtype!(Columns, columns, columns: E => {
-            token.enter(gradient::Gradient::<E, R> { columns, rows, r, g });
+            token.enter(gradient::Gradient::<E, R> { columns, rows, r, carried, g });
         }),
         Block::Vectors { values, width } => each_dtype!(Values, values, values: E => {
             let values = &values[rows.start * width..rows.end * width];
@@ -203,10 +202,10 @@ fn gradient_k<R: Real>(token: Token, block: &Block<'_>, rows: Range<usize>, r: &
         Block::Columns(columns) => each_dtype!(Columns, columns, columns: E => {
             token.enter(several::Gradient::<E, R> { columns, rows, r, g });
         }),
-        Block::Vectors { .. } => gradient(token, block, rows, r, g),
+        Block::Vectors { .. } => gradient(token, block, rows, r, None, g),
         _ => {
             for (r, g) in r.chunks_exact(rows.len()).zip(g.chunks_exact_mut(width)) {
-                gradient(token, block, rows.clone(), r, g);
+                gradient(token, block, rows.clone(), r, None, g);
             }
         }
     }
@@ -258,16 +257,16 @@ fn scatter<R: Real>(
     Ok(())
 }
 
-fn loss<R: Real>(token: Token, loss: Loss, rows: LossRows<'_, R>) -> LossSums {
-    struct Visitor<'a, R>(Token, LossRows<'a, R>);
+fn loss<R: Real>(token: Token, loss: Loss, rows: LossRows<'_, R>, carried: Option<Carried<'_, LossLanes>>) -> LossSums {
+    struct Visitor<'a, R>(Token, LossRows<'a, R>, Option<Carried<'a, LossLanes>>);
     impl<R: Real> LossVisitor for Visitor<'_, R> {
         type Output = LossSums;
         fn visit<L: LossFunction>(self, loss: L) -> LossSums {
-            let Visitor(token, LossRows { z, y, weight, curvature, next }) = self;
-            token.enter(Losses { loss, z, y, weight, curvature, next })
+            let Visitor(token, rows, carried) = self;
+            token.enter(Losses { loss, rows, carried })
         }
     }
-    loss.visit(Visitor(token, rows))
+    loss.visit(Visitor(token, rows, carried))
 }
 
 fn softmax<R: Real>(token: Token, rows: Softmax<'_, R>) -> SoftmaxSums {

@@ -5,12 +5,12 @@
 //! safely in any case.
 
 use crate::fixed::FixedScale;
-use crate::isa::{Real, Token, portable::Portable};
+use crate::isa::{LANES, Real, Token, portable::Portable};
 use crate::losses::{Link, Loss};
-use crate::operations::LossRows;
 use crate::ops::ahead::Next;
+use crate::ops::carried::Carried;
 use crate::ops::gram::{GramLayout, GramRows, GramScales, GramScratch, GramSums, OutOfRange};
-use crate::ops::loss::LossSums;
+use crate::ops::loss::{LossLanes, LossRows, LossSums};
 use crate::ops::softmax::{Softmax, SoftmaxSums};
 use crate::ops::{codes, lines};
 use crate::tier::Tier;
@@ -79,10 +79,25 @@ impl<R: Real> Kernels<R> {
     /// `g[j] += sum_i r[i] x[rows.start + i][j]` over the block's parameters, for blocks that are not scattered
     /// ([`Block::is_scattered`]); a scattered block is left alone (see [`Kernels::scatter`]).
     pub fn gradient(&self, block: &Block<'_>, rows: Range<usize>, r: &[R], g: &mut [f64]) {
+        self.gradient_of_run(block, rows, r, None, g);
+    }
+
+    /// [`Kernels::gradient`] of rows that come in several calls, with lanes for every parameter. Of blocks of scalar columns `g` gets nothing
+    /// before the last call; others have nothing to carry. The bits are those of one call with all rows, but for blocks of many `u8` columns,
+    /// whose residuals are rounded call by call ([`crate::ops::bytes`]).
+    pub fn gradient_of_run(
+        &self,
+        block: &Block<'_>,
+        rows: Range<usize>,
+        r: &[R],
+        carried: Option<Carried<'_, [[R; LANES]]>>,
+        g: &mut [f64],
+    ) {
         debug_assert!(!block.is_scattered(), "the gradient of scattered blocks is scattered");
         debug_assert_eq!(g.len(), block.parameters(), "one sum a parameter");
         debug_assert_eq!(r.len(), rows.len(), "one residual a row");
-        (R::operations().gradient)(self.token, block, rows, r, g);
+        debug_assert!(carried.as_ref().is_none_or(|c| c.lanes.len() == g.len()), "lanes of every sum");
+        (R::operations().gradient)(self.token, block, rows, r, carried, g);
     }
 
     /// [`Kernels::margins`] of several weight vectors in one pass over the block: the vectors stand one after the other
@@ -164,8 +179,13 @@ impl<R: Real> Kernels<R> {
         curvature: Option<&mut [R]>,
         next: Option<Next<'_>>,
     ) -> LossSums {
-        debug_assert_eq!(y.len(), z.len(), "one target a row");
-        (R::operations().loss)(self.token, loss, LossRows { z, y, weight, curvature, next })
+        self.loss_of_run(loss, LossRows { z, y, weight, curvature, next }, None)
+    }
+
+    /// [`Kernels::loss`] of rows that come in several calls: what they return adds up to the sums of all, with the bits of one call with all rows.
+    pub fn loss_of_run(&self, loss: Loss, rows: LossRows<'_, R>, carried: Option<Carried<'_, LossLanes>>) -> LossSums {
+        debug_assert_eq!(rows.y.len(), rows.z.len(), "one target a row");
+        (R::operations().loss)(self.token, loss, rows, carried)
     }
 
     /// Replaces the margins of all classes, class after class, by the residuals of softmax with cross-entropy; see

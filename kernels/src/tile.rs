@@ -5,6 +5,9 @@
 //! Kernels take a grain's block and a range of rows: that range is the tile.
 
 use crate::dtype::{DType, f16};
+use crate::ops::ahead;
+use crate::ops::bytes::LEAST_COLUMNS;
+use crate::ops::carried::Call;
 use std::ops::Range;
 
 /// Scalar numeric columns of one storage type; every slice holds the grain's rows.
@@ -118,42 +121,76 @@ pub struct Grain<'a> {
     pub offset: Option<Values<'a>>,
 }
 
-/// How the rows of a grain are cut for kernels. Sums depend on it, so it is a function of the columns alone.
+/// How the rows of a grain are cut for kernels. Sums depend on tiles and runs, which are functions of the columns alone; pieces follow from
+/// the processor too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cut {
-    /// Rows whose matrix one call makes: whole pieces. They stay in the second-level cache.
+    /// Rows whose matrix one call makes: whole runs. They stay in the second-level cache.
     pub tile: usize,
-    /// Rows whose margins, losses and gradients are made one after the other.
+    /// Rows whose lanes are added up together: whole pieces, so that each asks for all rows of one that is read later.
+    pub run: usize,
+    /// Rows of a run whose margins, losses and gradients of one weight vector are made one after the other; of several vectors they are a run.
     pub piece: usize,
 }
 
 impl Cut {
-    /// Where a row is `numbers` numbers of so many bytes together. Little or nothing is asked of memory while losses are made; presumably it is
-    /// busy with what margins asked for where that does not last long, so pieces are short. Of narrower numbers they are longer, for arithmetic
-    /// bounds these, above all those of several vectors, and a call costs something. A matrix wants 256 rows or more.
+    /// Where a row is `numbers` numbers of so many bytes together. To add up lanes costs eight vectors a fifth of their gradient where it is done
+    /// after 192 rows, so runs are longer, but no longer than stays in the second-level cache with what is asked for. Of many columns a run is a piece:
+    /// residuals of bytes are rounded call by call there ([`crate::ops::bytes`]). A matrix wants 256 rows or more.
+    ///
+    /// Of one vector pieces are short where little or nothing is asked of memory while losses are made: presumably it is busy with what
+    /// margins asked for where that does not last long. Of narrower numbers they are longer, for arithmetic bounds these, and a call costs
+    /// something.
     pub fn dense(row_bytes: usize, numbers: usize) -> Cut {
         let rows = match row_bytes / numbers.max(1) {
-            0 | 1 => 512,
+            0 | 1 => RUN_ROWS,
             2 | 3 => 320,
             _ => 192,
         };
         let piece = rows_of(64 << 10, row_bytes, rows);
-        Cut { tile: piece * 256_usize.div_ceil(piece), piece }
+        let pieces = if numbers < LEAST_COLUMNS { rows_of(128 << 10, row_bytes, RUN_ROWS) / piece } else { 1 };
+        let run = piece * pieces.max(1);
+        let piece = if ahead::wants_short_pieces(row_bytes) { piece } else { run };
+        Cut { tile: run * 256_usize.div_ceil(run), run, piece }
+    }
+
+    /// The same for several vectors.
+    pub fn several(self) -> Cut {
+        Cut { piece: self.run, ..self }
+    }
+
+    /// True where a run has several pieces, which carry its lanes.
+    pub fn carries(&self) -> bool {
+        self.piece < self.run
+    }
+
+    /// The pieces of rows that begin with a run.
+    pub fn pieces(self, rows: &Range<usize>) -> impl Iterator<Item = (Range<usize>, Call)> + use<> {
+        parts(rows, self.run).flat_map(move |run| {
+            let Range { start, end } = run;
+            parts(&run, self.piece).map(move |piece| {
+                let call = Call { first: piece.start == start, last: piece.end == end };
+                (piece, call)
+            })
+        })
     }
 
     /// Where some of it are codes or sparse, each of which costs something a call.
     pub fn scattered(row_bytes: usize) -> Cut {
         let piece = rows_of(64 << 10, row_bytes, 1_024);
-        Cut { tile: piece, piece }
+        Cut { tile: piece, run: piece, piece }
     }
 
     /// Where several margins of a row make one loss: half of a common second-level cache. The end of a call costs each of its sums about
     /// as much as 128 rows, so there are many rows; residuals of twelve margins and 512 rows fill the first-level cache.
     pub fn joint(row_bytes: usize) -> Cut {
         let piece = rows_of(512 << 10, row_bytes, 512);
-        Cut { tile: piece, piece }
+        Cut { tile: piece, run: piece, piece }
     }
 }
+
+/// Most rows of a run: whole pieces, and not so many that the margins of several vectors lie 4 KiB apart.
+const RUN_ROWS: usize = 960;
 
 /// How many rows have so many bytes: a multiple of 64 in `128..=most`.
 fn rows_of(bytes: usize, row_bytes: usize, most: usize) -> usize {

@@ -11,13 +11,15 @@
 //!
 //! Each is held against memory-read bandwidth and against the peak of multiply-adds of its tier and type.
 
+use std::ops::Range;
+
 use gristmill_io::watch::Cancel;
 use gristmill_kernels::dtype::DType;
 use gristmill_kernels::fixed::FixedScale;
 use gristmill_kernels::tile::{Block, Cut, Grain, Values};
 use gristmill_kernels::{
-    Aligned, GramLayout, GramRows, GramScales, GramScratch, GramSums, Kernels, Loss, Next, Real, Residuals, Tier,
-    reference,
+    Aligned, Call, Carried, GramLayout, GramRows, GramScales, GramScratch, GramSums, Kernels, LANES, Loss, LossLanes,
+    LossRows, Next, Real, Residuals, Tier, reference,
 };
 
 use super::grains::{Grains, Random, Rows};
@@ -170,13 +172,15 @@ fn pass<R: Real + Default>(case: &Case, data: &Grains, options: &Options) -> Res
 struct Worker<R: Real> {
     kernels: Kernels<R>,
     vectors: usize,
-    tile: usize,
+    cut: Cut,
     w: Vec<R>,
     z: Aligned<R>,
     y: Vec<R>,
     quantised: Aligned<i64>,
     gradient: Aligned<f64>,
     scattered: Vec<i64>,
+    loss_lanes: LossLanes,
+    lanes: Aligned<[R; LANES]>,
     loss: f64,
     gram: Option<(GramLayout, GramScales, GramScratch<R>)>,
 }
@@ -186,13 +190,10 @@ impl<R: Real + Default> Worker<R> {
         let blocks = data.blocks(0);
         let parameters: usize = blocks.iter().map(Block::parameters).sum();
         let scattered = blocks.iter().any(Block::is_scattered);
-        let tile = if case.gram {
-            data.rows
-        } else {
-            // As trainings cut it.
-            let row_bytes = data.bytes() / (data.grains * data.rows);
-            if scattered { Cut::scattered(row_bytes).piece } else { Cut::dense(row_bytes, data.columns).piece }
-        };
+        // As trainings cut it.
+        let row_bytes = data.bytes() / (data.grains * data.rows);
+        let cut = if scattered { Cut::scattered(row_bytes) } else { Cut::dense(row_bytes, data.columns) };
+        let cut = if case.vectors > 1 { cut.several() } else { cut };
         let grain = Grain { rows: data.rows, blocks, label: None, weight: None, offset: None };
         let layout = if case.gram { GramLayout::of(&grain, false) } else { None };
         let gram = layout.and_then(|layout| {
@@ -202,15 +203,17 @@ impl<R: Real + Default> Worker<R> {
         Worker {
             kernels: Kernels::new(case.tier),
             vectors: case.vectors,
-            tile,
+            cut,
             w: (0..parameters * case.vectors).map(|j| R::from_f64((j as f64 * 0.7).sin() * 1e-3)).collect(),
-            z: Aligned::zeros(tile * case.vectors),
-            y: (0..tile).map(|i| R::from_f64(f64::from(i % 3 == 0))).collect(),
-            quantised: Aligned::zeros(if scattered { tile } else { 0 }),
+            z: Aligned::zeros(cut.piece * case.vectors),
+            y: (0..cut.run).map(|i| R::from_f64(f64::from(i % 3 == 0))).collect(),
+            quantised: Aligned::zeros(if scattered { cut.piece } else { 0 }),
             gradient: Aligned::zeros(
                 gram.as_ref().map_or(parameters * case.vectors, |(layout, ..)| layout.dense_len()),
             ),
             scattered: vec![0; if scattered { parameters } else { 0 }],
+            loss_lanes: LossLanes::default(),
+            lanes: Aligned::zeros(if cut.carries() { parameters } else { 0 }),
             loss: 0.0,
             gram,
         }
@@ -226,14 +229,14 @@ impl<R: Real + Default> Worker<R> {
                 .gram(layout, scales, &tile, scratch, sums)
                 .map_err(|error| Error::Sum(error.to_string()));
         }
-        for start in (0..rows).step_by(self.tile) {
-            self.tile(blocks, start..rows.min(start + self.tile))?;
+        for (piece, call) in self.cut.pieces(&(0..rows)) {
+            self.piece(blocks, piece, call)?;
         }
         Ok(())
     }
 
     /// Margins, loss, gradient.
-    fn tile(&mut self, blocks: &[Block<'_>], rows: std::ops::Range<usize>) -> Result<()> {
+    fn piece(&mut self, blocks: &[Block<'_>], rows: Range<usize>, call: Call) -> Result<()> {
         let n = rows.len();
         let z = &mut self.z[..n * self.vectors];
         z.fill(R::default());
@@ -248,7 +251,10 @@ impl<R: Real + Default> Worker<R> {
         }
         let mut next = blocks.iter().find_map(|block| Next::after(block, &rows));
         for z in z.chunks_mut(n) {
-            self.loss += self.kernels.loss(Loss::Logistic, z, &self.y[..n], None, None, next.take()).loss;
+            let y = &self.y[rows.start % self.cut.run..][..n];
+            let rows = LossRows { z, y, weight: None, curvature: None, next: next.take() };
+            let carried = self.cut.carries().then_some(Carried { call, lanes: &mut self.loss_lanes });
+            self.loss += self.kernels.loss_of_run(Loss::Logistic, rows, carried).loss;
         }
         let mut first = 0;
         for block in blocks {
@@ -261,7 +267,8 @@ impl<R: Real + Default> Worker<R> {
                     .scatter(block, rows.clone(), &mut residuals, scale, &mut self.scattered[range])
                     .map_err(|error| Error::Sum(error.to_string()))?;
             } else if self.vectors == 1 {
-                self.kernels.gradient(block, rows.clone(), z, &mut self.gradient[range]);
+                let carried = self.cut.carries().then(|| Carried { call, lanes: &mut self.lanes[range.clone()] });
+                self.kernels.gradient_of_run(block, rows.clone(), z, carried, &mut self.gradient[range]);
             } else {
                 let range = range.start * self.vectors..range.end * self.vectors;
                 self.kernels.gradient_k(block, rows.clone(), z, &mut self.gradient[range]);
@@ -321,7 +328,7 @@ fn expected_matrix(blocks: &[Block<'_>], data: &Grains) -> (Vec<f64>, Vec<f64>) 
 /// Loss and gradient of all weight vectors, and the sums of their magnitudes.
 fn expected<R: Real>(worker: &Worker<R>, blocks: &[Block<'_>], data: &Grains) -> (Vec<f64>, Vec<f64>) {
     let rows = 0..data.rows;
-    let y: Vec<f64> = rows.clone().map(|row| worker.y[row % worker.tile].to_f64()).collect();
+    let y: Vec<f64> = rows.clone().map(|row| worker.y[row % worker.cut.run].to_f64()).collect();
     let (mut loss, mut gradient, mut magnitude) = (0.0, Vec::new(), Vec::new());
     let parameters: usize = blocks.iter().map(Block::parameters).sum();
     for vector in 0..worker.vectors {

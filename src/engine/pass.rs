@@ -109,6 +109,7 @@ impl Order<'_> {
     /// How grains are cut for this pass.
     fn cut(&self, setup: &Setup<'_>) -> Cut {
         match (self.is_gram() && self.sample.is_all(), self.points.len()) {
+            (false, 2..) => setup.cut.several(),
             (true, 1) => Cut { tile: setup.grain_rows, ..setup.cut },
             (true, _) => Cut { tile: GRAM_ROWS.min(setup.grain_rows), ..setup.cut },
             (false, _) => setup.cut,

@@ -3,21 +3,21 @@
 use gristmill_io::dataset::Dataset;
 use gristmill_io::manifest::Role;
 use gristmill_io::testing::SampleDataset;
-use gristmill_kernels::Tier;
 use gristmill_kernels::dtype::DType;
 use gristmill_kernels::tile::{Cut, parts};
+use gristmill_kernels::{Call, Tier};
 use mpi_launch::{Solo, threads};
 
 use super::tests::{bits, fit, fit_with, plan};
 use crate::optim::problems::numbers;
 use crate::plan::TrainPlan;
 
-const GRAIN_ROWS: usize = 1_000;
+const GRAIN_ROWS: usize = 2_100;
 
 /// Numbers and a vector column with weights; no row weighs as much as the next.
 fn dense(folder: &std::path::Path, label: &str) -> Dataset {
     let mut next = numbers(23);
-    let rows = 4_300;
+    let rows = 8_500;
     let a: Vec<f32> = (0..rows).map(|_| next() as f32 * 3.0).collect();
     let b: Vec<f32> = (0..rows).map(|_| next() as f32).collect();
     let vectors: Vec<f64> = (0..rows * 3).map(|_| next()).collect();
@@ -41,11 +41,13 @@ fn dense(folder: &std::path::Path, label: &str) -> Dataset {
 }
 
 #[test]
-fn a_tile_is_whole_pieces_and_a_grain_more_than_a_tile() {
-    let Cut { tile, piece } = Cut::dense(20, 5);
-    assert!(piece < tile && tile.is_multiple_of(piece) && 2 * tile < GRAIN_ROWS && !GRAIN_ROWS.is_multiple_of(piece));
-    let cut: Vec<_> = parts(&(0..GRAIN_ROWS), tile).flat_map(|rows| parts(&rows, piece)).collect();
-    assert_eq!(cut, parts(&(0..GRAIN_ROWS), piece).collect::<Vec<_>>());
+fn a_tile_is_whole_runs_and_a_grain_more_than_a_tile() {
+    let Cut { tile, run, piece } = Cut::dense(20, 5);
+    assert!(piece <= run && tile.is_multiple_of(run) && 2 * tile < GRAIN_ROWS && !GRAIN_ROWS.is_multiple_of(run));
+    let several = Cut::dense(20, 5).several();
+    let cut: Vec<_> = parts(&(0..GRAIN_ROWS), tile).flat_map(|rows| several.pieces(&rows)).collect();
+    let only = Call { first: true, last: true };
+    assert_eq!(cut, parts(&(0..GRAIN_ROWS), run).map(|run| (run, only)).collect::<Vec<_>>());
 }
 
 #[test]

@@ -1,15 +1,15 @@
 //! What a tile adds at every point of a pass (stages 4 and 5).
 //!
 //! ```text
-//! for each piece of the tile, for each group of eight points
+//! for each piece of the tile (of several points: for each run), for each group of eight points
 //!     z_k = b_k; z_k += X_block w_k,block for every block
 //!     z_k -> residual_k (and h_k), point after point; of a joint loss all z_k -> residual_k (and G_k)
 //!     g_k,block += X_block' residual_k for every block
 //! G_k += X' h_k X over the whole tile, point after point
 //! ```
 //! A value that was loaded serves the whole group; margins and residuals of a group stay in the first-level cache. The tile
-//! itself is in the second-level cache from the first group to the last. Pieces are short so that memory is busy, tiles are longer for
-//! the matrix (see [`Cut`]); losses and gradients have the same bits with and without one.
+//! itself is in the second-level cache from the first group to the last. Pieces are short so that memory is busy, runs of pieces longer so that
+//! lanes are seldom added up, tiles for the matrix (see [`Cut`]); losses and gradients have the same bits whichever there are.
 //!
 //! Cost a row of p numbers and a point: 2 p multiply-adds for a gradient, p^2 / 2 more for a matrix; bytes: each number once
 //! for all points.
@@ -20,7 +20,9 @@ use gristmill_io::mmap;
 use gristmill_kernels::ops::gram::{GramRows, GramScratch, GramSums};
 use gristmill_kernels::ops::lines;
 use gristmill_kernels::tile::{Cut, Grain, parts};
-use gristmill_kernels::{Aligned, Kernels, LossSums, Next, Real, Residuals, Softmax};
+use gristmill_kernels::{
+    Aligned, Call, Carried, Kernels, LANES, LossLanes, LossRows, LossSums, Next, Real, Residuals, Softmax,
+};
 
 use super::cells::Cells;
 use super::group::{Blocks, Group};
@@ -56,6 +58,9 @@ pub struct Worker<R: Real> {
     loss: Aligned<LossSums>,
     /// Of each group: block after block, in a block point after point.
     gradient: Aligned<f64>,
+    /// Of one point, what the pieces of a run carry: its losses, and its gradient, parameter after parameter.
+    loss_lanes: LossLanes,
+    lanes: Aligned<[R; LANES]>,
     /// Sums of residuals of the margins of one loss.
     residuals: Aligned<f64>,
     /// Probabilities of the classes of a joint loss, class after class, where a matrix is wanted.
@@ -126,15 +131,16 @@ impl<'a, R: Real + Default> Job<'a, R> {
 
     /// Makes a worker's buffers as large as this pass needs them, and its sum zero.
     pub fn prepare(&self, worker: &mut Worker<R>) {
-        let (Cut { tile, piece }, points) = (self.cut, self.order.points.len());
+        let (tile, points) = (self.cut.tile, self.order.points.len());
         worker.rows.prepare(tile, &self.left_out);
         worker.bend.resize(tile * points);
-        let margins = if self.order.is_gram() { 0 } else { piece };
+        let margins = if self.order.is_gram() { 0 } else { self.cut.piece };
         worker.z.resize(margins * Group::most(&self.groups));
         worker.quantised.resize(margins * Group::most(&self.groups));
         worker.wide_bend.resize(if self.order.exact { tile } else { 0 });
         worker.loss.resize(points);
         worker.gradient.resize(points * self.dense);
+        worker.lanes.resize(if self.cut.carries() { self.dense } else { 0 });
         worker.residuals.resize(self.setup.joint);
         let shares = if self.setup.joint > 1 && self.gram_starts[points] > 0 { tile * self.setup.joint } else { 0 };
         worker.shares.resize(shares);
@@ -240,8 +246,8 @@ impl<'a, R: Real + Default> Job<'a, R> {
         if self.order.is_gram() {
             return self.products(worker, grain, rows);
         }
-        for piece in parts(rows, self.cut.piece) {
-            self.piece(worker, grain, (rows, &piece), kept.as_deref_mut())?;
+        for (piece, call) in self.cut.pieces(rows) {
+            self.piece(worker, grain, (rows, &piece, call), kept.as_deref_mut())?;
         }
         if self.setup.model.is_joint() { Ok(()) } else { self.matrices(worker, grain.1, rows) }
     }
@@ -251,7 +257,7 @@ impl<'a, R: Real + Default> Job<'a, R> {
         &self,
         worker: &mut Worker<R>,
         grain: (usize, &Grain<'_>),
-        (tile, rows): (&Range<usize>, &Range<usize>),
+        (tile, rows, call): (&Range<usize>, &Range<usize>, Call),
         mut kept: Option<&mut Vec<R>>,
     ) -> Result<()> {
         worker.rows.read(&self.kernels, self.setup, grain, rows, &self.left_out);
@@ -266,10 +272,10 @@ impl<'a, R: Real + Default> Job<'a, R> {
                         self.joint_matrices(worker, grain.1, rows, (place, point))?;
                     }
                 } else {
-                    self.loss(worker, (tile, rows), (place, point), next.filter(|_| place == 0));
+                    self.loss(worker, (tile, rows, call), (place, point), next.filter(|_| place == 0));
                 }
             }
-            self.gradient(worker, grain.1, rows, group);
+            self.gradient(worker, grain.1, (rows, call), group);
             let Worker { z, cells, quantised, .. } = &mut *worker;
             if let Some(kept) = kept.as_deref_mut() {
                 kept.extend_from_slice(&z[..group.points.len() * rows.len()]);
@@ -346,7 +352,7 @@ impl<'a, R: Real + Default> Job<'a, R> {
     fn loss(
         &self,
         worker: &mut Worker<R>,
-        (tile, rows): (&Range<usize>, &Range<usize>),
+        (tile, rows, call): (&Range<usize>, &Range<usize>, Call),
         (place, point): (usize, usize),
         next: Option<Next<'_>>,
     ) {
@@ -355,9 +361,11 @@ impl<'a, R: Real + Default> Job<'a, R> {
         worker.rows.turn_against(&self.setup.target, against);
         let y = if against.is_some() { worker.rows.against() } else { worker.rows.y() };
         let weight = worker.rows.weight(self.setup, &self.left_out, point);
-        let bend = (want == Want::Hessian).then_some(&mut worker.bend[first..first + n]);
+        let curvature = (want == Want::Hessian).then_some(&mut worker.bend[first..first + n]);
         let z = &mut worker.z[place * n..(place + 1) * n];
-        worker.loss[point] += self.kernels.loss(self.setup.model.smoothed(smoothing), z, y, weight, bend, next);
+        let rows = LossRows { z, y, weight, curvature, next };
+        let carried = self.cut.carries().then_some(Carried { call, lanes: &mut worker.loss_lanes });
+        worker.loss[point] += self.kernels.loss_of_run(self.setup.model.smoothed(smoothing), rows, carried);
     }
 
     /// Gathers the matrices of a tile from the curvatures that its pieces left.
@@ -416,13 +424,21 @@ impl<'a, R: Real + Default> Job<'a, R> {
         Ok(())
     }
 
-    fn gradient(&self, worker: &mut Worker<R>, grain: &Grain<'_>, rows: &Range<usize>, group: &Group<R>) {
+    fn gradient(
+        &self,
+        worker: &mut Worker<R>,
+        grain: &Grain<'_>,
+        (rows, call): (&Range<usize>, Call),
+        group: &Group<R>,
+    ) {
         let residuals = &worker.z[..group.points.len() * rows.len()];
         let sums = &mut worker.gradient[group.points.start * self.dense..];
         for (block, range) in grain.blocks.iter().zip(self.blocks.iter()).filter(|(block, _)| !block.is_scattered()) {
             let sums = &mut sums[group.part(range)];
             if group.points.len() == 1 {
-                self.kernels.gradient(block, rows.clone(), residuals, sums);
+                let carried =
+                    self.cut.carries().then(|| Carried { call, lanes: &mut worker.lanes[range.start..range.end] });
+                self.kernels.gradient_of_run(block, rows.clone(), residuals, carried, sums);
             } else {
                 self.kernels.gradient_k(block, rows.clone(), residuals, sums);
             }

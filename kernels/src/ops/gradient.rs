@@ -1,12 +1,14 @@
 //! Gradient of scalar columns: `g[j] += sum_i r[i] x[i][j]`.
 //!
 //! Lane `k` of a column's accumulator adds rows `k, k + 16, ..` of the tile in row order, in the arithmetic type; the
-//! lanes are folded in the fixed tree of [`Lanes::sum`] and the result is added in `f64`. Several columns go side by
+//! lanes are folded in the fixed tree of [`Lanes::sum`] and the result is added in `f64`; or the lanes are kept, for the calls that
+//! come after to go on with ([`Carried`]). Several columns go side by
 //! side, so that a residual is loaded once for all of them. The tile itself is near, since its margins were just
 //! computed; the rows of the next tile that margins did not ask for are asked for meanwhile, or of many columns the first 64 rows of
 //! the first half (`ahead.rs`). Cost: 2 flops a value, each value read once.
 
 use super::ahead;
+use super::carried::{Call, Carried};
 use super::margins::{CACHE_LINE, is_wide, two_strips};
 use crate::isa::{Isa, Kernel, LANES, Lanes, Load, Real};
 use std::ops::Range;
@@ -22,7 +24,9 @@ pub struct Gradient<'a, E, R> {
     pub rows: Range<usize>,
     /// Residuals.
     pub r: &'a [R],
-    /// Sums, added to.
+    /// Lanes of every column, where the sums are made by several calls.
+    pub carried: Option<Carried<'a, [[R; LANES]]>>,
+    /// Sums, added to by the last call.
     pub g: &'a mut [f64],
 }
 
@@ -31,15 +35,35 @@ impl<E: Load, R: Real> Kernel for Gradient<'_, E, R> {
 
     #[inline(always)]
     fn run<T: Isa>(self, tier: T) {
-        let (mut columns, mut g) = (self.columns, self.g);
-        let (wide, rows) = (is_wide::<E>(columns.len()), self.rows);
+        let Gradient { mut columns, rows, r, carried, g } = self;
+        let wide = is_wide::<E>(columns.len());
+        let (call, lanes) = carried.map_or((Call::ONLY, Default::default()), |carried| (carried.call, carried.lanes));
+        let mut sums = Sums { call, lanes, g };
         if const { two_strips::<T, E, R>() } {
-            (columns, g) = in_groups::<T, E, R, 8>(tier, wide, columns, &rows, self.r, g);
+            columns = in_groups::<T, E, R, 8>(tier, wide, columns, &rows, r, &mut sums);
         }
-        let (tail, sums_tail) = in_groups::<T, E, R, 4>(tier, wide, columns, &rows, self.r, g);
-        for (column, g) in tail.iter().zip(sums_tail) {
-            side_by_side::<T, E, R, 1, true>(tier, &[column], rows.start, self.r, std::array::from_mut(g));
+        for column in in_groups::<T, E, R, 4>(tier, wide, columns, &rows, r, &mut sums) {
+            side_by_side::<T, E, R, 1, true>(tier, &[column], rows.start, r, sums.take::<1>());
         }
+    }
+}
+
+/// The sums of some columns.
+struct Sums<'a, R> {
+    call: Call,
+    /// None where there is one call.
+    lanes: &'a mut [[R; LANES]],
+    g: &'a mut [f64],
+}
+
+impl<'a, R> Sums<'a, R> {
+    /// Those of the first so many columns, which are no longer among these.
+    #[inline(always)]
+    fn take<const COLUMNS: usize>(&mut self) -> Sums<'a, R> {
+        let (lanes, g) = (std::mem::take(&mut self.lanes), std::mem::take(&mut self.g));
+        let ((own, g), (own_lanes, lanes)) = (g.split_at_mut(COLUMNS), lanes.split_at_mut(COLUMNS.min(lanes.len())));
+        *self = Sums { call: self.call, lanes, g };
+        Sums { call: self.call, lanes: own_lanes, g: own }
     }
 }
 
@@ -52,30 +76,29 @@ fn in_groups<'a, T: Isa, E: Load, R: Real, const COLUMNS: usize>(
     columns: &'a [&'a [E]],
     rows: &Range<usize>,
     r: &[R],
-    g: &'a mut [f64],
-) -> (&'a [&'a [E]], &'a mut [f64]) {
+    sums: &mut Sums<'_, R>,
+) -> &'a [&'a [E]] {
     let (groups, tail) = columns.as_chunks::<COLUMNS>();
-    let (sums, sums_tail) = g.as_chunks_mut::<COLUMNS>();
     if wide && ahead::is_far() {
-        for (group, g) in groups.iter().zip(sums) {
+        for group in groups {
             for (_, column) in group.iter().enumerate().filter(|(c, _)| c % 4 >= ahead::WITH_MARGINS) {
                 ask(tier, column, rows.end, rows.len());
             }
-            side_by_side::<T, E, R, COLUMNS, false>(tier, group, rows.start, r, g);
+            side_by_side::<T, E, R, COLUMNS, false>(tier, group, rows.start, r, sums.take::<COLUMNS>());
         }
     } else if wide {
-        for ((group, g), asked) in groups.iter().zip(sums).zip(columns.chunks_exact(COLUMNS / 2)) {
+        for (group, asked) in groups.iter().zip(columns.chunks_exact(COLUMNS / 2)) {
             for column in asked {
                 ask(tier, column, rows.end, ROWS);
             }
-            side_by_side::<T, E, R, COLUMNS, false>(tier, group, rows.start, r, g);
+            side_by_side::<T, E, R, COLUMNS, false>(tier, group, rows.start, r, sums.take::<COLUMNS>());
         }
     } else {
-        for (group, g) in groups.iter().zip(sums) {
-            side_by_side::<T, E, R, COLUMNS, true>(tier, group, rows.start, r, g);
+        for group in groups {
+            side_by_side::<T, E, R, COLUMNS, true>(tier, group, rows.start, r, sums.take::<COLUMNS>());
         }
     }
-    (tail, sums_tail)
+    tail
 }
 
 /// Asks for so many rows of a column, from `first` on.
@@ -93,9 +116,17 @@ fn side_by_side<T: Isa, E: Load, R: Real, const COLUMNS: usize, const ASKS: bool
     columns: &[&[E]; COLUMNS],
     start: usize,
     r: &[R],
-    g: &mut [f64; COLUMNS],
+    of: Sums<'_, R>,
 ) {
     let mut sums = [R::Lanes::<T>::zero(tier); COLUMNS];
+    let carried = of.lanes.first_chunk_mut::<COLUMNS>();
+    if !of.call.first
+        && let Some(carried) = &carried
+    {
+        for (sum, lanes) in sums.iter_mut().zip(carried.iter()) {
+            *sum = R::load::<T, R>(tier, lanes);
+        }
+    }
     let (groups, tail) = r.as_chunks::<ROWS>();
     let (ahead, asked) = (r.len() * ahead::calls(), ahead::with_margins::<E>());
     let mut row = start;
@@ -124,7 +155,13 @@ fn side_by_side<T: Isa, E: Load, R: Real, const COLUMNS: usize, const ASKS: bool
         }
         row += LANES;
     }
-    for (g, sum) in g.iter_mut().zip(sums) {
-        *g += sum.sum().to_f64();
+    if of.call.last {
+        for (g, sum) in of.g.iter_mut().zip(sums) {
+            *g += sum.sum().to_f64();
+        }
+    } else if let Some(carried) = carried {
+        for (lanes, sum) in carried.iter_mut().zip(sums) {
+            sum.store(lanes);
+        }
     }
 }

@@ -2,10 +2,10 @@
 
 use super::data::{Numbers, Random};
 use super::{Arithmetic, LENGTHS, SameBits, assert_close, gamma, kernels};
-use gristmill_kernels::Kernels;
 use gristmill_kernels::dtype::DType;
 use gristmill_kernels::reference;
-use gristmill_kernels::tile::Block;
+use gristmill_kernels::tile::{Block, parts};
+use gristmill_kernels::{Call, Carried, Kernels, LANES};
 
 /// Calls `test` with scalar columns and row-major vectors of every storage type and many shapes; the tile starts at
 /// row 3 of the grain and ends two rows before its end.
@@ -168,6 +168,39 @@ fn several_weight_vectors_in_f32() {
 #[test]
 fn several_weight_vectors_in_f64() {
     several_are_as_one::<f64>();
+}
+
+/// A gradient whose rows come in several calls has the bits of one call.
+fn calls_are_as_one<R: Arithmetic>() {
+    let all: Vec<Kernels<R>> = kernels();
+    each_block(|block, rows, width, random, what| {
+        let (r, start) = (random.reals::<R>(rows.len()), random.reals::<f64>(width));
+        for (number, kernels) in all.iter().enumerate() {
+            let mut whole = start.clone();
+            kernels.gradient(block, rows.clone(), &r, &mut whole);
+            for piece in [64, 128 + 64 * number] {
+                // What was in the lanes before does not matter.
+                let (mut lanes, mut g) = (vec![[R::ONE; LANES]; width], start.clone());
+                for part in parts(&rows, piece) {
+                    let call = Call { first: part.start == rows.start, last: part.end == rows.end };
+                    let r = &r[part.start - rows.start..part.end - rows.start];
+                    let carried = Some(Carried { call, lanes: &mut lanes[..] });
+                    kernels.gradient_of_run(block, part, r, carried, &mut g);
+                }
+                assert_eq!(g, whole, "gradient in pieces of {piece}, {}, {what}", kernels.tier());
+            }
+        }
+    });
+}
+
+#[test]
+fn calls_of_a_run_in_f32() {
+    calls_are_as_one::<f32>();
+}
+
+#[test]
+fn calls_of_a_run_in_f64() {
+    calls_are_as_one::<f64>();
 }
 
 fn conversion_is_exact<R: Arithmetic>() {

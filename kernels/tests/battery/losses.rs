@@ -4,8 +4,8 @@ use super::data::Random;
 use super::{Arithmetic, LENGTHS, SameBits, assert_close, kernels};
 use gristmill_kernels::dtype::f16;
 use gristmill_kernels::reference;
-use gristmill_kernels::tile::{Block, Columns};
-use gristmill_kernels::{Link, Loss, LossSums, Next};
+use gristmill_kernels::tile::{Block, Columns, parts};
+use gristmill_kernels::{Call, Carried, Link, Loss, LossLanes, LossRows, LossSums, Next};
 
 /// Margins from gentle to far out, targets that every loss takes (0, 1 and between).
 fn rows<R: Arithmetic>(count: usize, random: &mut Random) -> (Vec<R>, Vec<R>, Vec<R>) {
@@ -86,6 +86,54 @@ fn losses_in_f32() {
 #[test]
 fn losses_in_f64() {
     losses_agree::<f64>();
+}
+
+/// Losses whose rows come in several calls have the bits of one call.
+fn calls_are_as_one<R: Arithmetic>() {
+    let mut random = Random(31);
+    for (loss, count) in Loss::ALL.into_iter().flat_map(|loss| LENGTHS.map(|count| (loss, count))) {
+        let (z, y, weight) = rows::<R>(count, &mut random);
+        for (weighted, curved) in [(false, false), (true, false), (false, true), (true, true)] {
+            for kernels in kernels::<R>() {
+                let made = |piece: usize| {
+                    let (mut z, mut bend) = (z.clone(), vec![R::default(); count]);
+                    let (mut lanes, mut sums) = (LossLanes::default(), LossSums::default());
+                    for part in parts(&(0..count), piece) {
+                        let call = Call { first: part.start == 0, last: part.end == count };
+                        let rows = LossRows {
+                            z: &mut z[part.clone()],
+                            y: &y[part.clone()],
+                            weight: weighted.then_some(&weight[part.clone()]),
+                            curvature: curved.then_some(&mut bend[part]),
+                            next: None,
+                        };
+                        sums += kernels.loss_of_run(loss, rows, Some(Carried { call, lanes: &mut lanes }));
+                    }
+                    let bits: Vec<u64> = z.into_iter().chain(bend).map(R::bits).collect();
+                    (bits, sum_bits(&sums))
+                };
+                let whole = made(count.max(1));
+                for piece in [64, 192] {
+                    assert_eq!(made(piece), whole, "{} {} {count} rows by {piece}", kernels.tier(), loss.name());
+                }
+                let mut z = z.clone();
+                let weight = weighted.then_some(&weight[..]);
+                let mut bend = vec![R::default(); count];
+                let sums = kernels.loss(loss, &mut z, &y, weight, curved.then_some(&mut bend[..]), None);
+                assert_eq!(sum_bits(&sums), whole.1, "{} {} {count} rows at once", kernels.tier(), loss.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn calls_of_a_run_in_f32() {
+    calls_are_as_one::<f32>();
+}
+
+#[test]
+fn calls_of_a_run_in_f64() {
+    calls_are_as_one::<f64>();
 }
 
 /// The derivatives in the reference are those of its loss: central differences.
