@@ -119,8 +119,9 @@ fn side_by_side<T: Isa, E: Load, R: Real, const COLUMNS: usize, const ASKS: bool
     of: Sums<'_, R>,
 ) {
     let mut sums = [R::Lanes::<T>::zero(tier); COLUMNS];
-    let carried = of.lanes.first_chunk_mut::<COLUMNS>();
-    if !of.call.first
+    let Sums { call, lanes, g } = of;
+    let carried = lanes.first_chunk_mut::<COLUMNS>();
+    if !call.first
         && let Some(carried) = &carried
     {
         for (sum, lanes) in sums.iter_mut().zip(carried.iter()) {
@@ -155,8 +156,8 @@ fn side_by_side<T: Isa, E: Load, R: Real, const COLUMNS: usize, const ASKS: bool
         }
         row += LANES;
     }
-    if of.call.last {
-        for (g, sum) in of.g.iter_mut().zip(sums) {
+    if call.last {
+        for (g, sum) in g.iter_mut().zip(sums) {
             *g += sum.sum().to_f64();
         }
     } else if let Some(carried) = carried {
