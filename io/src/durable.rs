@@ -140,19 +140,18 @@ pub fn write_staged(path: &Path, bytes: &[u8]) -> Result<()> {
     pass(Step::Write).and_then(|()| fs::write(path, bytes)).map_err(|e| Error::io(path, "cannot write", e))
 }
 
-/// Which folder that exists a new one may take the place of.
+/// Which folder that exists a new one may take the place of: none, or, where forced, one of its own kind or an empty one. What somebody else keeps
+/// is never removed.
 #[derive(Clone, Copy, Debug)]
-pub enum Replace {
-    /// None: what exists stays.
-    Nothing,
-    /// One for which this holds, or an empty one. What somebody else keeps is never removed.
-    Own(fn(&Path) -> bool),
+pub struct Replace {
+    force: bool,
+    is_own: fn(&Path) -> bool,
 }
 
 impl Replace {
-    /// [`Replace::Own`] where `--force` was given.
+    /// Where `--force` was given, one for which `is_own` holds.
     pub fn if_forced(force: bool, is_own: fn(&Path) -> bool) -> Replace {
-        if force { Replace::Own(is_own) } else { Replace::Nothing }
+        Replace { force, is_own }
     }
 
     /// Whether a new folder may become `output`.
@@ -160,13 +159,12 @@ impl Replace {
     /// # Errors
     /// [`Error::Usage`] where something is there that is to stay.
     pub fn check(self, output: &Path) -> Result<()> {
-        let Replace::Own(is_own) = self else { return check_output(output, false) };
         let is_empty = || fs::read_dir(output).is_ok_and(|mut entries| entries.next().is_none());
-        if fs::symlink_metadata(output).is_err() || is_own(output) || is_empty() {
-            return Ok(());
+        if fs::symlink_metadata(output).is_err() || (self.is_own)(output) || is_empty() {
+            return if self.force { Ok(()) } else { check_output(output, false) };
         }
         let message = format!(
-            "{} is not what this command writes, so --force does not replace it. Name another output, or remove it yourself",
+            "{} exists already and is not what this command writes, so --force does not replace it. Name another output, or remove it yourself",
             output.display()
         );
         Err(Error::Usage(message))

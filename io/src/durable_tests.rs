@@ -60,7 +60,7 @@ fn fill(staging: &Staging, content: &str) {
 }
 
 fn write_folder(output: &Path, content: &str) -> Result<()> {
-    let staging = Staging::create(output, Replace::Own(|_| true))?;
+    let staging = Staging::create(output, Replace::if_forced(true, |_| true))?;
     fill(&staging, content);
     staging.commit()
 }
@@ -94,7 +94,7 @@ fn a_folder_is_old_or_new_whatever_step_fails() {
                 "{step:?}: no output has its name"
             );
             // The next run for the same output first recovers, then finds the output there and refuses.
-            let refused = Staging::create(&output, Replace::Nothing).unwrap_err();
+            let refused = Staging::create(&output, Replace::if_forced(false, |_| true)).unwrap_err();
             assert!(refused.to_string().contains("--force"), "{refused}");
             let expected = if number + 2 >= steps.len() { "new" } else { "old" };
             assert_eq!(content(&output), (expected.to_string(), expected.to_string()), "{step:?} {after} {kill}");
@@ -108,7 +108,7 @@ fn a_folder_is_old_or_new_whatever_step_fails() {
 #[test]
 fn dropping_leaves_nothing() {
     let scratch = tempfile::tempdir().unwrap();
-    let staging = Staging::create(&scratch.path().join("data"), Replace::Nothing).unwrap();
+    let staging = Staging::create(&scratch.path().join("data"), Replace::if_forced(false, |_| true)).unwrap();
     fill(&staging, "x");
     drop(staging);
     assert!(names(scratch.path()).is_empty());
@@ -118,8 +118,8 @@ fn dropping_leaves_nothing() {
 fn two_writers_of_one_output_do_not_mix() {
     let scratch = tempfile::tempdir().unwrap();
     let output = scratch.path().join("data");
-    let first = Staging::create(&output, Replace::Nothing).unwrap();
-    let second = Staging::create(&output, Replace::Own(|_| true)).unwrap_err();
+    let first = Staging::create(&output, Replace::if_forced(false, |_| true)).unwrap();
+    let second = Staging::create(&output, Replace::if_forced(true, |_| true)).unwrap_err();
     assert!(matches!(&second, Error::Usage(_)) && second.to_string().contains("another process"), "{second}");
     fill(&first, "x");
     first.commit().unwrap();
@@ -130,7 +130,7 @@ fn two_writers_of_one_output_do_not_mix() {
 fn an_output_that_appears_meanwhile_is_kept() {
     let scratch = tempfile::tempdir().unwrap();
     let output = scratch.path().join("data");
-    let staging = Staging::create(&output, Replace::Nothing).unwrap();
+    let staging = Staging::create(&output, Replace::if_forced(false, |_| true)).unwrap();
     fs::write(&output, "somebody else's").unwrap();
     assert!(matches!(staging.commit().unwrap_err(), Error::Usage(_)));
     assert_eq!(fs::read_to_string(&output).unwrap(), "somebody else's");
@@ -139,7 +139,7 @@ fn an_output_that_appears_meanwhile_is_kept() {
 
 #[test]
 fn relative_and_odd_outputs() {
-    assert!(Staging::create(Path::new("/"), Replace::Nothing).is_err());
+    assert!(Staging::create(Path::new("/"), Replace::if_forced(false, |_| true)).is_err());
     assert!(write_bytes(Path::new(".."), b"").is_err());
     assert_eq!(parts(Path::new("name")).unwrap().0, Path::new("."));
 }
@@ -152,8 +152,10 @@ fn what_is_not_ours_stays() {
     assert!(ours.check(&output).is_ok());
     fs::create_dir(&output).unwrap();
     assert!(ours.check(&output).is_ok(), "an empty folder");
-    assert!(Replace::if_forced(false, |_| true).check(&output).is_err());
+    let unforced = |is_own| Replace::if_forced(false, is_own).check(&output).expect_err("exists").to_string();
+    assert!(unforced(|_| true).contains("Add --force"));
     fs::write(output.join("thesis"), "precious").unwrap();
+    assert!(unforced(|_| false).contains("does not replace it"), "advice that helps");
     let refused = Staging::create(&output, ours).unwrap_err().to_string();
     assert!(refused.contains("does not replace it"), "{refused}");
     assert_eq!(fs::read_to_string(output.join("thesis")).unwrap(), "precious");
