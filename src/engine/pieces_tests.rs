@@ -78,6 +78,33 @@ fn pieces_have_the_same_bits_on_threads_tiers_and_ranks() {
     }
 }
 
+/// Of one point and so many columns a run is made in several pieces on every machine, of two at once.
+#[test]
+fn a_model_in_pieces_has_the_bits_of_one_among_others_in_whole_runs() {
+    let (mut next, rows, count) = (numbers(29), 4_300, 36);
+    let columns: Vec<Vec<f32>> = (0..count).map(|_| (0..rows).map(|_| next() as f32).collect()).collect();
+    let label = (0..rows).map(|row| f32::from(columns[3][row] - columns[30][row] + next() as f32 > 0.2));
+    let mut sample = SampleDataset::new(GRAIN_ROWS).f32("y", Role::Label, label.collect()).f32(
+        "w",
+        Role::Weight,
+        (0..rows).map(|row| 0.25 + (row % 7) as f32).collect(),
+    );
+    for (number, column) in columns.into_iter().enumerate() {
+        sample = sample.f32(&format!("x{number}"), Role::Feature, column);
+    }
+    let bytes: Vec<f64> = (0..rows).map(|row| (row * row % 251) as f64).collect();
+    let folder = tempfile::tempdir().expect("a folder");
+    let dataset = sample.stored("b", Role::Feature, DType::U8, 0.0, 0.01, &bytes).write(&folder.path().join("data"));
+    let dataset = dataset.expect("a dataset");
+    assert!(Cut::dense(4 * count + 1, count + 1).carries());
+    for solver in ["lbfgs", "newton"] {
+        let text = |l2: &str| format!(r#"{{"model": "logistic", "solver": "{solver}", "l2": {l2}, "threads": 2}}"#);
+        let both = fit(&dataset, &text("[0.1, 0.01]")).expect("trains").models;
+        let alone = ["0.1", "0.01"].map(|l2| fit(&dataset, &text(l2)).expect("trains").models.swap_remove(0));
+        assert_eq!(both, alone, "{solver}");
+    }
+}
+
 /// The first pass of each solver is at the same point.
 #[test]
 fn a_matrix_changes_no_bit_of_loss_and_gradient() {
