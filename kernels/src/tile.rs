@@ -122,7 +122,7 @@ pub struct Grain<'a> {
 }
 
 /// How the rows of a grain are cut for kernels. Sums depend on tiles and runs, which are functions of the columns alone; pieces follow from
-/// the processor too.
+/// the processor too, so what does not carry lanes ([`Cut::pieces`]) goes in runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cut {
     /// Rows whose matrix one call makes: whole runs. They stay in the second-level cache.

@@ -109,7 +109,7 @@ impl<'a, R: Real + Default> Judge<'a, R> {
         Worker {
             cells: vec![0; HEAD + sums * exact::CELLS],
             sums: vec![0.0; sums],
-            z: Aligned::zeros(self.setup.cut.piece * Group::most(&self.groups)),
+            z: Aligned::zeros(self.setup.cut.run * Group::most(&self.groups)),
             ..Worker::default()
         }
     }
@@ -120,7 +120,7 @@ impl<'a, R: Real + Default> Judge<'a, R> {
     /// [`Error::Sum`] when a sum is not a finite number.
     pub fn grain(&self, worker: &mut Worker<R>, number: usize, grain: &Grain<'_>) -> Result<()> {
         worker.sums.fill(0.0);
-        for rows in parts(&(0..grain.rows), self.setup.cut.piece) {
+        for rows in parts(&(0..grain.rows), self.setup.cut.run) {
             worker.tile.read(&self.wide, self.setup, self.folds, (number, grain), &rows);
             self.setup.read_offset(&self.kernels, grain, &rows, &mut worker.offset);
             for group in &self.groups {

@@ -102,12 +102,12 @@ impl<'a> HeldOut<'a> {
         let points: Vec<&Stored> = models.iter().flat_map(|(points, _)| points).collect();
         let groups = Group::<R>::all(&points, &blocks, joint);
         let kernels = Kernels::<R>::new(setup.tier);
-        let most = setup.cut.piece * Group::most(&groups);
+        let most = setup.cut.run * Group::most(&groups);
         let worker = || Worker {
             z: vec![R::default(); most],
-            y: vec![R::default(); setup.cut.piece],
-            weight: vec![R::default(); setup.cut.piece],
-            against: vec![R::default(); setup.cut.piece],
+            y: vec![R::default(); setup.cut.run],
+            weight: vec![R::default(); setup.cut.run],
+            against: vec![R::default(); setup.cut.run],
             offset: Vec::new(),
             sums: vec![LossSums::default(); models.len()],
             cells: vec![0; models.len() * 2 * exact::CELLS],
@@ -115,7 +115,7 @@ impl<'a> HeldOut<'a> {
         let mut workers: Vec<Worker<R>> = (0..setup.threads).map(|_| worker()).collect();
         let visit = |worker: &mut Worker<R>, _: usize, grain: &Grain<'_>| {
             worker.sums.fill(LossSums::default());
-            for rows in parts(&(0..grain.rows), setup.cut.piece) {
+            for rows in parts(&(0..grain.rows), setup.cut.run) {
                 let n = rows.len();
                 let (y, weight) = (&mut worker.y[..n], &mut worker.weight[..n]);
                 target::read(&kernels, grain.weight.as_ref(), rows.clone(), weight);
