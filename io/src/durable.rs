@@ -124,6 +124,27 @@ fn write_temporary<T, E: From<Error>>(
     Ok(value)
 }
 
+/// [`write_file`] of one that a user names: folders that are not there are made.
+///
+/// # Errors
+/// Of `write`, or [`Error::Io`]; the file is then as it was.
+pub fn write_output<T, E: From<Error>>(
+    path: &Path,
+    write: impl FnOnce(&mut File) -> std::result::Result<T, E>,
+) -> std::result::Result<T, E> {
+    create_folders(&parts(path)?.0)?;
+    write_file(path, write)
+}
+
+/// [`write_output`] of bytes at hand.
+///
+/// # Errors
+/// [`Error::Io`]; the file is then as it was.
+pub fn write_output_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
+    create_folders(&parts(path)?.0)?;
+    write_bytes(path, bytes)
+}
+
 /// [`write_file`] of bytes at hand.
 ///
 /// # Errors

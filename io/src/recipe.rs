@@ -286,7 +286,7 @@ pub fn write(
     let sample = batch(recipe, seed, 0, SAMPLE_ROWS)?;
     let row_bytes = sample.get_array_memory_size() as u64 / SAMPLE_ROWS;
     progress.begin("generating", Some(rows * row_bytes));
-    let written = durable::write_file(path, |file| {
+    let written = durable::write_output(path, |file| {
         let failed = |e: parquet::errors::ParquetError| Error::io(path, "cannot write", std::io::Error::other(e));
         let schema = sample.schema();
         let properties = WriterProperties::builder()

@@ -503,8 +503,15 @@ fn find_all(names: &[&str], wanted: &[String], flag: &str) -> Result<HashSet<usi
     Ok(found)
 }
 
-/// The error for a column that is not there, with the nearest name.
+/// The error for a column that is not there, with its fields or the nearest name.
 pub fn unknown(names: &[&str], wanted: &str, flag: &str) -> Error {
+    let is_field = |name: &&&str| name.strip_prefix(wanted).is_some_and(|rest| rest.starts_with('.'));
+    let fields: Vec<&str> = names.iter().filter(is_field).copied().collect();
+    if !fields.is_empty() {
+        let message = format!("--{flag}: '{wanted}' is no column but has some: {}. Name them", listed(&fields));
+        let several = ["ignore", "numeric", "categorical", "vector", "text"].contains(&flag);
+        return Error::Usage(if several { format!("{message}, or all with '{wanted}.*'") } else { message });
+    }
     let nearest = names
         .iter()
         .map(|name| (strsim::jaro_winkler(&name.to_lowercase(), &wanted.to_lowercase()), name))

@@ -114,7 +114,7 @@ fn bench(arguments: &Arguments, session: &Session) -> Result<()> {
 
 fn write(path: &Path, report: &BenchReport) -> Result<()> {
     let json = serde_json::to_string_pretty(report).unwrap_or_default();
-    Ok(durable::write_bytes(path, (json + "\n").as_bytes())?)
+    Ok(durable::write_output_bytes(path, (json + "\n").as_bytes())?)
 }
 
 /// Hold a report against its record; what seems slower is measured again first.

@@ -172,6 +172,6 @@ fn write_script(arguments: &Arguments, inner: &ArgMatches, program: String, path
     if path == std::path::Path::new("-") {
         return report.raw(&batch.script());
     }
-    durable::write_bytes(path, batch.script().as_bytes())?;
+    durable::write_output_bytes(path, batch.script().as_bytes())?;
     report.text(&format!("{} is written: sbatch {}", path.display(), path.display()))
 }

@@ -112,7 +112,7 @@ fn predict(arguments: &Arguments, session: &Session) -> Result<()> {
         return Ok(());
     }
     let mut begun = false;
-    let rows = durable::write_file(&arguments.output, |file| {
+    let rows = durable::write_output(&arguments.output, |file| {
         begun = true;
         ranks::agree_with_first(comm, Ok(()))?;
         input.predict(&model, Some(BufWriter::with_capacity(1 << 20, file)), &settings)

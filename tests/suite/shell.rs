@@ -40,6 +40,22 @@ fn a_run_that_cannot_be_written_is_told_before_it_begins() {
 }
 
 #[test]
+fn folders_of_an_output_are_made() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let folder = folder.path();
+    ok(folder, "generate quickstart --rows 300 -o made/of/data.parquet -q");
+    ok(folder, "train made/of/data.parquet --model logistic --label label -o runs/one -q");
+    ok(folder, "predict runs/one made/of/data.parquet -o predicted/one/p.csv -q");
+    assert!(folder.join("predicted/one/p.csv").is_file());
+    let refused = line(folder, "predict runs/one made/of/data.parquet -o predicted/one/p.csv/p.csv");
+    assert_eq!(refused.code, Some(1), "{}", refused.stderr);
+    assert!(error_line(&refused).contains("cannot create the folder"), "{}", refused.stderr);
+    // A file that cannot be read leaves no folder.
+    assert_eq!(line(folder, "predict runs/one nothing.parquet -o other/p.csv").code, Some(1));
+    assert!(!folder.join("other").exists());
+}
+
+#[test]
 fn an_evaluation_that_cannot_be_saved_is_shown() {
     let folder = tempfile::tempdir().expect("temporary folder");
     let folder = folder.path();

@@ -127,6 +127,18 @@ fn an_unknown_name_gets_the_nearest_one() {
 }
 
 #[test]
+fn the_name_of_a_struct_gets_its_fields() {
+    let nested = schema(&[("a.u", DataType::Int8), ("ab", DataType::Int8), ("a.v", DataType::Int8)]);
+    let roles = Roles { ignore: vec!["a".into()], ..Roles::default() };
+    assert_eq!(
+        usage(roles.resolve(&nested, None)),
+        "--ignore: 'a' is no column but has some: 'a.u', 'a.v'. Name them, or all with 'a.*'"
+    );
+    let roles = Roles { label: Some("a".into()), ..Roles::default() };
+    assert_eq!(usage(roles.resolve(&nested, None)), "--label: 'a' is no column but has some: 'a.u', 'a.v'. Name them");
+}
+
+#[test]
 fn duplicates_contradictions_and_meaningless_types_are_refused() {
     let twice = schema(&[("a", DataType::Int8), ("b", DataType::Int8), ("a", DataType::Int8)]);
     assert!(usage(Roles::default().resolve(&twice, None)).contains("columns 1, 3"));
