@@ -166,18 +166,17 @@ fn begin_trace(job: &Job<'_>, session: &Session) -> Result<Option<Arc<Trace>>> {
     Ok(Some(Arc::new(Trace::new(trace::SPANS_MAX / comm.size()))))
 }
 
-/// Whether a trace may be written there, before anything is trained: in the place of an older trace only, and in a folder that is there
-/// or will be.
+/// Whether a trace may be written there, before anything is trained: in the place of an older trace only, and not below a file.
 fn check_trace(path: &Path, job: &Job<'_>) -> Result<()> {
     durable::check_output(path, job.force)?;
     if path.exists() && !trace::is_one(path) {
         let message = format!("--trace: {} is no trace, so it is not replaced. Name another file", path.display());
         return Err(Error::Usage(message));
     }
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() && folder != job.output && !folder.is_dir() => Err(
-            Error::usage(format!("--trace: there is no folder {}. Make it, or name another file", folder.display())),
-        ),
+    match path.ancestors().skip(1).find(|above| above.exists()) {
+        Some(above) if !above.is_dir() => {
+            Err(Error::usage(format!("--trace: {} is no folder. Name another file", above.display())))
+        }
         _ => Ok(()),
     }
 }
@@ -190,7 +189,7 @@ fn write_trace(path: &Path, trace: &Trace, session: &Session) -> Result<()> {
     if session.ranks.rank() > 0 {
         return Ok(());
     }
-    durable::write_bytes(path, trace::document(&all).to_string().as_bytes())?;
+    durable::write_output_bytes(path, trace::document(&all).to_string().as_bytes())?;
     let (kept, dropped): (usize, u64) =
         all.iter().fold((0, 0), |(kept, dropped), one| (kept + one.spans.len(), dropped + one.dropped));
     let full = if dropped > 0 { format!("; {dropped} later ones did not fit") } else { String::new() };

@@ -162,8 +162,8 @@ fn a_trace_costs_neither_a_file_nor_a_model() {
     let refused = fails(folder, &format!("{train} --force --trace data/manifest.json"), 2);
     assert!(refused.contains("is no trace"), "{refused}");
     assert_eq!(std::fs::read(&manifest).expect("a manifest"), before);
-    let refused = fails(folder, &format!("{train} --trace nowhere/trace.json"), 2);
-    assert!(refused.contains("there is no folder nowhere"), "{refused}");
+    let refused = fails(folder, &format!("{train} --trace data/manifest.json/new/trace.json"), 2);
+    assert!(refused.contains("data/manifest.json is no folder"), "{refused}");
     assert!(!folder.join("run").exists());
     // The temporary name is longer than a name may be, which shows only once all is trained.
     let failed = fails(folder, &format!("{train} --trace {}", "t".repeat(250)), 1);
@@ -173,6 +173,8 @@ fn a_trace_costs_neither_a_file_nor_a_model() {
     ok(folder, &format!("{train} --force --trace run/trace.json"));
     ok(folder, &format!("{train} --force --trace run/trace.json"));
     assert!(folder.join("run/trace.json").exists() && folder.join("run/model.json").exists());
+    ok(folder, &format!("{train} --force --max-passes 1 --trace made/for/trace.json"));
+    assert!(folder.join("made/for/trace.json").exists());
 }
 
 /// The child is held still while its shard is cut, so that the cut falls into a pass whatever the speed of the machine: what
