@@ -43,6 +43,9 @@ pub struct Checkpoint {
     pub fingerprint: String,
     /// How far each model is.
     pub tasks: Vec<Task>,
+    /// Where models start that have not begun; none: cold, or all have begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Vec<f64>>,
     /// Passes so far, full and sampled.
     pub history: Vec<PassReport>,
     /// Bytes read in them.

@@ -175,8 +175,8 @@ impl<'a, R: Real + Default> Training<'a, R> {
             }
             Start::Resume(checkpoint) => {
                 self.check(&checkpoint)?;
-                let Checkpoint { tasks, history, rows_read, bytes_read, .. } = *checkpoint;
-                self.tasks = tasks;
+                let Checkpoint { tasks, from, history, rows_read, bytes_read, .. } = *checkpoint;
+                (self.tasks, self.from) = (tasks, from);
                 self.answer.resume(history, rows_read, bytes_read);
             }
         }
@@ -199,6 +199,10 @@ impl<'a, R: Real + Default> Training<'a, R> {
         };
         if checkpoint.tasks.len() != self.tasks.len() || !self.tasks.iter().zip(&checkpoint.tasks).all(same) {
             return refuse("it holds other models than its configuration says".into());
+        }
+        let coordinates = self.setup.margins_of_row() * self.setup.space.coordinates();
+        if checkpoint.from.as_ref().is_some_and(|from| from.len() != coordinates) {
+            return refuse(format!("models to come do not start at {coordinates} coordinates"));
         }
         Ok(())
     }
@@ -345,11 +349,13 @@ impl<'a, R: Real + Default> Training<'a, R> {
 
     /// Where this training stands between passes.
     fn checkpoint(&self) -> Checkpoint {
+        let waits = self.tasks.iter().any(|task| matches!(task.stand, Stand::Waiting));
         Checkpoint {
             format: CHECKPOINT_FORMAT,
             plan: self.plan.clone(),
             fingerprint: self.setup.dataset.manifest().fingerprint.clone(),
             tasks: self.tasks.clone(),
+            from: self.from.clone().filter(|_| waits),
             history: self.answer.history().to_vec(),
             rows_read: self.answer.rows_read,
             bytes_read: self.answer.bytes_read,

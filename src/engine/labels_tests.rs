@@ -17,7 +17,7 @@ use super::tests::{bits, complaint, fit, fit_with, plan, resumes_to_the_same_bit
 use crate::optim::dense::dot;
 use crate::optim::problems::numbers;
 use crate::plan::TrainPlan;
-use crate::train::Fitted;
+use crate::train::{Fitted, Start};
 
 #[derive(Deserialize)]
 struct Answers {
@@ -217,7 +217,7 @@ fn an_interrupted_training_of_labels_resumes_to_the_same_bits() {
         r#"{"model": "logistic", "solver": "adam", "batch-rows": 33, "epochs": 4, "averaging": 1, "threads": 2}"#,
         r#"{"model": "logistic", "solver": "adagrad", "batch-rows": 50, "epochs": 2, "then": "newton", "threads": 2}"#,
     ] {
-        assert!(resumes_to_the_same_bits(&dataset, &plan(text)) >= 3, "{text}");
+        assert!(resumes_to_the_same_bits(&dataset, &plan(text), &Start::Cold) >= 3, "{text}");
     }
 }
 

@@ -20,7 +20,7 @@ const GRAM_PARAMETERS_MAX: u64 = 2_048;
 /// The same where a row has several margins: parameters of all of them.
 const JOINT_PARAMETERS_MAX: u64 = 256;
 /// What the process takes without any data, about.
-const PROCESS_BYTES: u64 = 24 << 20;
+pub(super) const PROCESS_BYTES: u64 = 24 << 20;
 /// Statistics and spaces of a parameter, whatever its models.
 const KNOWN_BYTES: u64 = 128;
 /// Its name, while a model is written.

@@ -11,6 +11,7 @@ use gristmill_kernels::dtype::DType;
 use mpi_launch::{Communicator, Solo, threads};
 
 use super::drive::train;
+use super::shares::PROCESS_BYTES;
 use crate::error::{Error, Result};
 use crate::optim::problems::numbers;
 use crate::plan::{TrainPlan, TrainRequest};
@@ -193,26 +194,30 @@ impl TrainWatch for StopAfter {
     fn rows(&self, _rows: u64) {}
 }
 
+fn fit_from(dataset: &Dataset, plan: &TrainPlan, start: Start) -> Trained {
+    let cancel = Cancel::new();
+    let company = Company { comm: &Solo, watch: &Unwatched, cancel: &cancel };
+    match train(dataset, plan, start, &company).expect("trains") {
+        Ended::Trained(trained) => *trained,
+        Ended::Interrupted(_) => panic!("nobody asked to stop"),
+    }
+}
+
 /// Trains whole, then stopped after each number of passes and resumed from the checkpoint as text: the same bits. How often it could
 /// be stopped.
-pub(crate) fn resumes_to_the_same_bits(dataset: &Dataset, plan: &TrainPlan) -> usize {
-    let whole = fit_with(dataset, plan, &Solo).expect("trains");
+pub(crate) fn resumes_to_the_same_bits(dataset: &Dataset, plan: &TrainPlan, start: &Start) -> usize {
+    let whole = fit_from(dataset, plan, start.clone());
     for stop in 1..6 {
         let cancel = Cancel::new();
         let watch = StopAfter::new(stop, &cancel);
         let company = Company { comm: &Solo, watch: &watch, cancel: &cancel };
-        let checkpoint = match train(dataset, plan, Start::Cold, &company).expect("stops") {
+        let checkpoint = match train(dataset, plan, start.clone(), &company).expect("stops") {
             Ended::Interrupted(checkpoint) => checkpoint,
             Ended::Trained(_) => return stop as usize - 1,
         };
         let text = serde_json::to_string(&checkpoint).expect("serialises");
         let checkpoint = serde_json::from_str(&text).expect("parses");
-        let cancel = Cancel::new();
-        let company = Company { comm: &Solo, watch: &Unwatched, cancel: &cancel };
-        let resumed = match train(dataset, plan, Start::Resume(checkpoint), &company).expect("resumes") {
-            Ended::Trained(trained) => trained,
-            Ended::Interrupted(_) => panic!("nobody asked to stop"),
-        };
+        let resumed = fit_from(dataset, plan, Start::Resume(checkpoint));
         assert_eq!(bits(&whole), bits(&resumed), "{plan:?} stopped after {stop}");
     }
     5
@@ -225,9 +230,21 @@ fn an_interrupted_training_resumes_to_the_same_bits() {
         let dataset = mixed(&folder.path().join(label), label);
         for solver in ["newton", "lbfgs"] {
             let text = format!(r#"{{"model": "{model}", "l2": [0.1, 0.001], "solver": "{solver}", "threads": 2}}"#);
-            assert!(resumes_to_the_same_bits(&dataset, &plan(&text)) >= 2, "{text}");
+            assert!(resumes_to_the_same_bits(&dataset, &plan(&text), &Start::Cold) >= 2, "{text}");
         }
     }
+}
+
+/// Memory for three models at a time: two begin after the training was resumed, and where they were told to.
+#[test]
+fn a_warm_start_is_kept_for_models_that_have_not_begun() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let dataset = mixed(folder.path(), "binary");
+    let near = fit(&dataset, r#"{"model": "logistic", "l2": 0.02, "threads": 1}"#).expect("trains").models.remove(0);
+    let start = Start::From { weights: near.weights, intercepts: near.intercepts };
+    let path = plan(r#"{"model": "logistic", "l2": [0.1, 0.08, 0.06, 0.04, 0.01], "solver": "lbfgs", "threads": 1}"#);
+    let path = TrainPlan { memory: Some(PROCESS_BYTES + 150_000), ..path };
+    assert!(resumes_to_the_same_bits(&dataset, &path, &start) >= 2);
 }
 
 fn small(label: &[f32]) -> SampleDataset {
