@@ -107,7 +107,11 @@ impl Supervised {
     /// # Errors
     /// When it cannot be started, and when it fails with no restart left: [`Error::Job`] with its exit code.
     pub fn run(&self, signals: &Signals, tell: &dyn Fn(&str)) -> Result<()> {
-        let mut going_on = self.resume_at_once && self.checkpoint().is_some();
+        let before = self.newest();
+        let mut going_on = self.resume_at_once && before.is_some();
+        if let (Some((path, _)), true) = (&before, going_on) {
+            tell(&format!("going on from {}, with the configuration that lies beside it", path.display()));
+        }
         for attempt in 0..=self.restarts {
             let (hosts, ranks) = self.at_hand(tell)?;
             let began = SystemTime::now();
@@ -121,10 +125,11 @@ impl Supervised {
             if let Some(error) = end.is_final(last, self.restarts) {
                 return Err(error);
             }
-            let checkpoint = self.checkpoint();
+            // One that this job did not write, and does not go on from, is of a training that it replaces.
+            let checkpoint = self.newest().filter(|newest| self.resume_at_once || Some(newest) != before.as_ref());
             going_on = checkpoint.is_some();
             let from =
-                checkpoint.map_or("the start: there is no checkpoint yet".into(), |path| path.display().to_string());
+                checkpoint.map_or("the start: there is no checkpoint yet".into(), |(path, _)| path.display().to_string());
             let (number, restarts, code) = (attempt + 1, self.restarts, end.code);
             tell(&format!("the job failed (exit code {code}); restart {number} of {restarts} goes on from {from}"));
             if let Some(signal) = pause(attempt, signals) {
@@ -153,16 +158,19 @@ impl Supervised {
         Ok((alive, ranks))
     }
 
-    fn checkpoint(&self) -> Option<PathBuf> {
+    /// The newest checkpoint of the run, and when it was written.
+    fn newest(&self) -> Option<(PathBuf, Option<SystemTime>)> {
         let (run, _) = self.resume.as_ref()?;
-        checkpoint::list(run).pop().map(|(_, path)| path)
+        let (_, path) = checkpoint::list(run).pop()?;
+        let written = std::fs::metadata(&path).and_then(|about| about.modified()).ok();
+        Some((path, written))
     }
 
     /// True when the run was finished meanwhile: what failed then failed after the work was done.
     fn is_complete_since(&self, began: SystemTime) -> bool {
         let finished = |run: &Path| std::fs::metadata(run.join(SUMMARY_FILE)).and_then(|about| about.modified()).ok();
         let finished = self.resume.as_ref().and_then(|(run, _)| finished(run));
-        finished.is_some_and(|at| at >= began) && self.checkpoint().is_none()
+        finished.is_some_and(|at| at >= began) && self.newest().is_none()
     }
 
     fn once(

@@ -123,6 +123,34 @@ fn a_launcher_that_loses_the_exit_code_is_not_believed() {
     assert_eq!(found.code, Some(143), "{}", found.stderr);
 }
 
+/// What stands for mpirun fails at first: the checkpoint in the run is of a training that `--force` replaces.
+#[test]
+fn a_restart_does_not_go_on_from_the_training_that_it_replaces() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    long_dataset(folder);
+    let mut child = start(command(folder).args(format!("{LONG} run").split_whitespace()));
+    wait_for(&folder.join("run"), 1, &mut child);
+    signal(child.id(), Signal::TERM);
+    end(child);
+    if is_complete(folder, "run") {
+        return;
+    }
+    let text = "#!/bin/sh\nif [ \"$1\" = --version ]; then echo 'mpirun (Open MPI)'; exit; fi\n\
+                if [ ! -e failed ]; then touch failed; exit 1; fi\n\
+                while [ \"$1\" != \"$PROGRAM\" ]; do shift; done\nexec \"$@\"\n";
+    script(&folder.join("mpirun"), text);
+    let launcher = folder.join("mpirun").display().to_string();
+    let words = "train data --model logistic --l2 0.5 -q -o";
+    let mut command = launch(folder, &format!("-n 1 --restarts 1 --launcher {launcher} -- {words} run --force"));
+    let program = command.get_program().to_owned();
+    let found = end(start(command.env("PROGRAM", program)));
+    assert_eq!(found.code, Some(0), "{}", found.stderr);
+    assert!(found.stderr.contains("there is no checkpoint yet"), "{}", found.stderr);
+    ok(folder, &format!("{words} alone"));
+    assert!(models(folder, "run") == models(folder, "alone"));
+}
+
 /// What stands for mpirun starts a rank that ends, and does not look at it.
 #[test]
 fn a_launcher_that_waits_for_nobody_is_ended() {
