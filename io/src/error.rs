@@ -41,6 +41,18 @@ pub enum Error {
         /// By so many threads.
         threads: usize,
     },
+    /// The system does not give the memory that the limit allows.
+    #[error(
+        "cannot allocate a read buffer of {}: {source}. Lower --memory, or raise what the system lets a process have \
+         (ulimit -v, the control group)",
+        format_size(*bytes)
+    )]
+    Memory {
+        /// Bytes of the buffer.
+        bytes: u64,
+        /// The system's reason.
+        source: std::io::Error,
+    },
     /// Stopped because it was asked to (Ctrl-C, SIGTERM).
     #[error("interrupted")]
     Interrupted,

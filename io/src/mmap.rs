@@ -355,11 +355,11 @@ impl Block {
     /// A block of at least `bytes` bytes, a whole number of pages, zeroed.
     ///
     /// # Errors
-    /// [`Error::Usage`] when the system has no such memory.
+    /// [`Error::Memory`] when the system has no such memory.
     pub fn new(bytes: usize) -> Result<Block> {
         let bytes = bytes.max(1).next_multiple_of(PAGE);
-        let mut map = memmap2::MmapMut::map_anon(bytes)
-            .map_err(|e| Error::Usage(format!("cannot allocate a read buffer of {bytes} bytes: {e}")))?;
+        let mut map =
+            memmap2::MmapMut::map_anon(bytes).map_err(|source| Error::Memory { bytes: bytes as u64, source })?;
         let start = NonNull::from(&mut map[..]).cast();
         Ok(Block { map: Arc::new(map), start, bytes })
     }
@@ -425,6 +425,18 @@ mod tests {
             numbers.push(7);
             assert_eq!(numbers[capacity], 7);
         }
+    }
+
+    /// No fault of the request: other ranks, and other times, have that memory.
+    #[test]
+    fn memory_that_the_system_does_not_give_is_no_wrong_request() {
+        let Err(error) = Block::new(1 << 60) else { panic!("nobody has so much memory") };
+        assert!(matches!(error, Error::Memory { bytes, .. } if bytes == 1 << 60), "{error:?}");
+        let told = error.to_string();
+        assert!(
+            told.contains("cannot allocate a read buffer of 1048576.0 TiB") && told.contains("Lower --memory"),
+            "{told}"
+        );
     }
 
     #[test]
