@@ -48,6 +48,9 @@ pub enum Error {
         /// What went wrong there.
         error: Box<Error>,
     },
+    /// Every rank found this in the same place, so that one of them says it for all.
+    #[error("{0}")]
+    Everywhere(Box<Error>),
     /// A job of ranks that this program supervises failed, and has said why.
     #[error("{message}")]
     Job {
@@ -90,7 +93,7 @@ impl Error {
     #[must_use]
     pub fn on(self, name: String) -> Error {
         match self {
-            named @ Error::OnRank { .. } => named,
+            settled @ (Error::OnRank { .. } | Error::Everywhere(_)) => settled,
             error => Error::OnRank { name, error: Box::new(error) },
         }
     }
@@ -101,7 +104,7 @@ impl Error {
             Error::Usage(_) | Error::Data(IoError::Usage(_) | IoError::Tight { .. }) => EXIT_USAGE,
             Error::Interrupted { signal: 15 } => EXIT_SIGTERM,
             Error::Interrupted { .. } | Error::Data(IoError::Interrupted) => EXIT_SIGINT,
-            Error::OnRank { error, .. } => error.exit_code(),
+            Error::OnRank { error, .. } | Error::Everywhere(error) => error.exit_code(),
             Error::Elsewhere { code, .. } | Error::Job { code, .. } => *code,
             _ => EXIT_FAILURE,
         }
@@ -118,6 +121,7 @@ mod tests {
         assert_eq!(Error::from(IoError::Usage("x".into())).exit_code(), 2);
         assert_eq!(Error::from(IoError::Tight { left_bytes: 1, least_bytes: 2, threads: 1 }).exit_code(), 2);
         assert_eq!(Error::training("x").exit_code(), 1);
+        assert_eq!(Error::Everywhere(Box::new(Error::usage("x"))).exit_code(), 2);
         assert_eq!(Error::Interrupted { signal: 2 }.exit_code(), 130);
         assert_eq!(Error::Interrupted { signal: 15 }.exit_code(), 143);
         assert_eq!(Error::from(IoError::Interrupted).exit_code(), 130);

@@ -2,7 +2,8 @@
 //!
 //! A failure that only one rank sees must not leave the others waiting in a sum. Before and after the passes ranks
 //! [`agree`]: they exchange what went wrong, one of them says it, and all end with its exit code. Inside a pass there is no
-//! time for that: the rank that fails says so and ends all ([`fail`]).
+//! time for that: the rank that fails says so and ends all ([`fail`]). What follows from sums over all ranks every rank finds by
+//! itself, in the same place; there it is marked as such ([`of_all`]).
 
 use std::collections::HashMap;
 
@@ -27,7 +28,7 @@ pub fn name(comm: &dyn Communicator) -> String {
 }
 
 /// `own` when it went well on all ranks; else an error on all of them: the first rank that failed keeps its own, with its
-/// name unless all found the same, the others [`Error::Elsewhere`].
+/// name, or as [`Error::Everywhere`] where all found the same, the others [`Error::Elsewhere`].
 ///
 /// # Errors
 /// See above, and when a rank is lost.
@@ -57,26 +58,35 @@ fn settle<T>(comm: &dyn Communicator, own: Result<T>, named: bool) -> Result<T> 
     let Some((rank, first)) = words.iter().enumerate().find(|(_, word)| failed(word)) else { return own };
     let same = words.iter().all(|word| word.first() == Some(&ELSEWHERE) || word.get(1..) == first.get(1..));
     match own {
-        Err(error) if comm.rank() == rank && (same || !named) => Err(error),
+        Err(error) if comm.rank() == rank && !named => Err(error),
+        Err(error) if comm.rank() == rank && same => Err(of_all(comm, error)),
         Err(error) if comm.rank() == rank => Err(error.on(name(comm))),
         _ => Err(Error::Elsewhere { rank, code: first[0] }),
     }
 }
 
-/// What becomes of an error out of the passes. Those that every rank finds in the same place (a wrong request, data that
-/// allow no training, the wish to stop) go back; any other is this rank's alone: it says so and ends all ranks, itself
-/// included where they are processes.
+/// Marks an error that every rank finds in the same place, for it follows from what all of them know: nobody waits for this rank.
+pub fn of_all(comm: &dyn Communicator, error: Error) -> Error {
+    match error {
+        error @ (Error::OnRank { .. } | Error::Elsewhere { .. } | Error::Everywhere(_)) => error,
+        error if comm.size() == 1 => error,
+        error => Error::Everywhere(Box::new(error)),
+    }
+}
+
+/// What becomes of an error out of the passes. What ranks [agreed](agree) on or [all find](of_all), and the wish to stop, go
+/// back. Any other is this rank's alone, whatever its kind, and the others wait for it in a sum: it says so and ends all ranks,
+/// itself included where they are processes.
 pub fn fail(comm: &dyn Communicator, error: Error) -> Error {
-    let everywhere = matches!(
+    let known_to_all = matches!(
         &error,
-        Error::Usage(_)
-            | Error::Training(_)
-            | Error::Interrupted { .. }
+        Error::Everywhere(_)
             | Error::OnRank { .. }
             | Error::Elsewhere { .. }
-            | Error::Data(IoError::Usage(_) | IoError::Tight { .. } | IoError::Interrupted)
+            | Error::Interrupted { .. }
+            | Error::Data(IoError::Interrupted)
     );
-    if comm.size() == 1 || everywhere {
+    if comm.size() == 1 || known_to_all {
         return error;
     }
     let error = error.on(name(comm));
@@ -217,7 +227,7 @@ mod tests {
     use std::ops::Range;
 
     use super::*;
-    use mpi_launch::threads;
+    use mpi_launch::{CommError, threads};
 
     fn place(node: &str, cores: Range<usize>, usable: usize) -> Place {
         Place { node: node.into(), host: node.into(), cores: cores.collect(), usable }
@@ -295,7 +305,51 @@ mod tests {
         assert!(matches!(&found[2], Err(Error::OnRank { name, .. }) if name.starts_with("rank 2 of 3 on ")));
         assert!(found[..2].iter().all(|own| matches!(own, Err(Error::Elsewhere { rank: 2, code: 1 }))), "{found:?}");
         let found = outcomes(2, &[0, 1]);
-        assert!(matches!(&found[0], Err(Error::Training(message)) if message == "no data"), "{found:?}");
+        assert!(matches!(&found[0], Err(error @ Error::Everywhere(_)) if error.to_string() == "no data"), "{found:?}");
+        assert!(matches!(&found[1], Err(Error::Elsewhere { rank: 0, code: 1 })), "{found:?}");
+    }
+
+    /// Of whatever kind it is: the others are waiting in a sum.
+    #[test]
+    fn what_one_rank_finds_in_a_pass_ends_the_others() {
+        let kinds: [fn() -> Error; 4] = [
+            || Error::usage("too much"),
+            || Error::training("too much"),
+            || Error::from(IoError::Usage("too much".into())),
+            || Error::from(IoError::Tight { left_bytes: 1, least_bytes: 2, threads: 1 }),
+        ];
+        for kind in kinds {
+            let found = threads::run(2, |comm| {
+                if comm.rank() == 1 {
+                    return Ok(fail(comm, kind()));
+                }
+                let summed = comm.all_reduce(&mut [1, 2, 3]);
+                Ok::<_, Error>(summed.expect_err("rank 1 is not there").into())
+            });
+            let found: Vec<Error> = found.into_iter().map(|own| own.expect("an error that was found")).collect();
+            let says = kind().to_string();
+            assert!(
+                matches!(&found[0], Error::Comm(CommError::PeerFailed { rank: 1, message }) if message.contains(&says)),
+                "{found:?}"
+            );
+            assert!(
+                matches!(&found[1], Error::OnRank { name, .. } if name.starts_with("rank 1 of 2 on ")),
+                "{found:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_all_ranks_find_is_said_once() {
+        let found = threads::run(2, |comm| {
+            let own = fail(comm, of_all(comm, Error::training("too far off")));
+            Ok::<_, Error>(agree_with_first::<()>(comm, Err(own)))
+        });
+        let found: Vec<_> = found.into_iter().map(|own| own.expect("no rank is lost")).collect();
+        assert!(
+            matches!(&found[0], Err(error @ Error::Everywhere(_)) if error.to_string() == "too far off"),
+            "{found:?}"
+        );
         assert!(matches!(&found[1], Err(Error::Elsewhere { rank: 0, code: 1 })), "{found:?}");
     }
 }

@@ -43,7 +43,8 @@ pub fn own_grains(comm: &dyn Communicator, dataset: &Dataset, split: Split) -> R
     }
     let held = told(comm, dataset, split)?;
     let lists: Vec<&[usize]> = held.iter().map(|held| held.shards.as_slice()).collect();
-    dealt(grains, &lists, comm.rank()).map_err(|shards| nowhere(dataset, &shards, &held))
+    // All have the same lists, and miss the same.
+    dealt(grains, &lists, comm.rank()).map_err(|shards| ranks::of_all(comm, nowhere(dataset, &shards, &held)))
 }
 
 /// What a rank has of a split, as it tells the others.

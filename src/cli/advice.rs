@@ -13,6 +13,7 @@ pub fn possible(error: Error, flags: &[&str]) -> Error {
             Error::Data(IoError::Data(data))
         }
         Error::OnRank { name, error } => Error::OnRank { name, error: Box::new(possible(*error, flags)) },
+        Error::Everywhere(error) => Error::Everywhere(Box::new(possible(*error, flags))),
         other => other,
     }
 }

@@ -69,7 +69,7 @@ impl<R: Real + Default> Training<'_, R> {
         let solving = Instant::now();
         let mut reports = Vec::new();
         for ((found, tasks), &left_out) in found.iter().zip(tasks).zip(subsets) {
-            let (quadratic, report) = self.quadratic(found, left_out)?;
+            let (quadratic, report) = self.quadratic(found, left_out).map_err(|error| self.of_all(error))?;
             reports.push(report);
             for (&task, outcome) in tasks.iter().zip(self.solve(&quadratic, tasks, left_out)) {
                 self.done(task, outcome);

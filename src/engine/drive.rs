@@ -44,7 +44,7 @@ const OFF_CENTRE: f64 = 16.0;
 pub fn train(dataset: &Dataset, plan: &TrainPlan, start: Start, company: &Company<'_>) -> Result<Ended> {
     let began = Instant::now();
     if let Start::Resume(checkpoint) = &start {
-        check_dataset(dataset, checkpoint)?;
+        ranks::agree(company.comm, check_dataset(dataset, checkpoint))?;
     }
     let own_grains = sharing::own_grains(company.comm, dataset, Split::Train)?;
     let statistics = crossed::statistics(dataset, plan, company, &own_grains)?;
@@ -52,7 +52,7 @@ pub fn train(dataset: &Dataset, plan: &TrainPlan, start: Start, company: &Compan
     let known = weights::known(&setup)?;
     setup.weight_max = known.weight_max;
     (setup.offset_range, setup.offset_mean) = (known.offset_range, known.offset_mean);
-    answer::check_known(&setup, &known)?;
+    ranks::agree(company.comm, answer::check_known(&setup, &known))?;
     setup.centre =
         if setup.margins_of_row() > 1 { 0.0 } else { setup.model.margin(known.all.label / known.all.weight) };
     lane(&setup).span("open", began, None);
@@ -124,16 +124,8 @@ impl<'a, R: Real + Default> Training<'a, R> {
     }
 
     fn run(mut self, start: Start) -> Result<Ended> {
-        let closed = matches!(self.plan.solver, SolverName::Cholesky | SolverName::CoordinateDescent);
-        if closed && self.setup.offset.is_some() {
-            return Err(Error::usage(format!(
-                "solver '{}' takes no offset: a Gram matrix knows the label alone. Use --solver newton (proximal-newton for \
-                 l1), or auto",
-                self.plan.solver.name()
-            )));
-        }
-        ranks::agree(self.setup.company.comm, self.check_matrix())?;
-        self.begin(start)?;
+        let begun = self.check_offset().and_then(|()| self.check_matrix()).and_then(|()| self.begin(start));
+        ranks::agree(self.setup.company.comm, begun)?;
         if self.closed_forms()? == Next::Stop || self.learn()? == Next::Stop || self.iterate()? == Next::Stop {
             return Ok(self.interrupted());
         }
@@ -149,6 +141,19 @@ impl<'a, R: Real + Default> Training<'a, R> {
         let arithmetic = if size_of::<R>() == 4 { "f32" } else { "f64" };
         let trained = self.answer.trained(self.setup, models, validation, &self.clock, arithmetic);
         Ok(Ended::Trained(Box::new(trained)))
+    }
+
+    /// A Gram matrix holds no margins.
+    fn check_offset(&self) -> Result<()> {
+        let closed = matches!(self.plan.solver, SolverName::Cholesky | SolverName::CoordinateDescent);
+        if !closed || self.setup.offset.is_none() {
+            return Ok(());
+        }
+        Err(Error::usage(format!(
+            "solver '{}' takes no offset: a Gram matrix knows the label alone. Use --solver newton (proximal-newton for \
+             l1), or auto",
+            self.plan.solver.name()
+        )))
     }
 
     /// Takes over where models start, or where they were.
@@ -284,6 +289,11 @@ impl<'a, R: Real + Default> Training<'a, R> {
     /// is computed in `f64`.
     pub(super) fn rounding(&self, task: &Task) -> fn(f64) -> f64 {
         if self.is_closed(task) { |weight| weight } else { |weight| R::from_f64(weight).to_f64() }
+    }
+
+    /// An error that follows from the sums of all ranks.
+    pub(super) fn of_all(&self, error: Error) -> Error {
+        ranks::of_all(self.setup.company.comm, error)
     }
 
     /// Makes a pass, unless the training is asked to stop before its end.

@@ -34,7 +34,7 @@ impl<R: Real + Default> Training<'_, R> {
     /// When a pass fails.
     pub(super) fn iterate(&mut self) -> Result<Next> {
         loop {
-            self.admit()?;
+            self.admit().map_err(|error| self.of_all(error))?;
             let Some(sample) = tasks::next_sample(&self.tasks) else { return Ok(Next::GoOn) };
             self.stand();
             let asked: Vec<usize> =
@@ -42,7 +42,7 @@ impl<R: Real + Default> Training<'_, R> {
             let points: Vec<Point> = asked.iter().flat_map(|&number| self.points(&self.tasks[number])).collect();
             let Some((found, reduced)) = self.pass(&points, sample)? else { return Ok(Next::Stop) };
             let solving = Instant::now();
-            let reports = self.absorb(&asked, &found)?;
+            let reports = self.absorb(&asked, &found).map_err(|error| self.of_all(error))?;
             lane(self.setup).span("solve", solving, None);
             if sample.is_all() {
                 asked.iter().for_each(|&number| self.tasks[number].passes += 1);

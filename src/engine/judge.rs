@@ -58,7 +58,7 @@ impl<R: Real + Default> Training<'_, R> {
         let scanned = scan(self.setup, &mut workers, 1, |worker, number, grain| judge.grain(worker, number, grain));
         let sums = workers.iter_mut().map(|worker| &mut worker.cells);
         let (reduced, sum) = reduce(self.setup, began, scanned, sums)?;
-        let verdicts = judge.verdicts(sum)?;
+        let verdicts = judge.verdicts(sum).map_err(|error| self.of_all(error))?;
         let report = |(verdict, model): (&Verdict, &&[usize])| PointReport {
             configuration: self.tasks[model[0]].configuration,
             left_out: self.tasks[model[0]].left_out,

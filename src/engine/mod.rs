@@ -59,6 +59,8 @@ pub mod validation;
 pub mod weights;
 
 #[cfg(test)]
+mod agreement_tests;
+#[cfg(test)]
 mod crossed_tests;
 #[cfg(test)]
 mod fold_reference_tests;

@@ -26,6 +26,7 @@ use super::tile::{Job, Worker};
 use crate::error::{Error, Result};
 use crate::models::Smoothing;
 use crate::optim::Sample;
+use crate::ranks;
 use crate::train::TrainWatch;
 
 /// With this many grains a part of a sample, it takes whole grains, so that the others need not be read: from a disk, one tile in
@@ -161,8 +162,9 @@ impl<R: Real + Default> Passes<R> {
 
     /// A pass with guesses of that level (see [`super::sheet`]).
     fn at_level(&mut self, setup: &Setup<'_>, order: &Order<'_>, level: usize) -> Result<(Vec<Found>, Reduced)> {
-        let layout = self.gram_layout(setup, order)?;
-        let sheet = Sheet::new(setup, order.points, level, layout.as_ref())?;
+        let of_all = |error| ranks::of_all(setup.company.comm, error);
+        let layout = self.gram_layout(setup, order).map_err(of_all)?;
+        let sheet = Sheet::new(setup, order.points, level, layout.as_ref()).map_err(of_all)?;
         let (grains_every, tiles_every) = parts(setup, order.sample);
         let job = Job::new(setup, order, &sheet, (self.kernels, self.wide), order.cut(setup));
         self.workers.iter_mut().for_each(|worker| job.prepare(worker));
@@ -203,7 +205,7 @@ impl<R: Real + Default> Passes<R> {
             Some(late) => late.reduce(&job, &mut self.workers, (began, scanned), &tail, &mut self.pace)?,
             None => reduce(setup, began, scanned, self.workers.iter_mut().map(|worker| &mut worker.cells))?,
         };
-        Ok((sheet.found(sum)?, reduced))
+        Ok((sheet.found(sum).map_err(of_all)?, reduced))
     }
 
     /// Begins with what an earlier process found of this pass; one rank has the sum, and it alone counts the grains in it.

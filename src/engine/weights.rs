@@ -12,9 +12,10 @@ use super::exact;
 use super::setup::Setup;
 use super::sum::Scale;
 use super::target;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::metrics::multilabel::has;
 use crate::models::Moments;
+use crate::ranks;
 
 /// Weighted sums of the target.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -99,7 +100,7 @@ pub fn known(setup: &Setup<'_>) -> Result<Known> {
     options.grains = Some(setup.own_grains.clone());
     options.threads = setup.threads;
     options.budget_bytes = setup.shares.passes_bytes;
-    let stream = setup.dataset.stream(options)?;
+    let stream = ranks::agree(setup.company.comm, setup.dataset.stream(options).map_err(Error::from))?;
     let ends = if setup.weighted || setup.offset.is_some() { ends(setup, &stream)? } else { Ends::default() };
     let weight_max = if setup.weighted { ends.weight } else { setup.weight_max };
     let mut known = folded(setup, &stream, weight_max)?;

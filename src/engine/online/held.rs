@@ -20,6 +20,7 @@ use crate::engine::space::Stored;
 use crate::engine::target;
 use crate::error::{Error, Result};
 use crate::plan::TrainPlan;
+use crate::ranks;
 use crate::sharing;
 
 /// The best that a model was.
@@ -71,24 +72,31 @@ struct Worker<R> {
 }
 
 impl<'a> HeldOut<'a> {
-    /// Those of a dataset.
+    /// Those of a dataset, of which every rank judges its part. All ranks come here together.
     ///
     /// # Errors
-    /// [`Error::Usage`] when there are none.
+    /// [`Error::Usage`] when there are none, or a rank has too little memory for its part.
     pub fn new(setup: &'a Setup<'a>, plan: &TrainPlan) -> Result<HeldOut<'a>> {
-        let grains = setup.dataset.grains(Split::Test);
-        if grains.is_empty() {
+        let comm = setup.company.comm;
+        let own_grains = sharing::own_grains(comm, setup.dataset, Split::Test)?;
+        let stream = ranks::agree(comm, HeldOut::stream(setup, plan, own_grains))?;
+        Ok(HeldOut { setup, stream })
+    }
+
+    /// The grains of this rank.
+    fn stream(setup: &Setup<'a>, plan: &TrainPlan, own_grains: Vec<usize>) -> Result<TileStream<'a>> {
+        if setup.dataset.grains(Split::Test).is_empty() {
             return Err(Error::usage(
                 "patience needs held-out rows, and the dataset has none. Ingest it with --test-share 0.1, or leave --patience out",
             ));
         }
         let mut options = StreamOptions::new(Split::Test);
-        options.grains = Some(sharing::own_grains(setup.company.comm, setup.dataset, Split::Test)?);
+        options.grains = Some(own_grains);
         options.threads = setup.threads;
         // Beside the open grains of the training: it is read through, not kept.
         options.budget_bytes = setup.shares.open_bytes;
         options.io = plan.io;
-        Ok(HeldOut { setup, stream: setup.dataset.stream(options)? })
+        Ok(setup.dataset.stream(options)?)
     }
 
     /// The mean loss of models, each with the points of the margins of a row that make one loss, and those of classes against all
@@ -168,7 +176,8 @@ impl<'a> HeldOut<'a> {
             if weight > 0.0 {
                 return Ok(exact::value(loss) / weight);
             }
-            Err(Error::training("the held-out rows weigh nothing: leave --patience out, or hold out other rows"))
+            let nothing = "the held-out rows weigh nothing: leave --patience out, or hold out other rows";
+            Err(ranks::of_all(setup.company.comm, Error::training(nothing)))
         };
         all.chunks_exact(2 * exact::CELLS).map(mean).collect()
     }

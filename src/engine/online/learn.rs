@@ -34,6 +34,7 @@ use crate::optim::stochastic::{Step, visit};
 use crate::optim::{Evaluation, Outcome, Sample};
 use crate::plan::SolverName;
 use crate::plan::online::OnlinePlan;
+use crate::ranks;
 use crate::train::{PassReport, PointReport};
 
 /// Seconds of a stretch, about.
@@ -55,13 +56,6 @@ impl<'a, R: Real> Training<'a, R> {
     pub(in crate::engine) fn learn(&mut self) -> Result<Next> {
         let plan: &'a crate::plan::TrainPlan = self.plan;
         let Some(online) = &plan.online else { return Ok(Next::GoOn) };
-        if self.setup.dataset.is_local() {
-            return Err(Error::usage(format!(
-                "solver '{}' draws every batch from the whole dataset, and --local-shards leaves shards on their nodes. Use a \
-                 shared file system, or a solver by passes (--solver auto)",
-                plan.solver.name()
-            )));
-        }
         loop {
             let waiting = |task: &tasks::Task| matches!(task.stand, Stand::Waiting | Stand::Learning(_));
             let numbers: Vec<usize> = (0..self.tasks.len()).filter(|&number| waiting(&self.tasks[number])).collect();
@@ -71,7 +65,8 @@ impl<'a, R: Real> Training<'a, R> {
             if together == 0 {
                 return Ok(Next::GoOn);
             }
-            let mut course = self.course(online, numbers[..together].to_vec())?;
+            let course = self.course(online, numbers[..together].to_vec());
+            let mut course = ranks::agree(self.setup.company.comm, course)?;
             if self.epochs(&mut course)? == Next::Stop || self.settle(&course)? == Next::Stop {
                 self.keep(&course);
                 return Ok(Next::Stop);
@@ -82,6 +77,13 @@ impl<'a, R: Real> Training<'a, R> {
     /// The models at their start, or where they were.
     fn course(&self, plan: &'a OnlinePlan, numbers: Vec<usize>) -> Result<Course<'a, R>> {
         let setup = self.setup;
+        if setup.dataset.is_local() {
+            return Err(Error::usage(format!(
+                "solver '{}' draws every batch from the whole dataset, and --local-shards leaves shards on their nodes. Use a \
+                 shared file system, or a solver by passes (--solver auto)",
+                self.plan.solver.name()
+            )));
+        }
         let known = &self.known.all;
         let variance = known.square / known.weight - (known.label / known.weight).powi(2);
         let online = Online::new(setup, variance.max(0.0).sqrt(), self.plan.solver == SolverName::Svrg);
@@ -155,7 +157,8 @@ impl<'a, R: Real> Training<'a, R> {
     fn epochs(&mut self, course: &mut Course<'a, R>) -> Result<Next> {
         let setup = self.setup;
         let slots = course.order.own_slots(setup.company.comm.rank(), setup.company.comm.size());
-        let stream = stream(setup, self.plan, &course.order, slots.clone())?;
+        // One rank may have more slots than another, or less memory.
+        let stream = ranks::agree(setup.company.comm, stream(setup, self.plan, &course.order, slots.clone()))?;
         let held_out = match course.plan.patience {
             Some(_) => Some(HeldOut::new(setup, self.plan)?),
             None => None,
@@ -328,7 +331,8 @@ impl<'a, R: Real> Training<'a, R> {
         if course.plan.then.is_some() {
             for (&number, end) in course.numbers.iter().zip(ends) {
                 self.tasks[number].rounding = self.first_rounding(&self.tasks[number]);
-                let machine = self.machine_at(&self.tasks[number], end, Schedule::whole())?;
+                let machine = self.machine_at(&self.tasks[number], end, Schedule::whole());
+                let machine = machine.map_err(|error| self.of_all(error))?;
                 self.tasks[number].stand = Stand::Running(Box::new(machine));
             }
             return Ok(Next::GoOn);
@@ -371,10 +375,10 @@ impl<'a, R: Real> Training<'a, R> {
         let Some((found, reduced)) = self.look(course, &places)? else { return Ok(Next::Stop) };
         for (model, (evaluation, _)) in found.iter().enumerate() {
             if evaluation.loss == f64::MAX || evaluation.gradient.iter().any(|slope| !slope.is_finite()) {
-                return Err(Error::training(format!(
+                return Err(self.of_all(Error::training(format!(
                     "the training diverged: before epoch {} rows are too far off for a gradient. Use a smaller --learning-rate",
                     course.place.epoch + 1
-                )));
+                ))));
             }
             course.anchor(model, &evaluation.gradient);
         }
@@ -400,7 +404,7 @@ impl<'a, R: Real> Training<'a, R> {
         let (mut reports, mut looks) = (Vec::new(), Vec::new());
         for ((&number, point), found) in course.numbers.iter().zip(at).zip(found.chunks_exact(setup.joint)) {
             let task = &self.tasks[number];
-            let mut evaluation = derive::evaluation(&setup.space, found)?;
+            let mut evaluation = derive::evaluation(&setup.space, found).map_err(|error| self.of_all(error))?;
             if !found.iter().any(|found| found.beyond) {
                 let totals = self.known.of(task.left_out);
                 evaluation.loss -= totals.saturated / totals.weight;

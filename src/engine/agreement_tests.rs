@@ -1,0 +1,58 @@
+//! The promises of ranks that differ: what one of them finds ends all at once, in the words of that rank.
+
+use gristmill_io::dataset::Dataset;
+use gristmill_io::manifest::Role;
+use gristmill_io::testing::SampleDataset;
+use mpi_launch::threads;
+
+use super::tests::{fit_with, plan};
+use crate::error::{Error, Result};
+use crate::plan::TrainPlan;
+use crate::train::Trained;
+
+/// What the process is reckoned with in a memory limit.
+const PROCESS_BYTES: u64 = 24 << 20;
+const PLENTY_BYTES: u64 = 1 << 30;
+
+/// What comes of a training on two ranks; none ends before the other has heard of it.
+fn on_two(dataset: &Dataset, of_rank: impl Fn(usize) -> TrainPlan + Sync) -> Vec<Result<Trained>> {
+    let found = threads::run(2, |comm| Ok::<_, Error>(fit_with(dataset, &of_rank(comm.rank()), comm)));
+    found.into_iter().map(|own| own.expect("no rank is lost")).collect()
+}
+
+/// Two ranks of one thread, the second with so many bytes of memory beyond those of the process.
+fn unequal(dataset: &Dataset, text: &str, bytes: u64) -> Vec<Result<Trained>> {
+    on_two(dataset, |rank| {
+        let memory = Some([PLENTY_BYTES, PROCESS_BYTES + bytes][rank]);
+        TrainPlan { memory, threads: 1, ..plan(text) }
+    })
+}
+
+/// By rank, what went wrong: the error of one, and that the other stopped because of it.
+fn alone(found: &[Result<Trained>], rank: usize) -> String {
+    let [own, other] = [&found[rank], &found[1 - rank]];
+    assert!(matches!(other, Err(Error::Elsewhere { rank: first, .. }) if *first == rank), "{found:?}");
+    match own {
+        Err(error @ Error::OnRank { name, .. }) if name.starts_with(&format!("rank {rank} of 2 on ")) => {
+            error.to_string()
+        }
+        _ => panic!("rank {rank} has no error of its own: {found:?}"),
+    }
+}
+
+/// Forty grains of 64 rows.
+fn forty_grains(of_row: impl Fn(usize) -> (f32, f32)) -> SampleDataset {
+    let (x, y): (Vec<f32>, Vec<f32>) = (0..2_560).map(of_row).unzip();
+    SampleDataset::new(64).grains_per_shard(10).f32("x", Role::Feature, x).f32("y", Role::Label, y)
+}
+
+#[test]
+fn a_rank_that_cannot_open_its_grains_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let sample = forty_grains(|row| ((row % 7) as f32, (row % 2) as f32));
+    let dataset = sample.write(&folder.path().join("data")).expect("a dataset");
+    // A pass needs three grains at a time, two rounds of open grains ten.
+    let text = r#"{"model": "logistic", "solver": "adagrad", "open-grains": 8, "batch-rows": 64}"#;
+    let told = alone(&unequal(&dataset, text, 100_000), 1);
+    assert!(told.contains("the memory limit leaves") && told.contains("fewer --open-grains"), "{told}");
+}
