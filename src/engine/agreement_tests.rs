@@ -3,7 +3,7 @@
 use gristmill_io::dataset::Dataset;
 use gristmill_io::manifest::Role;
 use gristmill_io::testing::SampleDataset;
-use mpi_launch::threads;
+use mpi_launch::{Solo, threads};
 
 use super::tests::{fit_with, plan};
 use crate::error::{Error, Result};
@@ -55,4 +55,31 @@ fn a_rank_that_cannot_open_its_grains_is_named() {
     let text = r#"{"model": "logistic", "solver": "adagrad", "open-grains": 8, "batch-rows": 64}"#;
     let told = alone(&unequal(&dataset, text, 100_000), 1);
     assert!(told.contains("the memory limit leaves") && told.contains("fewer --open-grains"), "{told}");
+}
+
+/// The rows of the second rank alone leave all bounds: where the loss has no bound on residuals, and where it has.
+#[test]
+fn a_training_that_diverges_on_one_rank_ends_on_all() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (model, rate) in [("poisson", "1"), ("huber", "1e39")] {
+        let of_row =
+            |row: usize| if row > 1_400 && row.is_multiple_of(8) { (1.0, 1e3) } else { (0.0, (row % 2) as f32) };
+        let dataset = forty_grains(of_row).write(&folder.path().join(model)).expect("a dataset");
+        let text = format!(
+            r#"{{"model": "{model}", "solver": "sgd", "learning-rate": {rate}, "batch-rows": 64, "open-grains": 4,
+                "intercept": false, "threads": 1}}"#
+        );
+        let found = on_two(&dataset, |_| plan(&text));
+        let says = |own: &Result<Trained>| match own {
+            Err(error @ Error::Everywhere(_)) => error.to_string(),
+            other => panic!("{model}: not found by all: {:?}", other.as_ref().map(|trained| &trained.history)),
+        };
+        let [first, second] = [says(&found[0]), says(&found[1])];
+        assert_eq!(first, second);
+        assert!(
+            first.contains("the training diverged in epoch 1") && first.contains("smaller --learning-rate"),
+            "{first}"
+        );
+        assert!(matches!(fit_with(&dataset, &plan(&text), &Solo), Err(Error::Training(_))));
+    }
 }

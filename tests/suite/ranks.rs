@@ -163,6 +163,13 @@ fn one_rank_prints_and_failures_have_one_voice() {
         ("train nowhere --model logistic --label y -o other", 1, "nowhere"),
         ("train data --model logistc -o other", 2, "logistic"),
         ("train data --model logistic --nonsense", 2, "--nonsense"),
+        // What all find on their way is said once as well, whatever it is.
+        ("train data --model logistic --solver adam --patience 2 -o other", 2, "patience needs held-out rows"),
+        (
+            "train data --model poisson --solver sgd --learning-rate 1e9 --batch-rows 64 -o other",
+            1,
+            "the training diverged in epoch 1",
+        ),
         ("evaluate nowhere data", 2, "nowhere"),
         // Rank 0 alone has something to do; the others end with it.
         ("ingest nowhere.csv --label y -o other", 1, "nowhere.csv"),

@@ -216,12 +216,12 @@ impl<'a, R: Real> Worker<'a, R> {
         }
         shared.barrier.wait().map_err(broken)?;
         self.rows.read(shared, &parts, own_rows);
-        for model in 0..self.models.len() {
-            self.residuals(shared, &parts, model, turn)?;
-        }
+        let found = (0..self.models.len()).try_for_each(|model| self.residuals(shared, &parts, model, turn));
+        let is_sound = shared.exchange.note(found)?;
         let largest = self.largest(shared)?;
-        for (model, order) in orders.into_iter().enumerate() {
-            self.learn(shared, &tile, (model, order), largest[model], rows)?;
+        for (model, order) in orders.into_iter().enumerate().filter(|_| is_sound) {
+            let learnt = self.learn(shared, &tile, (model, order), largest[model], rows);
+            shared.exchange.note(learnt)?;
         }
         if shared.exchange.is_needed() {
             self.share(shared, place, rows, &largest)?;
@@ -500,6 +500,7 @@ pub fn broken(_: Broken) -> Error {
 /// An overflow says that the training left all bounds.
 fn explain(error: Error, place: Place) -> Error {
     match error {
+        Error::Everywhere(error) => Error::Everywhere(Box::new(explain(*error, place))),
         Error::Sum(message) => Error::training(format!(
             "the training diverged in epoch {}, {} batches after its start: {message}. Use a smaller --learning-rate, or \
              --warmup",

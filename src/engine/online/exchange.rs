@@ -6,6 +6,9 @@
 //! ```
 //! Every rank gathers the messages of all and adds them: integers, so that all ranks come to the same bits. Cost a batch:
 //! 12 bytes a touched coordinate and rank, 6 where sums are rounded ([`Feedback`]).
+//!
+//! The rows of one rank alone may have left all bounds. The others wait for its message, so it sends what it found instead
+//! ([`Exchange::note`]), as [`FAULT`] and words, and all ranks end at the same batch, one of them with those words.
 
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -18,18 +21,23 @@ use super::slot::Entry;
 use crate::engine::exact;
 use crate::error::{Error, Result};
 use crate::plan::payload::Payload;
+use crate::ranks;
 
 /// Bundle by bundle, model by model, unit by unit.
 type Message = Vec<Vec<Vec<Vec<Entry>>>>;
 
 /// Bytes of a coordinate.
 const COORDINATE: usize = 4;
+/// How the message of a rank that has no sums begins, instead of a number of pairs.
+const FAULT: [u8; 4] = u32::MAX.to_le_bytes();
 
 /// The other ranks.
 pub struct Exchange<'a> {
     comm: &'a dyn Communicator,
     /// What is to be sent: bundle, then model, then unit.
     outbox: Mutex<Message>,
+    /// Why it cannot be sent.
+    fault: Mutex<Option<String>>,
     /// Messages of all ranks, and where bundles, models and units begin in them.
     inbox: RwLock<Vec<Message>>,
     largest: RwLock<Vec<f64>>,
@@ -52,6 +60,7 @@ impl<'a> Exchange<'a> {
         Exchange {
             comm,
             outbox: Mutex::new(empty),
+            fault: Mutex::default(),
             inbox: RwLock::default(),
             largest: RwLock::default(),
             norms,
@@ -64,7 +73,23 @@ impl<'a> Exchange<'a> {
         self.comm.size() > 1 || self.norms.is_some()
     }
 
-    /// Adds to the squared norm of a model's gradient.
+    /// Takes what came of the sums of this rank's rows; false when there are none. With several ranks an [`Error::Sum`] goes to
+    /// all of them with the next message.
+    ///
+    /// # Errors
+    /// What was found, where no message waits for it.
+    pub fn note(&self, found: Result<()>) -> Result<bool> {
+        match found {
+            Ok(()) => Ok(true),
+            Err(Error::Sum(message)) if self.comm.size() > 1 => {
+                self.fault.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(message);
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Adds to the squared norm of a model's gradient, which is the same on all ranks.
     ///
     /// # Errors
     /// [`Error::Sum`] when it is not a finite number.
@@ -72,7 +97,7 @@ impl<'a> Exchange<'a> {
         let Some(norms) = &self.norms else { return Ok(()) };
         let mut own = vec![0; exact::CELLS];
         for square in squares {
-            exact::add(square, &mut own)?;
+            exact::add(square, &mut own).map_err(|error| ranks::of_all(self.comm, error))?;
         }
         let mut norms = norms.lock().unwrap_or_else(PoisonError::into_inner);
         norms[model * exact::CELLS..].iter_mut().zip(own).for_each(|(sum, own)| *sum += own);
@@ -112,13 +137,16 @@ impl<'a> Exchange<'a> {
     /// Gathers the messages of all ranks; one worker does.
     ///
     /// # Errors
-    /// When a rank is lost, or sends what makes no sense.
+    /// [`Error::Sum`] on all ranks when one noted it; and when a rank is lost, or sends what makes no sense.
     pub fn gather(&self) -> Result<()> {
         if let Some(norms) = &self.norms {
             norms.lock().unwrap_or_else(PoisonError::into_inner).fill(0);
         }
         let payload = self.payload();
-        let message = {
+        let fault = self.fault.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let message = if let Some(fault) = fault {
+            [&FAULT, fault.as_bytes()].concat()
+        } else {
             let outbox = self.outbox();
             let mut bytes = Vec::new();
             for entries in outbox.iter().flatten().flatten() {
@@ -134,6 +162,10 @@ impl<'a> Exchange<'a> {
             bytes
         };
         let found = self.comm.all_gather(&message)?;
+        if let Some(fault) = found.iter().find_map(|message| message.strip_prefix(&FAULT)) {
+            let fault = Error::Sum(String::from_utf8_lossy(fault).into_owned());
+            return Err(ranks::of_all(self.comm, fault));
+        }
         let shape = self.outbox();
         let read = |message: &Vec<u8>| read(message, &shape, payload).ok_or_else(odd);
         let all = found.iter().map(read).collect::<Result<Vec<_>>>()?;
