@@ -95,6 +95,19 @@ pub fn fail(comm: &dyn Communicator, error: Error) -> Error {
     error
 }
 
+/// The least of what the ranks have: of what each reckons from its own memory, and all have to do alike.
+///
+/// # Errors
+/// When a rank is lost.
+pub fn least(comm: &dyn Communicator, own: usize) -> Result<usize> {
+    if comm.size() == 1 {
+        return Ok(own);
+    }
+    let told = comm.all_gather(&(own as u64).to_le_bytes())?;
+    let all = told.iter().filter_map(|bytes| Some(u64::from_le_bytes(*bytes.first_chunk()?) as usize));
+    Ok(all.fold(own, usize::min))
+}
+
 /// A rank's place, as it tells the others.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Place {
@@ -351,5 +364,11 @@ mod tests {
             "{found:?}"
         );
         assert!(matches!(&found[1], Err(Error::Elsewhere { rank: 0, code: 1 })), "{found:?}");
+    }
+
+    #[test]
+    fn the_least_is_that_of_all_ranks() {
+        let found = threads::run(3, |comm| least(comm, [7, 3, 5][comm.rank()]));
+        assert!(found.into_iter().all(|own: Result<usize>| matches!(own, Ok(3))));
     }
 }

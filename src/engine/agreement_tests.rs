@@ -1,11 +1,12 @@
-//! The promises of ranks that differ: what one of them finds ends all at once, in the words of that rank.
+//! The promises of ranks that differ: what each may do by its own memory makes no other model, and what one of them finds ends all
+//! at once, in the words of that rank.
 
 use gristmill_io::dataset::Dataset;
 use gristmill_io::manifest::Role;
 use gristmill_io::testing::SampleDataset;
 use mpi_launch::{Solo, threads};
 
-use super::tests::{fit_with, plan};
+use super::tests::{bits, fit_with, mixed, plan};
 use crate::error::{Error, Result};
 use crate::plan::TrainPlan;
 use crate::train::Trained;
@@ -37,6 +38,26 @@ fn alone(found: &[Result<Trained>], rank: usize) -> String {
             error.to_string()
         }
         _ => panic!("rank {rank} has no error of its own: {found:?}"),
+    }
+}
+
+/// The second has room for fewer models in a pass than the first.
+#[test]
+fn ranks_of_unequal_memory_train_as_many_models_at_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (label, text) in [
+        ("binary", r#"{"model": "logistic", "solver": "lbfgs", "l2": [0.1, 0.03, 0.01, 0.001], "folds": 2}"#),
+        ("real", r#"{"model": "linear", "solver": "cholesky", "l2": [0.1], "folds": 4}"#),
+        ("several", r#"{"model": "logistic", "multiclass": "ovr", "l2": [0.1, 0.01]}"#),
+    ] {
+        let dataset = mixed(&folder.path().join(label), label);
+        let whole = fit_with(&dataset, &TrainPlan { threads: 1, ..plan(text) }, &Solo).expect("trains");
+        for trained in unequal(&dataset, text, 155_000) {
+            let trained = trained.expect("trains");
+            assert_eq!(bits(&whole), bits(&trained), "{text}");
+            // So the memory of one rank does matter.
+            assert!(trained.history.len() > whole.history.len(), "{text}");
+        }
     }
 }
 

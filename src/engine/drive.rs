@@ -49,6 +49,8 @@ pub fn train(dataset: &Dataset, plan: &TrainPlan, start: Start, company: &Compan
     let own_grains = sharing::own_grains(company.comm, dataset, Split::Train)?;
     let statistics = crossed::statistics(dataset, plan, company, &own_grains)?;
     let mut setup = ranks::agree(company.comm, Setup::new(dataset, plan, company, (own_grains, statistics)))?;
+    // Each rank reckons with its own memory and threads; a pass has the same points on all.
+    setup.shares.together = ranks::least(company.comm, setup.shares.together)?;
     let known = weights::known(&setup)?;
     setup.weight_max = known.weight_max;
     (setup.offset_range, setup.offset_mean) = (known.offset_range, known.offset_mean);
