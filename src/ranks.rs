@@ -204,6 +204,18 @@ pub fn placed(comm: &dyn Communicator, plan: &TrainPlan) -> Result<TrainPlan> {
     Ok(plan)
 }
 
+/// That all ranks were given the same of what a plan does not hold and yet steers what they do together: setting and value.
+///
+/// # Errors
+/// On a rank that was given something else than rank 0, and when a rank is lost.
+pub fn same_flags(comm: &dyn Communicator, flags: &[(&str, String)]) -> Result<()> {
+    if comm.size() == 1 {
+        return Ok(());
+    }
+    let own = flags.iter().map(|(name, value)| ((*name).to_string(), value.as_str().into())).collect();
+    agree(comm, same_settings(comm, &serde_json::Value::Object(own))?)
+}
+
 /// That all ranks were told to use the model that rank 0 uses, whose numbers have this checksum, or none.
 ///
 /// # Errors
@@ -221,10 +233,14 @@ pub fn same_model(comm: &dyn Communicator, checksum: Option<&str>) -> Result<()>
 /// Whether this rank's plan is that of rank 0, but for what never changes a model.
 fn check_same(comm: &dyn Communicator, plan: &TrainPlan) -> Result<Result<()>> {
     let plan = TrainPlan { threads: 0, memory: None, io: Io::default(), ..plan.clone() };
-    let own = serde_json::to_value(&plan).unwrap_or_default();
+    same_settings(comm, &serde_json::to_value(&plan).unwrap_or_default())
+}
+
+/// Whether this rank's settings, by name, are those of rank 0.
+fn same_settings(comm: &dyn Communicator, own: &serde_json::Value) -> Result<Result<()>> {
     let told = comm.all_gather(own.to_string().as_bytes())?;
     let first: serde_json::Value = serde_json::from_slice(&told[0]).unwrap_or_default();
-    if own == first {
+    if *own == first {
         return Ok(Ok(()));
     }
     let settings = own.as_object().into_iter().flatten();
@@ -370,5 +386,19 @@ mod tests {
     fn the_least_is_that_of_all_ranks() {
         let found = threads::run(3, |comm| least(comm, [7, 3, 5][comm.rank()]));
         assert!(found.into_iter().all(|own: Result<usize>| matches!(own, Ok(3))));
+    }
+
+    #[test]
+    fn ranks_are_given_the_same_flags() {
+        let found = threads::run(2, |comm| {
+            let flags = [("trace", "false".to_string()), ("allreduce", ["ring", "tree"][comm.rank()].to_string())];
+            Ok::<_, Error>(same_flags(comm, &flags))
+        });
+        let found: Vec<_> = found.into_iter().map(|own| own.expect("no rank is lost")).collect();
+        assert!(matches!(&found[0], Err(Error::Elsewhere { rank: 1, code: 2 })), "{found:?}");
+        assert!(
+            matches!(&found[1], Err(error) if error.to_string().contains("(allreduce). Give all ranks")),
+            "{found:?}"
+        );
     }
 }

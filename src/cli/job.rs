@@ -10,8 +10,8 @@ use gristmill_io::manifest::Split;
 use gristmill_io::trace::{self, Kept, Trace};
 use mpi_launch::{Algorithm, Calibration};
 
-use super::Session;
 use super::ingest::settled;
+use super::{RANKS_PER_NODE, Session};
 use crate::engine::part::{Key, Part};
 use crate::error::{Error, Result};
 use crate::plan::payload::Payload;
@@ -48,6 +48,7 @@ pub fn run_job(job: &Job<'_>, start: Start, before: Before, session: &Session) -
 /// As for [`run_job`].
 pub fn execute(job: &Job<'_>, start: Start, before: Before, session: &Session) -> Result<Option<(Trained, Measured)>> {
     let comm = &*session.ranks;
+    ranks::same_flags(comm, &together(job, session))?;
     let trace = begin_trace(job, session)?;
     let saver = match comm.rank() {
         0 => Saver::new(job, before.number, &session.cancel, &session.asked).map(Some),
@@ -76,9 +77,10 @@ pub fn execute(job: &Job<'_>, start: Start, before: Before, session: &Session) -
     let traceable = ended.is_ok() || comm.size() == 1;
     let interrupted = matches!(ended, Ok(Ended::Interrupted(_)));
     let outcome = written(job, &placed, ended, saver.as_ref(), (bandwidth, way), session);
-    if interrupted {
-        // Only now there is a checkpoint in the folder to go on from.
-        parts.finish()?;
+    // Only now there is a checkpoint in the folder to go on from. The exit code is that of the signal, also where a part is lost: it
+    // costs its grains and no more, and the others wait for this rank with their traces.
+    if interrupted && let Err(error) = parts.finish() {
+        session.report.note(&format!("part of a pass could not be written, its grains are read again: {error}"));
     }
     // After the run: a trace that cannot be written costs no model and no checkpoint, and hides no other error.
     let traced = match (job.trace.filter(|_| traceable), &trace) {
@@ -89,6 +91,15 @@ pub fn execute(job: &Job<'_>, start: Start, before: Before, session: &Session) -
         session.report.note(&format!("{} is complete, only its trace is missing", job.output.display()));
     }
     outcome.and_then(|outcome| traced.map(|()| outcome))
+}
+
+/// Settings that say which exchanges there are, and of what: ranks that are given others would wait for each other for ever.
+fn together(job: &Job<'_>, session: &Session) -> [(&'static str, String); 4] {
+    let timeout = session.rank_timeout.map_or_else(|| "none".into(), |timeout| format!("{timeout:?}"));
+    let traced = if job.trace.is_some() { "given" } else { "none" };
+    let nodes = std::env::var(RANKS_PER_NODE).unwrap_or_default();
+    let allreduce = session.allreduce.name().into();
+    [("allreduce", allreduce), ("rank-timeout", timeout), ("trace", traced.into()), (RANKS_PER_NODE, nodes)]
 }
 
 /// What became of a training, and its run folder; on rank 0, the others wait to hear.

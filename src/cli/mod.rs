@@ -150,10 +150,12 @@ fn connect() -> Result<Ranks> {
 }
 
 /// So many ranks count as a node when they add, whatever the machine is: to try `--allreduce hierarchical` without a cluster.
+const RANKS_PER_NODE: &str = "GRISTMILL_RANKS_PER_NODE";
+
+/// What [`RANKS_PER_NODE`] says.
 fn ranks_per_node() -> Result<Option<NonZero<usize>>> {
-    let Ok(text) = std::env::var("GRISTMILL_RANKS_PER_NODE") else { return Ok(None) };
-    let unknown =
-        |_| Error::usage(format!("GRISTMILL_RANKS_PER_NODE is '{text}'; a number of ranks from 1 on was expected"));
+    let Ok(text) = std::env::var(RANKS_PER_NODE) else { return Ok(None) };
+    let unknown = |_| Error::usage(format!("{RANKS_PER_NODE} is '{text}'; a number of ranks from 1 on was expected"));
     text.parse().map(Some).map_err(unknown)
 }
 

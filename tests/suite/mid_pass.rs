@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::harness::{ok, outcome};
+use crate::harness::{error_line, ok, outcome};
 use crate::ranks::{end, is_complete, longer_dataset, models, ranks, ranks_of, signal, start, wait_for};
 
 /// Sixteen models side by side: a pass takes a while.
@@ -58,6 +58,31 @@ fn parts_of_a_pass_are_gone_on_with() {
     }
     assert!(gone_on >= 2, "only {gone_on} of 3 runs were killed with parts of a pass");
     assert!(shorter >= 1, "no pass was gone on with: the parts were all of passes that were over");
+}
+
+/// The part of a pass that a rank leaves cannot be written: the job ends as it was told to, with the trace of all ranks.
+#[test]
+fn a_part_that_one_rank_cannot_write_keeps_nobody_waiting() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    longer_dataset(folder);
+    let words = format!("{LONG} run --checkpoint-every 1 --trace trace.json");
+    let Some(mut command) = ranks(folder, 2, &words) else { return };
+    let run = folder.join("run");
+    let mut child = start(&mut command);
+    wait_for(&run, 2, &mut child);
+    // A folder in its place.
+    std::fs::create_dir_all(run.join("part-0001.bin/full")).expect("a folder");
+    ranks_of(child.id()).into_iter().for_each(|process| signal(process, Signal::TERM));
+    let found = end(child);
+    if is_complete(folder, "run") {
+        println!("skipped: the training was over before it could be stopped");
+        return;
+    }
+    assert!(error_line(&found).contains("interrupted"), "{}", found.stderr);
+    let trace = std::fs::read_to_string(folder.join("trace.json")).expect("a trace");
+    let trace: serde_json::Value = serde_json::from_str(&trace).expect("JSON");
+    assert!(trace["traceEvents"].as_array().is_some_and(|events| events.len() > 10), "{trace}");
 }
 
 /// True when some whole pass read fewer bytes than another: the rest was in parts.
