@@ -220,9 +220,12 @@ pub fn splits(name: Option<&str>, dataset: &Dataset) -> Result<Vec<Split>> {
 /// Files to open, and how they are read.
 pub type Files = (Vec<SourceFile>, SourceOptions);
 
+/// Decoded bytes of a row group that are read at once: they are encoded, and as lines some numbers take three times as much.
+const PART_BYTES: usize = 16 << 20;
+
 /// The files that sources name, read as the flags say, else as in training.
 pub fn files_of(specs: &[String], reading: &ReadingOptions, model: &Model, cancel: &Cancel) -> Result<Files> {
-    let mut options = SourceOptions { cancel: cancel.clone(), ..reading.options()? };
+    let mut options = SourceOptions { cancel: cancel.clone(), part_bytes: PART_BYTES, ..reading.options()? };
     if let Some(markers) = model.metadata.null_values.as_ref().filter(|_| reading.null_values.is_empty()) {
         options.null_values.clone_from(markers);
     }

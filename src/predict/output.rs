@@ -16,12 +16,17 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
+use parquet::schema::types::ColumnPath;
+
+use gristmill_io::ingest::keep;
 
 use super::dictionaries::Dictionaries;
 use crate::error::{Error, Result};
 
 /// Rows of a Parquet row group: some MB, so that readers can work in parallel.
 const ROW_GROUP_ROWS: usize = 1 << 18;
+/// Bytes that end a Parquet row group of wide rows before: it is in memory until then.
+const ROW_GROUP_BYTES: usize = 32 << 20;
 
 /// A format of predictions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +81,16 @@ pub enum Prepared {
     Batch(RecordBatch),
 }
 
+impl Prepared {
+    /// Bytes in memory.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Prepared::Text(text) => text.len(),
+            Prepared::Batch(batch) => keep::own_bytes(batch),
+        }
+    }
+}
+
 /// An output being written.
 pub enum Writer<W: Write + Send> {
     /// Parquet.
@@ -123,11 +138,16 @@ impl<W: Write + Send> Writer<W> {
                 Ok(Writer::Csv(to))
             }
             Format::Parquet => {
+                let schema = for_parquet(schema);
                 let properties = WriterProperties::builder()
                     .set_compression(Compression::ZSTD(ZstdLevel::default()))
-                    .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
-                    .build();
-                let writer = ArrowWriter::try_new(to, for_parquet(schema), Some(properties)).map_err(reason)?;
+                    .set_max_row_group_row_count(Some(ROW_GROUP_ROWS));
+                // Numbers that are measured hardly come twice: a dictionary of them takes time and memory for nothing.
+                let measured = schema.fields().iter().filter(|field| field.data_type().is_floating());
+                let properties = measured.fold(properties, |properties, field| {
+                    properties.set_column_dictionary_enabled(ColumnPath::new(vec![field.name().clone()]), false)
+                });
+                let writer = ArrowWriter::try_new(to, schema, Some(properties.build())).map_err(reason)?;
                 Ok(Writer::Parquet(Box::new(writer)))
             }
             Format::Arrow => {
@@ -145,7 +165,7 @@ impl<W: Write + Send> Writer<W> {
     pub fn append(&mut self, prepared: &Prepared) -> std::result::Result<(), ArrowError> {
         match (self, prepared) {
             (Writer::Csv(to), Prepared::Text(text)) => Ok(to.write_all(text)?),
-            (Writer::Parquet(to), Prepared::Batch(batch)) => to.write(batch).map_err(reason),
+            (Writer::Parquet(to), Prepared::Batch(batch)) => append_rows(to, batch).map_err(reason),
             (Writer::Arrow(to, dictionaries), Prepared::Batch(batch)) => to.write(&dictionaries.unified(batch)?),
             // One format prepares and appends: the pairs above are all there are.
             _ => Err(ArrowError::InvalidArgumentError("a batch prepared for another format".into())),
@@ -166,6 +186,17 @@ impl<W: Write + Send> Writer<W> {
             }
         }
     }
+}
+
+/// Rows to a Parquet file, a thousand at a time: a batch of wide ones would be encoded whole before its row group can end.
+fn append_rows<W: Write + Send>(to: &mut ArrowWriter<W>, batch: &RecordBatch) -> std::result::Result<(), ParquetError> {
+    for first in (0..batch.num_rows()).step_by(1_024) {
+        to.write(&batch.slice(first, 1_024.min(batch.num_rows() - first)))?;
+        if to.memory_size() > ROW_GROUP_BYTES {
+            to.flush()?;
+        }
+    }
+    Ok(())
 }
 
 /// The rows as lines.
@@ -284,7 +315,7 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use arrow::array::{
-        BinaryArray, Date64Array, Decimal128Array, DictionaryArray, Float64Array, Int8Array, NullArray,
+        BinaryArray, Date64Array, Decimal128Array, DictionaryArray, Float32Array, Float64Array, Int8Array, NullArray,
         Time32SecondArray, TimestampSecondArray,
     };
     use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
@@ -382,6 +413,27 @@ mod tests {
         let found = reader.and_then(|reader| reader.build()).expect("opens").next().expect("rows").expect("reads");
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
         assert_eq!(text(csv_lines(&found).expect("lines")), text(lines).replace("1970-01-03T00:00:00", "1970-01-03"));
+    }
+
+    /// A hundred columns that share their 262,144 numbers: 105 MB as rows, three times what a row group may take.
+    #[test]
+    fn a_row_group_of_wide_rows_ends_before_it_takes_much_memory() {
+        let numbers: ArrayRef = Arc::new(Float32Array::from_iter_values((0..1 << 18).map(|i| (i as f32).sin())));
+        let batch = RecordBatch::try_from_iter((0..100).map(|i| (format!("x{i}"), Arc::clone(&numbers))));
+        let batch = batch.expect("a batch");
+        let file = tempfile::tempfile().expect("a file");
+        let mut writer = Writer::begin(Format::Parquet, &file, &batch.schema()).expect("begins");
+        writer.append(&prepare(Format::Parquet, batch.clone()).expect("columns")).expect("appends");
+        let Writer::Parquet(inner) = &writer else { panic!("Parquet") };
+        assert!(inner.memory_size() <= ROW_GROUP_BYTES, "{}", inner.memory_size());
+        writer.finish().expect("ends");
+        let reader = ParquetRecordBatchReaderBuilder::try_new(file).expect("opens");
+        let groups = reader.metadata().num_row_groups();
+        assert!((3..=12).contains(&groups), "{groups}");
+        let group = reader.metadata().row_group(0).column(0);
+        assert!(group.dictionary_page_offset().is_none());
+        let rows: usize = reader.build().expect("reads").map(|batch| batch.expect("a batch").num_rows()).sum();
+        assert_eq!(rows, batch.num_rows());
     }
 
     #[test]

@@ -141,7 +141,7 @@ impl<'a> Predictor<'a> {
         let (number, bytes) = (chunk.number, chunk.bytes);
         let (mut first, mut prepared, mut memory) = (0, Vec::new(), 0);
         for batch in self.source.decode(chunk)? {
-            memory += 3 * keep::own_bytes(&batch) as u64;
+            memory += 2 * keep::own_bytes(&batch) as u64;
             let place = encoder::place_in(self.source, number, first);
             let grain = self.encoder.encode(&batch, &place)?;
             let mut margins = Vec::with_capacity(grain.rows());
@@ -153,7 +153,9 @@ impl<'a> Predictor<'a> {
             };
             check_finite(self.model, &mut margins, &at)?;
             let answer = answer(self.model, &self.schema, columns, margins).map_err(failed)?;
-            prepared.push(prepare(self.settings.format, answer).map_err(failed)?);
+            let written = prepare(self.settings.format, answer).map_err(failed)?;
+            memory += written.bytes() as u64;
+            prepared.push(written);
             first += batch.num_rows();
         }
         Ok(((Part { prepared, rows: first as u64 }, bytes), memory))

@@ -128,8 +128,8 @@ impl Supervised {
             // One that this job did not write, and does not go on from, is of a training that it replaces.
             let checkpoint = self.newest().filter(|newest| self.resume_at_once || Some(newest) != before.as_ref());
             going_on = checkpoint.is_some();
-            let from =
-                checkpoint.map_or("the start: there is no checkpoint yet".into(), |(path, _)| path.display().to_string());
+            let from = checkpoint
+                .map_or("the start: there is no checkpoint yet".into(), |(path, _)| path.display().to_string());
             let (number, restarts, code) = (attempt + 1, self.restarts, end.code);
             tell(&format!("the job failed (exit code {code}); restart {number} of {restarts} goes on from {from}"));
             if let Some(signal) = pause(attempt, signals) {
