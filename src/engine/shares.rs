@@ -69,10 +69,10 @@ impl Shares {
         let cell = if models * needs.joint as u64 >= LINED_MIN as u64 { 32 } else { 24 };
         if let Some(online) = plan.online.as_ref().filter(|online| online.then.is_none()) {
             let real = if needs.wide { 8 } else { 4 };
-            // Weight and state, once more as a checkpoint keeps them; the sum; the pull of the penalty.
+            // Weight and state, once more as a checkpoint keeps them; the sum; the pull of the penalty, and what a batch read.
             let kept = real * (1 + state_numbers(plan.solver, online).unwrap_or(2) as u64);
             let is_penalised = plan.l1.iter().chain(&plan.l2).any(|strength| *strength > 0.0);
-            let slot = 2 * kept + 8 + if is_penalised { 3 * real } else { 0 };
+            let slot = 2 * kept + 8 + if is_penalised { 4 * real + 8 } else { 0 };
             let vectors =
                 [online.averaging.is_some(), online.patience.is_some()].into_iter().filter(|has| *has).count();
             let learning = own * (slot + 16 * vectors as u64);
@@ -129,7 +129,7 @@ mod tests {
         let free = of(r#""solver": "sgd", "final-pass": false"#, &needs);
         assert_eq!(million(&free), [128 + 56 + 96, 128 + 8 + 2 * 4]);
         let wide = of(r#""solver": "adam", "l2": 0.1, "patience": 1"#, &Needs { wide: true, ..needs });
-        assert_eq!(million(&wide)[1], 128 + 8 + 2 * 24 + 24 + 16);
+        assert_eq!(million(&wide)[1], 128 + 8 + 2 * 24 + 40 + 16);
         let svrg = of(r#""solver": "svrg""#, &needs);
         assert_eq!(svrg.open_bytes, (limit - parameters * (184 + 2 * 24 + 144)) / 2);
         let then = of(r#""solver": "adagrad", "then": "lbfgs""#, &needs);

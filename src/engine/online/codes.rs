@@ -52,7 +52,7 @@ impl<O: Optimiser, R: Real> CodeColumn<O, R> {
         } else {
             let optimiser = self.slots.at(&order.step);
             for (z, code) in z.iter_mut().zip(codes) {
-                *z += self.slots.settled(&optimiser, at(code), order.time.0);
+                *z += self.slots.read(&optimiser, at(code), order);
             }
         }
     }

@@ -78,7 +78,7 @@ pub fn places(rows: usize, line: usize, part: &Part) -> Range<usize> {
 
 /// Some columns of one kind: a part of the margin, and the coordinates that go with it.
 pub trait Columns<R: Real>: Send {
-    /// Adds to the margins of a batch; weights that are read are settled at the time before.
+    /// Adds to the margins of a batch, at weights that are settled at the time before.
     fn margins(&mut self, kernels: &Kernels<R>, tile: &Tile<'_>, order: &Move, z: &mut [R]);
 
     /// Adds the gradient of this rank's rows to the sums.

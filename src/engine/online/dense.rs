@@ -98,7 +98,7 @@ impl<O: Optimiser, R: Real> Columns<R> for DenseColumns<O, R> {
         for line in 0..lines {
             let mut shift = 0.0;
             for (column, weight) in self.weights[line * count..(line + 1) * count].iter_mut().enumerate() {
-                let own = self.slots.settled(&optimiser, column * lines + line, order.time.0);
+                let own = self.slots.settle_one(&optimiser, column * lines + line, order.time.0);
                 *weight = R::from_f64(own.to_f64() * self.inverse[column]);
                 shift -= weight.to_f64() * self.mean[column];
             }

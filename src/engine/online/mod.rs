@@ -39,4 +39,6 @@ pub mod sparse;
 pub mod state;
 
 #[cfg(test)]
+mod rank_tests;
+#[cfg(test)]
 mod tests;

@@ -2,11 +2,13 @@
 //!
 //! ```text
 //! slot   [sum of the batch: i64][weight][state of the optimiser: 0 to 2 numbers]       16 or 24 bytes in f32
-//! pull   [l1][l2][time at which the weight was settled]                                where there is a penalty
+//! pull   [l1][l2][time at which the weight was settled][what a batch read][that batch]    where there is a penalty
 //! ```
 //! The gradient of a batch is added up as integers (see `engine::sum`), so that it does not depend on the order of rows, nor on
-//! who has them. A weight is settled, that is, moved by the penalty for the time since it was last, when a batch reads it
-//! and after each of its steps; what no batch reads costs nothing.
+//! who has them. A weight is settled, that is, moved by the penalty for the time since it was last, with each of its steps; what no
+//! batch touches costs nothing. A batch that reads a weight for its margins finds the settled one, and keeps it beside the slot: which
+//! levels and elements are read is known to the rank that has the rows, and one that was read and not moved (its rows are beyond the
+//! margin of a hinge, or weigh nothing) is settled in one piece everywhere, or its last bit would tell who read it.
 
 use gristmill_io::mmap;
 use gristmill_kernels::Real;
@@ -31,6 +33,9 @@ struct Pulled<R> {
     l1: R,
     l2: R,
     settled: R,
+    /// What a batch read, and its number; batches count from 1.
+    read: R,
+    batch: u64,
 }
 
 /// What a batch does to every coordinate that it touches.
@@ -80,13 +85,24 @@ pub trait Coordinates {
     fn load(&mut self, bytes: &mut &[u8]) -> bool;
 }
 
+impl<R: Real> Pulled<R> {
+    /// What the penalty leaves of a weight.
+    #[inline(always)]
+    fn pull<O: Optimiser>(&self, optimiser: &O, slot: &Slot<R, O::State<R>>, then: R) -> R {
+        let (l1, l2) = (self.l1.to_f64(), self.l2.to_f64());
+        let pull = Pull { l1, l2, since: self.settled.to_f64(), now: then.to_f64() };
+        R::from_f64(optimiser.settle(slot.weight.to_f64(), &slot.state, &pull))
+    }
+}
+
 impl<O: Optimiser, R: Real> Slots<O, R> {
     /// For so many coordinates of so many lines, with these strengths in each line; none: no penalty.
     pub fn new(optimiser: O, (count, lines): (usize, usize), strengths: Option<(&[f64], &[f64])>) -> Slots<O, R> {
         let zero = R::default();
         let mut pulls = mmap::table(if strengths.is_some() { count * lines } else { 0 });
         if let Some((l1, l2)) = strengths {
-            let pair = |(l1, l2): (&f64, &f64)| Pulled { l1: R::from_f64(*l1), l2: R::from_f64(*l2), settled: zero };
+            let pair =
+                |(l1, l2): (&f64, &f64)| Pulled { l1: R::from_f64(*l1), l2: R::from_f64(*l2), ..Pulled::default() };
             pulls.extend(l1.iter().zip(l2).flat_map(|own| std::iter::repeat_n(pair(own), lines)));
         }
         let mut slots = mmap::table(count * lines);
@@ -104,39 +120,47 @@ impl<O: Optimiser, R: Real> Slots<O, R> {
         self.optimiser.at(step)
     }
 
-    /// The weight of a coordinate, settled.
+    /// Settles the weight of a coordinate: all ranks do, or none.
     #[inline(always)]
-    pub fn settled(&mut self, optimiser: &O, coordinate: usize, now: f64) -> R {
+    pub fn settle_one(&mut self, optimiser: &O, coordinate: usize, now: f64) -> R {
         let slot = &mut self.slots[coordinate];
-        let Some(pulled) = self.pulls.get_mut(coordinate) else { return slot.weight };
-        let then = R::from_f64(now);
-        if pulled.settled != then {
-            let pull = Pull {
-                l1: pulled.l1.to_f64(),
-                l2: pulled.l2.to_f64(),
-                since: pulled.settled.to_f64(),
-                now: then.to_f64(),
-            };
-            pulled.settled = then;
-            slot.weight = R::from_f64(optimiser.settle(slot.weight.to_f64(), &slot.state, &pull));
+        if let Some(pulled) = self.pulls.get_mut(coordinate) {
+            let then = R::from_f64(now);
+            if pulled.settled != then {
+                slot.weight = pulled.pull(optimiser, slot, then);
+                pulled.settled = then;
+            }
         }
         slot.weight
+    }
+
+    /// The weight of a coordinate as it is settled before a batch; the slot stays as it is.
+    #[inline(always)]
+    pub fn read(&mut self, optimiser: &O, coordinate: usize, order: &Move) -> R {
+        let slot = &self.slots[coordinate];
+        let Some(pulled) = self.pulls.get_mut(coordinate) else { return slot.weight };
+        // By its number: rates may be so small that time stands still, and optimisers differ from batch to batch.
+        if pulled.batch != order.step.number {
+            let then = R::from_f64(order.time.0);
+            pulled.read = if pulled.settled == then { slot.weight } else { pulled.pull(optimiser, slot, then) };
+            pulled.batch = order.step.number;
+        }
+        pulled.read
     }
 
     /// Moves a coordinate by its sum, if that is not 0, and forgets the sum.
     #[inline(always)]
     pub fn touch(&mut self, optimiser: &O, coordinate: usize, order: &Move) {
         if self.slots[coordinate].sum != 0 {
-            if !self.pulls.is_empty() {
-                // Another rank may have read it, and not this one.
-                self.settled(optimiser, coordinate, order.time.0);
-            }
+            // Another rank may have read it, and not this one.
+            let weight = self.read(optimiser, coordinate, order).to_f64();
             let slot = &mut self.slots[coordinate];
             let gradient = slot.sum as f64 * order.unit;
             slot.sum = 0;
-            slot.weight = R::from_f64(optimiser.step(order.step.rate, gradient, slot.weight.to_f64(), &mut slot.state));
-            if !self.pulls.is_empty() {
-                self.settled(optimiser, coordinate, order.time.1);
+            slot.weight = R::from_f64(optimiser.step(order.step.rate, gradient, weight, &mut slot.state));
+            if let Some(pulled) = self.pulls.get_mut(coordinate) {
+                pulled.settled = R::from_f64(order.time.0);
+                self.settle_one(optimiser, coordinate, order.time.1);
             }
         }
     }
@@ -164,7 +188,7 @@ impl<O: Optimiser, R: Real> Slots<O, R> {
         let slot = &mut self.slots[coordinate];
         slot.sum = 0;
         slot.weight = R::from_f64(optimiser.step(order.step.rate, gradient, slot.weight.to_f64(), &mut slot.state));
-        self.settled(optimiser, coordinate, order.time.1);
+        self.settle_one(optimiser, coordinate, order.time.1);
     }
 }
 
@@ -194,7 +218,7 @@ impl<O: Optimiser, R: Real> Coordinates for Slots<O, R> {
         if !self.is_free() {
             let optimiser = self.optimiser.at(step);
             (0..self.slots.len()).for_each(|coordinate| {
-                self.settled(&optimiser, coordinate, now);
+                self.settle_one(&optimiser, coordinate, now);
             });
         }
     }

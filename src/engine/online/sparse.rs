@@ -47,7 +47,7 @@ impl<O: Optimiser, R: Real> Columns<R> for SparseColumn<O, R> {
                         z[row] += R::from_f64(sum);
                         (row, sum) = (own, 0.0);
                     }
-                    let weight = self.slots.settled(&optimiser, element * lines + line, order.time.0);
+                    let weight = self.slots.read(&optimiser, element * lines + line, order);
                     sum += weight.to_f64() * (value * self.inverse[element]);
                 }
                 z[row] += R::from_f64(sum);
