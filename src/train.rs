@@ -225,7 +225,7 @@ pub trait TrainWatch: Sync {
     fn stand(&self, _take: &dyn Fn() -> Checkpoint) {}
 
     /// Whether where the training stands is wanted, after so many passes; asked between batches, where telling costs a copy of
-    /// the whole model.
+    /// the whole model. What one rank wants, all of them show.
     fn wants_stand(&self, _passes: u32) -> bool {
         false
     }

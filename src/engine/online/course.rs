@@ -39,7 +39,7 @@ pub struct Course<'a, R: Real> {
     pub models: Vec<Model>,
     /// Their slots.
     pub bundles: Vec<Bundle<R>>,
-    /// Their losses in this epoch.
+    /// Their losses in this epoch, of this rank's rows.
     pub seen: Vec<Seen>,
     /// What else is known of them.
     pub records: Vec<Record>,
@@ -157,17 +157,26 @@ impl<R: Real> Course<'_, R> {
         left.map_or(Ok(()), Err)
     }
 
+    /// Losses of the epoch so far over all ranks; all of them ask.
+    ///
+    /// # Errors
+    /// When a rank is lost.
+    pub fn seen_by_all(&self, setup: &Setup<'_>) -> Result<Vec<Seen>> {
+        let mut cells: Vec<i64> =
+            self.seen.iter().flat_map(|seen| seen.loss.iter().chain(&seen.weight)).copied().collect();
+        setup.company.comm.all_reduce_vec(&mut cells)?;
+        let models = cells.chunks_exact(2 * exact::CELLS).map(|cells| cells.split_at(exact::CELLS));
+        Ok(models.map(|(loss, weight)| Seen { loss: loss.to_vec(), weight: weight.to_vec() }).collect())
+    }
+
     /// Mean losses of the epoch over all ranks; a new one begins.
     ///
     /// # Errors
     /// When a rank is lost.
     pub fn losses(&mut self, setup: &Setup<'_>) -> Result<Vec<f64>> {
-        let mut cells: Vec<i64> =
-            self.seen.iter().flat_map(|seen| seen.loss.iter().chain(&seen.weight)).copied().collect();
-        setup.company.comm.all_reduce_vec(&mut cells)?;
+        let all = self.seen_by_all(setup)?;
         self.seen.fill(Seen::default());
-        let models = cells.chunks_exact(2 * exact::CELLS).map(|cells| cells.split_at(exact::CELLS));
-        Ok(models.map(|(loss, weight)| exact::value(loss) / exact::value(weight)).collect())
+        Ok(all.iter().map(|seen| exact::value(&seen.loss) / exact::value(&seen.weight)).collect())
     }
 
     /// Brings all coordinates up to date with the penalty.
@@ -277,8 +286,8 @@ impl<R: Real> Course<'_, R> {
         }
     }
 
-    /// What a checkpoint keeps of a model.
-    pub fn state(&self, model: usize) -> State {
+    /// What a checkpoint keeps of a model whose losses over all ranks are these.
+    pub fn state(&self, model: usize, seen: Seen) -> State {
         let mut units: Vec<(usize, &Bundle<R>, usize)> = Vec::new();
         for bundle in &self.bundles {
             units.extend(bundle.units.iter().enumerate().map(|(place, &unit)| (unit, bundle, place)));
@@ -298,8 +307,8 @@ impl<R: Real> Course<'_, R> {
             rows: self.place.rows,
             time: self.models[model].time,
             anchored: self.anchored,
-            loss: self.seen[model].loss.clone(),
-            weight: self.seen[model].weight.clone(),
+            loss: seen.loss,
+            weight: seen.weight,
             seconds: self.seconds,
             progressive: record.progressive,
             best: record.best.clone(),
@@ -310,8 +319,9 @@ impl<R: Real> Course<'_, R> {
         }
     }
 
-    /// Where a model was; none when the checkpoint is of other coordinates.
-    pub fn resume(&mut self, model: usize, state: &State) -> Option<()> {
+    /// Where a model was; none when the checkpoint is of other coordinates. `counts`: its losses, which are those of all ranks, become
+    /// those of this one.
+    pub fn resume(&mut self, model: usize, state: &State, counts: bool) -> Option<()> {
         self.place = Place { steps: state.steps, epoch: state.epoch, rows: state.rows };
         (self.round, self.batch) = (state.round as usize, state.batch as usize);
         self.anchored = state.anchored;
@@ -325,7 +335,9 @@ impl<R: Real> Course<'_, R> {
             average: (state.averaged, average),
         };
         let whole = state.loss.len() == exact::CELLS && state.weight.len() == exact::CELLS;
-        self.seen[model] = Seen { loss: state.loss.clone(), weight: state.weight.clone() };
+        if counts {
+            self.seen[model] = Seen { loss: state.loss.clone(), weight: state.weight.clone() };
+        }
         let mut units: Vec<(usize, usize, usize)> = Vec::new();
         for (number, bundle) in self.bundles.iter().enumerate() {
             units.extend(bundle.units.iter().enumerate().map(|(place, &unit)| (unit, number, place)));

@@ -68,7 +68,7 @@ impl<'a, R: Real> Training<'a, R> {
             let course = self.course(online, numbers[..together].to_vec());
             let mut course = ranks::agree(self.setup.company.comm, course)?;
             if self.epochs(&mut course)? == Next::Stop || self.settle(&course)? == Next::Stop {
-                self.keep(&course);
+                self.keep(&course)?;
                 return Ok(Next::Stop);
             }
         }
@@ -143,7 +143,7 @@ impl<'a, R: Real> Training<'a, R> {
         };
         for model in 0..count {
             if let Stand::Learning(state) = &self.tasks[course.numbers[model]].stand {
-                course.resume(model, state).ok_or_else(|| {
+                course.resume(model, state, setup.company.comm.rank() == 0).ok_or_else(|| {
                     Error::usage(
                         "the checkpoint cannot be resumed: it holds other coordinates than its configuration says",
                     )
@@ -234,17 +234,19 @@ impl<'a, R: Real> Training<'a, R> {
             setup.company.watch.rows(rows as u64 / setup.company.comm.size() as u64);
             let seconds = began.elapsed().as_secs_f64();
             (began, course.clock.seconds) = (Instant::now(), course.clock.seconds + seconds);
-            let (stop, slowest) = agreed(setup, seconds)?;
-            course.seconds += slowest;
-            course.stretch = next_stretch(batches.len(), slowest);
-            if stop {
+            let wants_stand = setup.company.watch.wants_stand(self.answer.passes());
+            let own = Said { stop: setup.company.cancel.requested(), wants_stand, seconds };
+            let all = own.agreed(setup)?;
+            course.seconds += all.seconds;
+            course.stretch = next_stretch(batches.len(), all.seconds);
+            if all.stop {
                 return Ok(Next::Stop);
             }
             if course.plan.max_seconds.is_some_and(|limit| course.seconds >= limit) {
                 break;
             }
-            if setup.company.watch.wants_stand(self.answer.passes()) {
-                self.keep(course);
+            if all.wants_stand {
+                self.keep(course)?;
                 self.stand();
             }
         }
@@ -384,7 +386,8 @@ impl<'a, R: Real> Training<'a, R> {
         }
         course.anchored = true;
         course.numbers.iter().for_each(|&number| self.tasks[number].passes += 1);
-        course.seconds += agreed(self.setup, began.elapsed().as_secs_f64())?.1;
+        let own = Said { seconds: began.elapsed().as_secs_f64(), ..Said::default() };
+        course.seconds += own.agreed(self.setup)?.seconds;
         Ok(if self.stops(&reduced) { Next::Stop } else { Next::GoOn })
     }
 
@@ -427,13 +430,15 @@ impl<'a, R: Real> Training<'a, R> {
         Ok(Some((looks, reduced)))
     }
 
-    /// Puts where the models stand among the tasks.
-    fn keep(&mut self, course: &Course<'a, R>) {
-        for (model, &number) in course.numbers.iter().enumerate() {
+    /// Puts where the models stand among the tasks, the same on all ranks.
+    fn keep(&mut self, course: &Course<'a, R>) -> Result<()> {
+        let seen = course.seen_by_all(self.setup)?;
+        for ((model, &number), seen) in course.numbers.iter().enumerate().zip(seen) {
             if self.tasks[number].outcome().is_none() {
-                self.tasks[number].stand = Stand::Learning(Box::new(course.state(model)));
+                self.tasks[number].stand = Stand::Learning(Box::new(course.state(model, seen)));
             }
         }
+        Ok(())
     }
 }
 
@@ -474,24 +479,37 @@ fn stream<'d>(
     })
 }
 
-/// Whether some rank wants to stop, and the seconds of the slowest.
-fn agreed(setup: &Setup<'_>, seconds: f64) -> Result<(bool, f64)> {
-    let stop = setup.company.cancel.requested();
-    if setup.company.comm.size() == 1 {
-        return Ok((stop, seconds));
+/// What a rank says after a stretch.
+#[derive(Clone, Copy, Debug, Default)]
+struct Said {
+    /// It was asked to stop.
+    stop: bool,
+    /// It wants to keep where the training stands, to which all ranks add their losses.
+    wants_stand: bool,
+    /// How long the stretch took.
+    seconds: f64,
+}
+
+impl Said {
+    /// What some rank says, and the seconds of the slowest.
+    fn agreed(self, setup: &Setup<'_>) -> Result<Said> {
+        if setup.company.comm.size() == 1 {
+            return Ok(self);
+        }
+        let mut own = [self.stop, self.wants_stand].map(u8::from).to_vec();
+        own.extend_from_slice(&self.seconds.to_le_bytes());
+        let mut all = Said::default();
+        for message in setup.company.comm.all_gather(&own)? {
+            let Some(([stop, wants_stand], seconds)) = message.split_first_chunk::<2>() else { continue };
+            let Some(seconds) = seconds.first_chunk::<8>() else { continue };
+            all = Said {
+                stop: all.stop || *stop > 0,
+                wants_stand: all.wants_stand || *wants_stand > 0,
+                seconds: all.seconds.max(f64::from_le_bytes(*seconds)),
+            };
+        }
+        Ok(all)
     }
-    let mut own = vec![u8::from(stop)];
-    own.extend_from_slice(&seconds.to_le_bytes());
-    let mut all = (false, 0.0f64);
-    for message in setup.company.comm.all_gather(&own)? {
-        let Some((stop, seconds)) =
-            message.split_first().and_then(|(stop, rest)| Some((*stop, rest.first_chunk::<8>()?)))
-        else {
-            continue;
-        };
-        all = (all.0 || stop > 0, all.1.max(f64::from_le_bytes(*seconds)));
-    }
-    Ok(all)
 }
 
 /// Batches of the next stretch, after some that took so long.

@@ -1,12 +1,19 @@
-//! What must not be seen of ranks where they have least to tell each other: coordinates that one rank reads and none moves.
+//! What must not be seen of ranks where they have least to tell each other: coordinates that one rank reads and none moves, losses of
+//! an epoch that stops in its middle.
+
+use std::sync::Mutex;
 
 use gristmill_io::dataset::Dataset;
 use gristmill_io::manifest::Role;
 use gristmill_io::testing::SampleDataset;
-use mpi_launch::{Solo, threads};
+use gristmill_io::watch::Cancel;
+use mpi_launch::{Communicator, Solo, threads};
 
-use crate::engine::tests::{bits, fit_with, plan};
-use crate::train::Trained;
+use super::tests::interrupted;
+use crate::engine::drive::train;
+use crate::engine::tests::{bits, fit_with, mixed, plan};
+use crate::error::{Error, Result};
+use crate::train::{Checkpoint, Company, Ended, PassReport, Start, TrainWatch, Trained, Unwatched};
 
 /// The objectives of all passes.
 fn told(trained: &Trained) -> Vec<u64> {
@@ -80,4 +87,81 @@ fn what_is_read_and_not_moved_stays_the_same_on_all_ranks() {
         }
     }
     assert!(differing.is_empty(), "{}", differing.join("\n"));
+}
+
+/// Wants to know where the training stands on rank 0, as a saver does, and keeps the first that is in the middle of an epoch.
+struct Keeper {
+    wants: bool,
+    kept: Mutex<Option<Checkpoint>>,
+}
+
+impl TrainWatch for Keeper {
+    fn pass(&self, _report: &PassReport) {}
+
+    fn rows(&self, _rows: u64) {}
+
+    fn wants_stand(&self, passes: u32) -> bool {
+        self.wants && passes == 1 && self.kept.lock().expect("not poisoned").is_none()
+    }
+
+    fn stand(&self, take: &dyn Fn() -> Checkpoint) {
+        let mut kept = self.kept.lock().expect("not poisoned");
+        let checkpoint = take();
+        if self.wants && checkpoint.history.len() == 1 && kept.is_none() {
+            *kept = Some(checkpoint);
+        }
+    }
+}
+
+fn resumed(dataset: &Dataset, plan: &crate::plan::TrainPlan, text: &str, comm: &dyn Communicator) -> Result<Trained> {
+    let start = Start::Resume(serde_json::from_str(text).expect("parses"));
+    match train(dataset, plan, start, &Company { comm, watch: &Unwatched, cancel: &Cancel::new() })? {
+        Ended::Trained(trained) => Ok(*trained),
+        Ended::Interrupted(_) => panic!("nobody asked to stop"),
+    }
+}
+
+/// Several ranks stop in the middle of an epoch, or one of them keeps a checkpoint there: what is told of the epoch is that of all
+/// its rows, each once, on whatever number of ranks it goes on.
+#[test]
+fn a_checkpoint_of_several_ranks_holds_the_losses_of_all() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let dataset = mixed(folder.path(), "binary");
+    for rest in [r#""final-pass": false"#, r#""folds": 2, "learning-rate": [0.1, 0.01]"#] {
+        let text = format!(
+            r#"{{"model": "logistic", "solver": "adagrad", "l2": 0.01, "batch-rows": 9, "epochs": 3, "threads": 1, {rest}}}"#
+        );
+        let plan = plan(&text);
+        let whole = fit_with(&dataset, &plan, &Solo).expect("trains");
+        for ranks in [2, 3] {
+            let stopped = threads::run(ranks, |comm| {
+                match interrupted(&dataset, &plan, 2_300 / ranks as u64, Start::Cold, comm)? {
+                    Ended::Interrupted(checkpoint) => Ok::<_, Error>(*checkpoint),
+                    Ended::Trained(_) => panic!("it was not stopped"),
+                }
+            });
+            let kept = threads::run(ranks, |comm| {
+                let watch = Keeper { wants: comm.rank() == 0, kept: Mutex::default() };
+                let company = Company { comm, watch: &watch, cancel: &Cancel::new() };
+                let Ended::Trained(trained) = train(&dataset, &plan, Start::Cold, &company)? else {
+                    panic!("nobody asked to stop")
+                };
+                assert_eq!((bits(&whole), told(&whole)), (bits(&trained), told(&trained)), "{rest}: {ranks} ranks");
+                Ok::<_, Error>(watch.kept.into_inner().expect("not poisoned"))
+            });
+            let kept = kept.into_iter().map(|kept| kept.expect("trains")).next().flatten();
+            let kept = kept.expect("a checkpoint of rank 0");
+            let stopped = stopped.into_iter().map(|stopped| stopped.expect("stops"));
+            for checkpoint in stopped.chain([kept]) {
+                let text = serde_json::to_string(&checkpoint).expect("serialises");
+                for onto in [1, 2, 3] {
+                    for trained in threads::run(onto, |comm| resumed(&dataset, &plan, &text, comm)) {
+                        let trained = trained.expect("resumes");
+                        let found = (bits(&trained), told(&trained));
+                        assert_eq!((bits(&whole), told(&whole)), found, "{rest}: from {ranks} ranks on {onto}");
+                    }
+                }
+            }
+        }
+    }
 }

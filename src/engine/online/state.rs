@@ -28,7 +28,7 @@ pub struct State {
     /// The anchor of this epoch is set, where the optimiser has one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub anchored: bool,
-    /// Sums of losses in this epoch, and of weights.
+    /// Sums of losses in this epoch over all ranks, and of weights.
     pub loss: Vec<i64>,
     /// See `loss`.
     pub weight: Vec<i64>,

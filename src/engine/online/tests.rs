@@ -139,7 +139,14 @@ impl TrainWatch for StopAfterRows {
     }
 }
 
-fn interrupted(dataset: &Dataset, plan: &TrainPlan, rows: u64, start: Start, comm: &dyn Communicator) -> Result<Ended> {
+/// Trains until so many rows were learnt from on this rank.
+pub(super) fn interrupted(
+    dataset: &Dataset,
+    plan: &TrainPlan,
+    rows: u64,
+    start: Start,
+    comm: &dyn Communicator,
+) -> Result<Ended> {
     let cancel = Cancel::new();
     let watch = StopAfterRows { rows: rows.into(), cancel: cancel.clone() };
     train(dataset, plan, start, &Company { comm, watch: &watch, cancel: &cancel })
