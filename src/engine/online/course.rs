@@ -53,6 +53,8 @@ pub struct Course<'a, R: Real> {
     pub batch: usize,
     /// Batches of the next stretch.
     pub stretch: usize,
+    /// After the last stretch some rank had seen rows of this epoch that weigh something, for every model.
+    pub weighed: bool,
     /// Seconds of all epochs, of the slowest rank.
     pub seconds: f64,
     /// What rounding keeps back on this rank; none where sums are exact.
@@ -261,6 +263,11 @@ impl<R: Real> Course<'_, R> {
                 average.iter_mut().zip(weights).for_each(|(mean, weight)| *mean += (weight - *mean) / *looks as f64);
             }
         }
+    }
+
+    /// True when there is a time limit, and it is over: not before there is a loss to tell.
+    pub fn is_late(&self) -> bool {
+        self.weighed && self.plan.max_seconds.is_some_and(|limit| self.seconds >= limit)
     }
 
     /// True when no model goes on.

@@ -137,6 +137,7 @@ impl<'a, R: Real> Training<'a, R> {
             round: 0,
             batch: 0,
             stretch: FIRST_STRETCH,
+            weighed: false,
             seconds: 0.0,
             feedback,
             clock: Clock::default(),
@@ -202,7 +203,7 @@ impl<'a, R: Real> Training<'a, R> {
             grains.into_iter().flatten().try_for_each(OpenGrain::close)?;
             opened = next.transpose()?;
             (course.round, course.batch) = (course.round + 1, 0);
-            let in_time = course.plan.max_seconds.is_none_or(|limit| course.seconds < limit);
+            let in_time = !course.is_late();
             if course.round == course.order.rounds() || !in_time {
                 course.settle();
                 self.end_epoch(course, held_out.as_ref(), in_time)?;
@@ -234,15 +235,17 @@ impl<'a, R: Real> Training<'a, R> {
             setup.company.watch.rows(rows as u64 / setup.company.comm.size() as u64);
             let seconds = began.elapsed().as_secs_f64();
             (began, course.clock.seconds) = (Instant::now(), course.clock.seconds + seconds);
+            let weighed = course.seen.iter().all(|seen| seen.weight.iter().any(|cell| *cell != 0));
             let wants_stand = setup.company.watch.wants_stand(self.answer.passes());
-            let own = Said { stop: setup.company.cancel.requested(), wants_stand, seconds };
+            let own = Said { stop: setup.company.cancel.requested(), wants_stand, weighed, seconds };
             let all = own.agreed(setup)?;
             course.seconds += all.seconds;
+            course.weighed = all.weighed;
             course.stretch = next_stretch(batches.len(), all.seconds);
             if all.stop {
                 return Ok(Next::Stop);
             }
-            if course.plan.max_seconds.is_some_and(|limit| course.seconds >= limit) {
+            if course.is_late() {
                 break;
             }
             if all.wants_stand {
@@ -486,6 +489,8 @@ struct Said {
     stop: bool,
     /// It wants to keep where the training stands, to which all ranks add their losses.
     wants_stand: bool,
+    /// It has seen rows that weigh something.
+    weighed: bool,
     /// How long the stretch took.
     seconds: f64,
 }
@@ -496,15 +501,16 @@ impl Said {
         if setup.company.comm.size() == 1 {
             return Ok(self);
         }
-        let mut own = [self.stop, self.wants_stand].map(u8::from).to_vec();
+        let mut own = [self.stop, self.wants_stand, self.weighed].map(u8::from).to_vec();
         own.extend_from_slice(&self.seconds.to_le_bytes());
         let mut all = Said::default();
         for message in setup.company.comm.all_gather(&own)? {
-            let Some(([stop, wants_stand], seconds)) = message.split_first_chunk::<2>() else { continue };
+            let Some(([stop, wants_stand, weighed], seconds)) = message.split_first_chunk::<3>() else { continue };
             let Some(seconds) = seconds.first_chunk::<8>() else { continue };
             all = Said {
                 stop: all.stop || *stop > 0,
                 wants_stand: all.wants_stand || *wants_stand > 0,
+                weighed: all.weighed || *weighed > 0,
                 seconds: all.seconds.max(f64::from_le_bytes(*seconds)),
             };
         }

@@ -1,5 +1,5 @@
-//! What must not be seen of ranks where they have least to tell each other: coordinates that one rank reads and none moves, losses of
-//! an epoch that stops in its middle.
+//! What must not be seen of ranks where they have least to tell each other: coordinates that one rank reads and none moves, losses
+//! of an epoch that stops in its middle, rows that weigh nothing.
 
 use std::sync::Mutex;
 
@@ -21,8 +21,8 @@ fn told(trained: &Trained) -> Vec<u64> {
     points.map(|point| point.objective.to_bits()).collect()
 }
 
-/// A third of the rows weigh nothing; levels and elements that few rows have.
-fn light(folder: &std::path::Path, classes: u32) -> Dataset {
+/// A third of the rows weigh nothing, or all but one in `weighty`; levels and elements that few rows have.
+fn light(folder: &std::path::Path, classes: u32, weighty: usize) -> Dataset {
     let mut next = crate::optim::problems::numbers(41);
     let rows = 1_200;
     let a: Vec<f32> = (0..rows).map(|_| next() as f32).collect();
@@ -36,6 +36,7 @@ fn light(folder: &std::path::Path, classes: u32) -> Dataset {
         ((z + 1.0) * 0.5 * f64::from(classes)).clamp(0.0, f64::from(classes) - 1.0).floor() as f32
     });
     let y: Vec<f32> = y.collect();
+    let weight = |i: usize| if weighty == 0 { (i % 3) as f32 } else { f32::from(i.is_multiple_of(weighty)) };
     SampleDataset::new(64)
         .grains_per_shard(4)
         .f32("a", Role::Feature, a)
@@ -43,7 +44,7 @@ fn light(folder: &std::path::Path, classes: u32) -> Dataset {
         .codes("c", Role::Feature, 2, &pair)
         .sparse("s", 40, &sparse)
         .f32("y", Role::Label, y)
-        .f32("w", Role::Weight, (0..rows).map(|i| (i % 3) as f32).collect())
+        .f32("w", Role::Weight, (0..rows).map(weight).collect())
         .write(folder)
         .expect("a dataset")
 }
@@ -68,7 +69,7 @@ fn what_is_read_and_not_moved_stays_the_same_on_all_ranks() {
     ];
     let mut differing = Vec::new();
     for classes in [2, 3] {
-        let dataset = light(&folder.path().join(classes.to_string()), classes);
+        let dataset = light(&folder.path().join(classes.to_string()), classes, 0);
         for (_, settings) in plans.iter().filter(|(of, _)| *of == classes) {
             let epochs = if settings.contains("epochs") { "" } else { r#""epochs": 3,"# };
             let plan = plan(&format!(r#"{{{settings}, {epochs} "batch-rows": 10, "threads": 1}}"#));
@@ -162,6 +163,21 @@ fn a_checkpoint_of_several_ranks_holds_the_losses_of_all() {
                     }
                 }
             }
+        }
+    }
+}
+
+/// A time limit waits for rows that weigh something: before them there is no loss to tell.
+#[test]
+fn a_time_limit_waits_for_a_row_that_weighs_something() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let dataset = light(folder.path(), 2, 200);
+    let text = r#"{"model": "logistic", "solver": "sgd", "batch-rows": 1, "max-seconds": 1e-9, "final-pass": false}"#;
+    for ranks in [1, 2] {
+        for trained in threads::run(ranks, |comm| fit_with(&dataset, &plan(text), comm)) {
+            let trained = trained.expect("trains");
+            assert!(trained.models[0].objective.is_finite(), "{:?}", trained.models[0]);
+            assert!(trained.history[0].first.objective.is_finite() && trained.history[0].share < 1.0);
         }
     }
 }
