@@ -8,8 +8,9 @@
 //!    are not exact in `f32` are centred whenever that halves the bound of the error.
 //!    A power of two as scale brings values beyond 2^40 or below 2^-40 into reach: Hessians are made of their squares, times
 //!    weights and curvatures, which must neither overflow nor vanish. Of `f64` it is 2^500 and 2^-400, for the same reason.
-//!    Labels that are integers of which `f32` would round some are `f64`: they may be names of classes. For the same reason labels are
-//!    centred only where they are far from zero: a centre costs 0.1 beside a million its digits.
+//!    Labels that are integers of which `f32` would round some are `f64`: they may be names of classes. So are few labels that recur where
+//!    `f32` does not tell them as they are written ([`super::few`]). For the same reason labels are centred only where they are far from
+//!    zero: a centre costs 0.1 beside a million its digits.
 //!    Vectors have no scale: beyond the reach of `f32` they are `f64`.
 //! 3. `f16` is as `f32`, with a power of two as scale when the largest value is beyond 2^15 or below 2^-4.
 //! 4. `u8` and `u16` named by the user for values that do not fit: offset = minimum, scale = range / 255 or / 65,535.

@@ -5,6 +5,7 @@
 //! | [`raw`] | what number does a value of any source type stand for? |
 //! | [`summary`] | what must be known of a column before its type is chosen? |
 //! | [`affine`] | in which type, around which offset? |
+//! | [`few`] | may the labels be names of classes, none of which may be lost? |
 //! | [`store`] | the loops that write stored numbers |
 //! | [`column`](mod@column) | how do raw columns become stored columns and blocks? |
 //! | [`levels`] | which code has a level? |
@@ -18,6 +19,7 @@
 pub mod affine;
 pub mod buckets;
 pub mod column;
+pub mod few;
 pub mod grain;
 pub mod hashing;
 pub mod intern;

@@ -176,14 +176,24 @@ fn add_flags<S: Stored>(flags: &mut Vec<S>, nulls: &NullBuffer) {
 
 /// What a value is after it was stored in `affine` and read back.
 pub fn round_trip(affine: &Affine, value: f64) -> f64 {
+    affine.value(stored(affine, value))
+}
+
+/// The stored number of a value.
+fn stored(affine: &Affine, value: f64) -> f64 {
     let stored = affine.stored(value);
-    affine.value(match affine.dtype {
+    match affine.dtype {
         DType::F64 => stored,
         DType::F32 => f32::store(stored).to_f64(),
         DType::F16 => f16::store(stored).to_f64(),
         DType::U16 => u16::store(stored).to_f64(),
         DType::U8 => u8::store(stored).to_f64(),
-    })
+    }
+}
+
+/// True when [`shortest`] says of the stored number which value it was.
+pub fn is_told(affine: &Affine, value: f64) -> bool {
+    shortest(affine, stored(affine, value)) == value
 }
 
 /// The number of fewest digits that is stored as `stored`: what a source most likely said where storage rounds (0.1, not

@@ -166,7 +166,11 @@ impl Case<'_> {
             // A common storage type is for reals; integers that fit are exact in less.
             (_, wanted) if !own => match Affine::choose(&range, None, fraction) {
                 small if matches!(small.dtype, DType::U8 | DType::U16) => small,
-                _ if self.column.role == Role::Label => Affine::of_label(&all, wanted),
+                _ if self.column.role == Role::Label => {
+                    let affine = Affine::of_label(&all, wanted);
+                    let are_lost = self.seen.few.are_lost(&affine, all.count);
+                    if are_lost { Affine::of_label(&all, Some(DType::F64)) } else { affine }
+                }
                 _ => Affine::choose(&range, wanted.or(Some(DType::F32)), fraction),
             },
             (_, wanted) => Affine::choose(&range, wanted, fraction),

@@ -387,6 +387,9 @@ impl Shared<'_> {
         for start in (0..part.rows).step_by(part.batch_rows).filter(|_| self.counts(making.part)) {
             let batch = values.slice(start, part.batch_rows.min(part.rows - start));
             column.summary.merge(&Summary::of(&batch).ok_or(Stop::Unsuited)?);
+            if decision.column.role == Role::Label {
+                column.few.add(&batch);
+            }
         }
         let mut filled = Vec::new();
         for piece in &making.pieces {
@@ -428,7 +431,9 @@ impl Shared<'_> {
         if self.counts(making.part) {
             let mut summary = ChunkSummary::new(columns.len());
             summary.train_rows = part.rows as u64;
-            summary.columns.iter_mut().zip(&columns).for_each(|(sum, column)| sum.train = column.summary);
+            for (sum, column) in summary.columns.iter_mut().zip(&columns) {
+                (sum.train, sum.few) = (column.summary, column.few.clone());
+            }
             let place = |chunk, row| self.direct.source.place(chunk, row);
             let merge =
                 |sum: &mut ChunkSummary, next: ChunkSummary| sum.merge(&next, &self.direct.plan.columns, &place);

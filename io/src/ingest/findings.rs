@@ -15,7 +15,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::message::{Reader, Writer};
-use super::share::{of_summary, summary_of};
+use super::share::{of_summary, read_few, summary_of, write_few};
 use super::summary::{ChunkSummary, ColumnSummary};
 use super::survey::{Found, too_large, too_many};
 use crate::encode::intern::Interner;
@@ -201,6 +201,7 @@ pub fn write_summary(to: &mut Writer, summary: &ChunkSummary) {
         let (width, (chunk, row)) = column.width.unwrap_or_default();
         to.words([u64::from(column.width.is_some()), width as u64, chunk, row]);
         to.words([column.sparse_width as u64, u64::from(column.has_index_zero), column.entries]);
+        write_few(to, &column.few);
     });
 }
 
@@ -212,7 +213,8 @@ pub fn read_summary(from: &mut Reader<'_>) -> Option<ChunkSummary> {
         let (has_width, width) = (from.flag()?, (from.count()?, (from.word()?, from.word()?)));
         let (sparse_width, has_index_zero, entries) = (from.count()?, from.flag()?, from.word()?);
         let width = has_width.then_some(width);
-        Some(ColumnSummary { train, test, width, sparse_width, has_index_zero, entries })
+        let few = read_few(from)?;
+        Some(ColumnSummary { train, test, width, sparse_width, has_index_zero, entries, few })
     })?;
     Some(ChunkSummary { train_rows, test_rows, dropped, columns })
 }

@@ -10,6 +10,7 @@ use super::sequence::lock;
 use super::shards::Grain;
 use super::tally::{ColumnTally, GrainTally};
 use crate::encode::column::Stored;
+use crate::encode::few::Few;
 use crate::encode::summary::Summary;
 
 /// Rows of a part that belong to one grain.
@@ -29,6 +30,8 @@ pub struct Piece {
 pub struct Column {
     /// Of all its values.
     pub summary: Summary,
+    /// Of a label, its distinct values, while they are few.
+    pub few: Few,
     /// Largest error of a stored number.
     pub worst: f64,
     /// By piece that is a whole grain.

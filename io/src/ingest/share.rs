@@ -4,7 +4,7 @@
 //! 0 merges them in the order of the rows, as one process does. Cost: 48 bytes a column and part, and as much a column and shard.
 //!
 //! ```text
-//! message ([`super::message`]): entries (JSON) | worst errors | parts: (number, rows, columns: 6 words each)
+//! message ([`super::message`]): entries (JSON) | worst errors | parts: (number, rows, columns: 6 words, distinct values each)
 //!     | shards: (number, rows, labels, columns: moments of 6 words)
 //! ```
 
@@ -16,6 +16,7 @@ use super::moments::Moments;
 use super::shards::{Encoded, Shards};
 use super::summary::{ChunkSummary, ColumnSummary};
 use super::tally::Tally;
+use crate::encode::few::Few;
 use crate::encode::summary::Summary;
 use crate::manifest::ShardEntry;
 
@@ -64,7 +65,10 @@ impl Share {
         to.list(&self.worst, |to, worst| to.float(*worst));
         to.list(&self.summaries, |to, (number, summary)| {
             to.words([*number, summary.train_rows]);
-            to.list(&summary.columns, |to, column| to.words(of_summary(&column.train)));
+            to.list(&summary.columns, |to, column| {
+                to.words(of_summary(&column.train));
+                write_few(to, &column.few);
+            });
         });
         to.list(&self.tallies, |to, (number, tally)| {
             to.words([*number, tally.rows, u64::from(tally.labels.is_some())]);
@@ -82,8 +86,10 @@ impl Share {
             let summaries = from.list(|from| {
                 let (number, train_rows) = (from.word()?, from.word()?);
                 let mut summary = ChunkSummary { train_rows, ..ChunkSummary::default() };
-                summary.columns =
-                    from.list(|from| Some(ColumnSummary { train: summary_of(from)?, ..ColumnSummary::default() }))?;
+                summary.columns = from.list(|from| {
+                    let (train, few) = (summary_of(from)?, read_few(from)?);
+                    Some(ColumnSummary { train, few, ..ColumnSummary::default() })
+                })?;
                 Some((number, summary))
             })?;
             let tallies = from.list(|from| {
@@ -101,6 +107,18 @@ impl Share {
 pub fn of_summary(summary: &Summary) -> [u64; 6] {
     let Summary { count, missing, mean, min, max, integral, single } = *summary;
     [count, missing, mean.to_bits(), min.to_bits(), max.to_bits(), u64::from(integral) | u64::from(single) << 1]
+}
+
+/// Write the distinct values of a label.
+pub fn write_few(to: &mut Writer, few: &Few) {
+    to.word(u64::from(few.bits().is_some()));
+    to.list(few.bits().into_iter().flatten(), Writer::word);
+}
+
+/// Those that are next in a message.
+pub fn read_few(from: &mut Reader<'_>) -> Option<Few> {
+    let (are_few, bits) = (from.flag()?, from.list(Reader::word)?);
+    Some(Few::of_bits(are_few.then_some(bits)))
 }
 
 /// The summary of such words.
@@ -125,7 +143,8 @@ impl Share {
     /// Of one part and one shard.
     pub fn sample(moments: Moments) -> Share {
         let train = Summary { count: 3, mean: 0.1, min: -0.0, max: f64::MAX, integral: false, ..Summary::default() };
-        let columns = vec![ColumnSummary { train, ..ColumnSummary::default() }; 2];
+        let few = Few::of_bits(Some(vec![0.1f64.to_bits()]));
+        let columns = vec![ColumnSummary { train, few, ..ColumnSummary::default() }; 2];
         let summary = ChunkSummary { train_rows: 3, columns, ..ChunkSummary::default() };
         let file = crate::manifest::FileEntry { file: "train-00007.arrow".into(), bytes: 1 << 40, xxh3: "ff".into() };
         let entry = ShardEntry { file, split: crate::manifest::Split::Train, rows: 3, grains: 1 };

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::encode::few::Few;
 use crate::encode::raw::ragged;
 use crate::encode::row::located;
 use crate::encode::summary::Summary;
@@ -36,6 +37,8 @@ pub struct ColumnSummary {
     pub has_index_zero: bool,
     /// Sparse vectors: number of entries.
     pub entries: u64,
+    /// A label: its distinct values in all rows, while they are few.
+    pub few: Few,
 }
 
 /// Counts and means of a chunk, by column: of training rows, and of rows held out. Of all that is summed up they alone depend on
@@ -89,6 +92,7 @@ impl ChunkSummary {
             sum.sparse_width = sum.sparse_width.max(next.sparse_width);
             sum.has_index_zero |= next.has_index_zero;
             sum.entries += next.entries;
+            sum.few.merge(&next.few);
             match (sum.width, next.width) {
                 (Some((expected, _)), Some((found, (chunk, row)))) if expected != found => {
                     let at = |_: usize| place(chunk, row);

@@ -256,6 +256,9 @@ impl Shared<'_> {
             for (number, column) in plan.columns.iter().enumerate() {
                 let found = &mut summary.columns[number];
                 found.add(column.shape, split, part.column(number), (at.chunk, at.row_in_chunk));
+                if (column.role, column.shape) == (Role::Label, Shape::Numeric) {
+                    found.few.add(part.column(number));
+                }
                 if matches!(column.shape, Shape::Categorical | Shape::Hashed { .. }) && split == Split::Train {
                     count(part.column(number), &mut counts[number]);
                 }

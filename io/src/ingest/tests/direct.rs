@@ -6,6 +6,7 @@ use std::thread::ThreadId;
 use std::time::Duration;
 
 use arrow::array::{BooleanArray, Float32Array, Float64Array, Int8Array, Int32Array, Int64Array, UInt16Array};
+use gristmill_kernels::dtype::DType;
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 
@@ -165,6 +166,22 @@ fn what_is_not_as_promised_takes_two_passes() {
         let (found, decoded) = made(&path, &options(2), 1 << 20, true).unwrap();
         assert!(decoded > 0, "case {case}");
         assert_eq!(found, expected, "case {case}");
+    }
+}
+
+/// Only all rows say that labels recur of which `f32` would lose some; that they are measured the first pass finds out itself.
+#[test]
+fn labels_that_f32_does_not_tell_take_two_passes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.parquet");
+    for (step, has_classes) in [(7, true), (ROWS, false)] {
+        let label: ArrayRef = floats((0..ROWS).map(|row| (row % step) as f64 / 3.0 + 0.01));
+        write(with("y", &label), row_groups(1_000), &path);
+        let (expected, _) = made(&path, &options(2), 1 << 20, false).unwrap();
+        let (found, decoded) = made(&path, &options(2), 1 << 20, true).unwrap();
+        let dtype = if has_classes { DType::F64 } else { DType::F32 };
+        assert!(matches!(kind(&found, "y"), Kind::Numeric { dtype: stored, .. } if *stored == dtype), "{step}");
+        assert_eq!((found == expected, decoded > 0), (true, has_classes), "{step}");
     }
 }
 

@@ -80,6 +80,27 @@ fn numbers_labels_weights_and_categories_come_back() {
     assert_eq!((label.mean, label.distinct), (0.5, Some(vec![(0.0, 500), (1.0, 500)])));
 }
 
+/// Labels that may be names of classes are told apart and keep their names; measurements stay what they are stored as.
+#[test]
+fn few_labels_that_f32_does_not_tell_are_f64() {
+    let folder = tempfile::tempdir().unwrap();
+    let stored_as = |name: &str, label: &dyn Fn(usize) -> f64, options: &IngestOptions| {
+        let columns = vec![("x", floats((0..ROWS).map(|i| i as f64))), ("y", floats((0..ROWS).map(label)))];
+        let options = IngestOptions { roles: Roles { label: Some("y".into()), ..Roles::default() }, ..options.clone() };
+        let report = ingested(&Memory::new(columns, 64), &options, &folder.path().join(name)).unwrap();
+        let Kind::Numeric { dtype, worst_error, .. } = *kind(&report.manifest, "y") else { panic!() };
+        (dtype, worst_error == 0.0)
+    };
+    let own = IngestOptions::default();
+    let near = |i: usize| [0.1, 0.100_000_000_1, 0.5][i % 3];
+    assert_eq!(stored_as("near", &near, &own), (DType::F64, true));
+    assert_eq!(stored_as("thirds", &|i| (i % 2 + 1) as f64 / 3.0, &own), (DType::F64, true));
+    assert_eq!(stored_as("tenths", &|i| (i % 10) as f64 / 10.0, &own), (DType::F32, false));
+    assert_eq!(stored_as("measured", &|i| (i as f64).sqrt(), &own), (DType::F32, false));
+    let asked = IngestOptions { dtypes: [("y".to_string(), DType::F32)].into(), ..IngestOptions::default() };
+    assert_eq!(stored_as("asked", &near, &asked), (DType::F32, false));
+}
+
 #[test]
 fn missing_numbers_are_imputed_and_marked_when_asked() {
     let folder = tempfile::tempdir().unwrap();
