@@ -46,6 +46,7 @@ pub fn decode(
         sinks: columns.iter().map(|column| Sink::new(column.1)).collect(),
         first_kept: columns.iter().position(|column| column.1 == Kind::Verbatim).unwrap_or(columns.len()),
         row: 0,
+        within: None,
         fault: None,
     };
     for (lines_before, line) in lines(text).enumerate() {
@@ -79,6 +80,8 @@ struct Rows<'a> {
     /// The first of the columns that are handed on as they stand.
     first_kept: usize,
     row: usize,
+    /// The column whose value is being read.
+    within: Option<usize>,
     /// Why the walk was given up, in our words.
     fault: Option<Trouble>,
 }
@@ -88,7 +91,8 @@ impl Rows<'_> {
         let mut json = serde_json::Deserializer::from_slice(line);
         let walked = ObjectSeed { object: root, rows: self }.deserialize(&mut json).and_then(|()| json.end());
         if let Err(error) = walked {
-            return Err(self.fault.take().unwrap_or_else(|| syntax(line, &error)));
+            let column = self.within.map(|column| self.columns[column].0.clone());
+            return Err(self.fault.take().unwrap_or_else(|| syntax(line, column, &error)));
         }
         self.row += 1;
         self.sinks.iter_mut().for_each(|sink| sink.fill(self.row));
@@ -108,7 +112,12 @@ impl Rows<'_> {
         let number = fast_float2::parse::<f64, _>(&found).is_ok();
         let message = format!("expected {}, found {found}", kind.expected());
         let help = match kind {
-            Kind::Scalar(_) if self.options.types.contains_key(name) => String::new(),
+            Kind::Scalar(TextType::Text) if self.is_given(column) => {
+                format!("Mend it, or leave it out with --ignore {name}")
+            }
+            Kind::Scalar(_) if self.is_given(column) => {
+                format!("Mend it, or read the column as text with --categorical {name}")
+            }
             Kind::Scalar(_) if number => format!(
                 "The type was inferred from the first lines: pass --numeric {name} to read decimal numbers, --categorical {name} to read text"
             ),
@@ -118,6 +127,11 @@ impl Rows<'_> {
             _ => format!("Leave it out with --ignore {name}"),
         };
         self.fail(Some(name.clone()), message, help)
+    }
+
+    /// True where the type was not inferred.
+    fn is_given(&self, column: usize) -> bool {
+        self.options.types.contains_key(&self.columns[column].0)
     }
 
     /// Hand on a value as it stands.
@@ -162,10 +176,19 @@ impl Rows<'_> {
     }
 }
 
-fn syntax(line: &[u8], error: &serde_json::Error) -> Trouble {
+/// What is wrong with a line that cannot be read; in the value of `column`, unless the line just ends there.
+fn syntax(line: &[u8], column: Option<String>, error: &serde_json::Error) -> Trouble {
     let mut message = error.to_string();
     if let Some(at) = message.find(" at line ") {
         message.truncate(at);
+    }
+    if let Some(name) = column.filter(|_| !error.is_eof()) {
+        let help = format!("Mend it, or leave the column out with --ignore {name}");
+        return (
+            Some(name),
+            format!("the value cannot be read, at byte {} of the line: {message}", error.column()),
+            help,
+        );
     }
     let help = match line.trim_ascii().first() {
         Some(b'[') => "Each line holds one object: split the array, for example with jq -c '.[]'",
@@ -192,7 +215,10 @@ impl<'de> DeserializeSeed<'de> for ValueSeed<'_, '_, '_> {
                 if matches!(self.rows.sinks[*column], Sink::Text(_)) {
                     return self.rows.write(*column, <&RawValue>::deserialize(json)?);
                 }
-                json.deserialize_any(ColumnVisitor { column: *column, rows: self.rows })
+                self.rows.within = Some(*column);
+                json.deserialize_any(ColumnVisitor { column: *column, rows: self.rows })?;
+                self.rows.within = None;
+                Ok(())
             }
             Node::Kept(kept, node) => {
                 let value = <&RawValue>::deserialize(json)?;
@@ -339,7 +365,11 @@ impl<'de> Visitor<'de> for ColumnVisitor<'_, '_> {
     }
 
     fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<(), E> {
+        let is_given = self.rows.is_given(self.column);
         let taken = match &mut self.rows.sinks[self.column] {
+            Sink::Float(builder) if is_given => {
+                infer::number(value.trim().as_bytes()).map(|number| builder.append_value(number)).is_some()
+            }
             Sink::Number(builder) => {
                 infer::number(value.trim().as_bytes()).map(|number| builder.append_value(number)).is_some()
             }

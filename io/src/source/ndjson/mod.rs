@@ -22,8 +22,8 @@ use std::sync::Arc;
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 
-use self::shape::{Inference, Kind, Object};
-use self::value::Json;
+use self::shape::{Inference, Kind, Object, wanted};
+use self::value::{Json, Values};
 use super::files::SourceFile;
 use super::text::stream::Cutting;
 use super::text::{Cutter, TextFiles};
@@ -92,12 +92,9 @@ fn sample(files: &[SourceFile], options: &SourceOptions) -> Result<Inference> {
             }
             match serde_json::from_slice(content) {
                 Ok(Json::Object(object)) => inference.add(&object),
-                // The decoder's error says more about a line: let it find the fault again.
                 _ => {
-                    let nothing = SourceOptions { columns: Some(Vec::new()), ..SourceOptions::default() };
-                    let (root, columns) = inference.shape(&nothing);
-                    let fault = decode::decode(content, &root, &columns, &nothing).err();
-                    return Err(locate(text.path(file), line + before as u64, fault));
+                    let found = by_value(content, options);
+                    inference.add(&found.map_err(|fault| locate(text.path(file), line + before as u64, fault))?);
                 }
             }
             rows += 1;
@@ -110,10 +107,41 @@ fn sample(files: &[SourceFile], options: &SourceOptions) -> Result<Inference> {
     Ok(inference)
 }
 
-fn locate(path: &std::path::Path, line: u64, fault: Option<decode::Fault>) -> Error {
-    let Some(fault) = fault else {
-        return Error::data(path, "expected a JSON object").at(Place::Line(line)).help("Each line holds one object");
+/// The object of a line of which some value cannot be read: without it, where nobody wants it, else the fault.
+fn by_value(line: &[u8], options: &SourceOptions) -> std::result::Result<Vec<(String, Json)>, decode::Fault> {
+    let Ok(values) = serde_json::from_slice::<Values<'_>>(line) else {
+        // The decoder's error says more about a line that is no object: let it find the fault again.
+        let nothing = SourceOptions { columns: Some(Vec::new()), ..SourceOptions::default() };
+        let (root, columns) = Inference::default().shape(&nothing);
+        let fault = decode::decode(line, &root, &columns, &nothing).err();
+        return Err(fault.unwrap_or_else(|| decode::Fault {
+            lines_before: 0,
+            column: None,
+            message: "expected a JSON object".into(),
+            help: "Each line holds one object".into(),
+        }));
     };
+    let mut object = Vec::with_capacity(values.0.len());
+    for (name, value) in values.0 {
+        match serde_json::from_str(value.get()) {
+            Ok(value) => object.push((name, value)),
+            Err(_) if !wanted(options, &name) => object.push((name, Json::Null)),
+            Err(error) => {
+                let message = error.to_string();
+                let message = message.split_once(" at line ").map_or(&*message, |(what, _)| what);
+                return Err(decode::Fault {
+                    lines_before: 0,
+                    message: format!("the value cannot be read: {message}"),
+                    help: format!("Mend it, or leave the column out with --ignore {name}"),
+                    column: Some(name),
+                });
+            }
+        }
+    }
+    Ok(object)
+}
+
+fn locate(path: &std::path::Path, line: u64, fault: decode::Fault) -> Error {
     let error = Error::data(path, fault.message).at(Place::Line(line + fault.lines_before)).help(fault.help);
     match fault.column {
         Some(column) => error.column(column),
@@ -146,7 +174,7 @@ impl Source for NdjsonSource {
         let Content::Text { file, line, text } = chunk.content else { return Err(foreign_chunk()) };
         let path = self.text.path(file);
         let (columns, rows) = decode::decode(&text, &self.root, &self.columns, &self.options)
-            .map_err(|fault| locate(path, line, Some(fault)))?;
+            .map_err(|fault| locate(path, line, fault))?;
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)
             .map(|batch| vec![batch])

@@ -173,6 +173,38 @@ fn kept_values_are_handed_on_as_they_stand() {
 }
 
 #[test]
+fn a_column_that_is_to_be_numeric_has_numbers_in_quotes() {
+    let options = SourceOptions { types: [("a".to_owned(), TextType::Float)].into(), ..SourceOptions::default() };
+    let batch = read("{\"a\": \"1\"}\n{\"a\": \" 2.5 \"}\n{\"a\": 3}\n", &options).unwrap();
+    assert_eq!(batch.column(0).as_primitive::<Float64Type>().values().as_ref(), [1.0, 2.5, 3.0]);
+    let error = fails("{\"a\": \"one\"}\n", &options);
+    assert!(error.contains("found 'one'. Mend it, or read the column as text with --categorical a"), "{error}");
+    let error = fails(&format!("{}{{\"a\": \"2\"}}\n", "{\"a\": 1.5}\n".repeat(20)), &short());
+    assert!(error.contains("column 'a': expected a number, found '2'"), "{error}");
+}
+
+#[test]
+fn a_value_that_cannot_be_read_is_named_with_its_column() {
+    let deep = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));
+    for (value, what) in [("1e999", "number out of range"), ("\"\\ud800\"", "hex escape"), (&deep, "recursion limit")] {
+        let bad = format!("{{\"y\": 0, \"a\": {value}}}\n");
+        let first = fails(&bad, &SourceOptions::default());
+        assert!(first.starts_with(", line 1, column 'a': the value cannot be read"), "{first}");
+        let later = fails(&format!("{}{bad}", "{\"y\": 0, \"a\": 1}\n".repeat(20)), &short());
+        let wanted = match what {
+            // It is no number, however deep.
+            "recursion limit" => "expected an integer, found an array",
+            what => what,
+        };
+        assert!(later.starts_with(", line 21, column 'a': ") && later.contains(wanted), "{later}");
+        assert!(first.contains(what) && first.contains("--ignore a"), "{first}");
+        let ignoring = SourceOptions { ignore: vec!["a".into()], ..SourceOptions::default() };
+        assert_eq!(read(&bad, &ignoring).unwrap().num_columns(), 1);
+    }
+    assert!(fails("{\"y\": 0}\n7\n", &SourceOptions::default()).contains("line 2"));
+}
+
+#[test]
 fn what_is_settled_beforehand_need_not_be_in_the_sample() {
     let names = |names: &[&str]| Some(names.iter().map(|&name| name.to_owned()).collect::<Vec<String>>());
     let number = |name: &str| (name.to_owned(), TextType::Number);
@@ -193,7 +225,7 @@ fn what_is_settled_beforehand_need_not_be_in_the_sample() {
     assert_eq!(last, [Some(2.5), Some(1.0), None]);
     assert_eq!(batch.column(1).null_count(), 20);
     let error = fails(&format!("{head}{}\n", r#"{"x": "some"}"#), &options);
-    assert_eq!(error, ", line 21, column 'x': expected a number, found 'some'");
+    assert!(error.starts_with(", line 21, column 'x': expected a number, found 'some'. Mend it"), "{error}");
     assert_eq!(read("\n", &options).unwrap_or_else(|error| panic!("{error}")).num_columns(), 3);
 }
 

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
 /// Any JSON value.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +23,34 @@ pub enum Json {
     Array(Vec<Json>),
     /// An object, keys in the order written.
     Object(Vec<(String, Json)>),
+}
+
+/// The values of an object by key, in the order written, none of them looked into.
+#[derive(Debug)]
+pub struct Values<'a>(pub Vec<(String, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for Values<'de> {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Values<'de>, D::Error> {
+        json.deserialize_map(ValuesVisitor)
+    }
+}
+
+struct ValuesVisitor;
+
+impl<'de> Visitor<'de> for ValuesVisitor {
+    type Value = Values<'de>;
+
+    fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Values<'de>, A::Error> {
+        let mut values = Vec::new();
+        while let Some(entry) = entries.next_entry()? {
+            values.push(entry);
+        }
+        Ok(Values(values))
+    }
 }
 
 impl<'de> Deserialize<'de> for Json {
