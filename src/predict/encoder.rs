@@ -66,7 +66,10 @@ pub fn open(
         return Err(Error::usage(format!("--keep: the source has no column '{unknown}'. It has {}", listed())));
     }
     if let Some((_, twice)) = keep.iter().enumerate().find(|(at, name)| keep[..*at].contains(name)) {
-        return Err(Error::usage(format!("--keep: column '{twice}' is named twice. Name it once")));
+        return Err(Error::usage(match has.iter().filter(|name| *name == twice).count() {
+            0 | 1 => format!("--keep: column '{twice}' is named twice. Name it once"),
+            _ => format!("--keep: two columns of the source are called '{twice}'. Rename one, or keep others"),
+        }));
     }
     let options = SourceOptions {
         types: types(model).into_iter().filter(|(name, _)| needed.contains(name)).collect(),

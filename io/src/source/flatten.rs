@@ -50,7 +50,7 @@ impl Flat {
     /// # Errors
     /// For a nesting or type that cannot be read, two columns of one name, no column left, or a name that is not there.
     pub fn plan(path: &Path, schema: &Schema, options: &SourceOptions) -> Result<Flat> {
-        let all = all_columns(path, schema)?;
+        let all = all_columns(path, schema, options)?;
         check_names(options, &all.iter().map(|column| column.name.clone()).collect::<Vec<_>>())?;
         Flat::select(path, schema, options)
     }
@@ -60,7 +60,7 @@ impl Flat {
     /// # Errors
     /// As there.
     pub fn select(path: &Path, schema: &Schema, options: &SourceOptions) -> Result<Flat> {
-        let mut columns = all_columns(path, schema)?;
+        let mut columns = all_columns(path, schema, options)?;
         columns.retain(|column| wanted(options, &column.name) || options.keeps(&column.name));
         let fields = columns.iter().map(|column| field(path, column, options)).collect::<Result<Vec<Field>>>()?;
         if fields.is_empty() {
@@ -213,7 +213,7 @@ fn is_binary(data_type: &DataType) -> bool {
     }
 }
 
-fn all_columns(path: &Path, schema: &Schema) -> Result<Vec<Column>> {
+fn all_columns(path: &Path, schema: &Schema, options: &SourceOptions) -> Result<Vec<Column>> {
     let mut all = Vec::new();
     let mut leaf = 0;
     for (number, field) in schema.fields().iter().enumerate() {
@@ -221,7 +221,9 @@ fn all_columns(path: &Path, schema: &Schema) -> Result<Vec<Column>> {
             .map_err(|message| Error::data(path, message).column(field.name()))?;
     }
     let mut names = BTreeSet::new();
-    match all.iter().find(|column| !names.insert(&column.name)) {
+    let matters =
+        |name: &str| !options.settled || options.columns.is_some() && wanted(options, name) || options.keeps(name);
+    match all.iter().find(|column| !names.insert(&column.name) && matters(&column.name)) {
         Some(twice) => {
             Err(Error::data(path, "two columns have this name").column(&twice.name).help("Rename one of them"))
         }
@@ -514,5 +516,15 @@ mod tests {
         ]);
         let error = Flat::plan(Path::new("f"), &schema, &SourceOptions::default()).unwrap_err().to_string();
         assert!(error.contains("column 'a.b': two columns have this name"), "{error}");
+        let twice = ["x", "z", "z"].map(|name| Field::new(name, DataType::Int8, true));
+        let schema = Schema::new(twice.to_vec());
+        let read = |columns: &[&str], kept: &[&str]| {
+            let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+            let (columns, verbatim) = (Some(owned(columns)), owned(kept));
+            let options = SourceOptions { columns, verbatim, settled: true, ..SourceOptions::default() };
+            Flat::plan(Path::new("f"), &schema, &options).map(|flat| flat.leaves().collect::<Vec<_>>())
+        };
+        assert_eq!(read(&["x"], &[]).unwrap(), [0]);
+        assert!(read(&["x", "z"], &[]).is_err() && read(&["x"], &["z"]).is_err());
     }
 }

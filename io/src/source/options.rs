@@ -115,6 +115,11 @@ impl SourceOptions {
             && self.columns.as_ref().is_none_or(|columns| columns.iter().any(|column| column == name))
     }
 
+    /// True when the name of a column matters: of settled columns those that are read or handed on, else all.
+    pub fn looks_at(&self, name: &str) -> bool {
+        !self.settled || self.columns.is_some() && self.wants(name) || self.keeps(name)
+    }
+
     /// True when the column is to be handed on as it stands in the source.
     pub fn keeps(&self, name: &str) -> bool {
         self.verbatim.iter().any(|kept| kept == name)

@@ -77,7 +77,7 @@ pub fn open(files: &[SourceFile], options: &SourceOptions) -> Result<Box<dyn Sou
     let headers = Headers {
         paths: files.iter().map(|file| file.path.clone()).collect(),
         delimiter,
-        may_differ: options.columns.is_some(),
+        options: options.clone(),
         columns: columns.clone(),
         nulls: nulls.clone(),
         others: Arc::clone(&others),
@@ -113,10 +113,11 @@ fn sample(
 ) -> Result<(Vec<String>, Vec<TextType>)> {
     let header = Arc::new(OnceLock::new());
     let check: HeaderCheck = {
-        let (header, path, trusted) = (Arc::clone(&header), files[0].path.clone(), options.header == Some(true));
+        let (header, path, options) = (Arc::clone(&header), files[0].path.clone(), options.clone());
+        let may_be_data = options.header != Some(true);
         Box::new(move |_, line| {
             if header.get().is_none() {
-                let _ = header.set(sniff::names(&path, line, delimiter, !trusted)?);
+                let _ = header.set(sniff::names(&path, line, delimiter, may_be_data, &options)?);
             }
             Ok(())
         })
@@ -160,8 +161,8 @@ fn sample(
 struct Headers {
     paths: Vec<PathBuf>,
     delimiter: u8,
-    /// What is read is named: other columns may be anything.
-    may_differ: bool,
+    /// Where these name what is read, other columns may be anything.
+    options: SourceOptions,
     /// Those of the first file.
     columns: Vec<PlannedColumn>,
     nulls: NullMarkers,
@@ -170,7 +171,7 @@ struct Headers {
 
 impl Headers {
     fn check(&self, file: usize, header: &[u8]) -> Result<()> {
-        let names = sniff::names(&self.paths[file], header, self.delimiter, false)?;
+        let names = sniff::names(&self.paths[file], header, self.delimiter, false, &self.options)?;
         if names.iter().eq(self.columns.iter().map(|column| &column.name)) {
             return Ok(());
         }
@@ -181,7 +182,7 @@ impl Headers {
         let read = |columns: &[PlannedColumn]| -> Vec<String> {
             columns.iter().filter(is_read).map(|column| column.name.clone()).collect()
         };
-        if self.may_differ && read(&found) == read(&self.columns) {
+        if self.options.columns.is_some() && read(&found) == read(&self.columns) {
             let _ = self.others[file].set(Plan::new(self.delimiter, found, self.nulls.clone()));
             return Ok(());
         }

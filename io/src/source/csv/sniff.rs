@@ -5,6 +5,7 @@
 
 use super::fields::record;
 use crate::error::{Error, Place, Result};
+use crate::source::SourceOptions;
 
 /// Delimiters that are looked for.
 const CANDIDATES: [u8; 4] = [b',', b'\t', b';', b'|'];
@@ -46,8 +47,14 @@ fn even_width(head: &[u8], delimiter: u8) -> Option<usize> {
 /// The names in a header record.
 ///
 /// # Errors
-/// For names that are empty, stand twice, or are no UTF-8, and for a line of numbers where `may_be_data`.
-pub fn names(path: &std::path::Path, header: &[u8], delimiter: u8, may_be_data: bool) -> Result<Vec<String>> {
+/// For names that matter and are empty or stand twice, for names that are no UTF-8, and for a line of numbers where `may_be_data`.
+pub fn names(
+    path: &std::path::Path,
+    header: &[u8],
+    delimiter: u8,
+    may_be_data: bool,
+    options: &SourceOptions,
+) -> Result<Vec<String>> {
     let fault = |message: String| Error::data(path, message).at(Place::Line(1));
     let fields = match record(header, 0, delimiter) {
         Ok(Some((fields, _))) => fields,
@@ -67,11 +74,11 @@ pub fn names(path: &std::path::Path, header: &[u8], delimiter: u8, may_be_data: 
         return Err(fault(format!("the first line holds numbers ({}), expected column names", names.join(", ")))
             .help("Pass --header false when it is a row, --header true when these are the names"));
     }
-    if let Some(number) = names.iter().position(String::is_empty) {
+    if let Some(number) = names.iter().position(|name| name.is_empty() && options.looks_at(name)) {
         let help = "Name it, write the file without it (index=False in pandas), or pass --header false where there is no header";
         return Err(fault(format!("column {} has no name", number + 1)).help(help));
     }
-    let mut sorted: Vec<&String> = names.iter().collect();
+    let mut sorted: Vec<&String> = names.iter().filter(|name| options.looks_at(name)).collect();
     sorted.sort();
     if let Some(pair) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
         return Err(fault("two columns have this name".into())
@@ -96,7 +103,8 @@ mod tests {
     use std::path::Path;
 
     fn names_of(header: &str) -> std::result::Result<Vec<String>, String> {
-        names(Path::new("x.csv"), header.as_bytes(), b',', true).map_err(|error| error.to_string())
+        names(Path::new("x.csv"), header.as_bytes(), b',', true, &SourceOptions::default())
+            .map_err(|error| error.to_string())
     }
 
     #[test]
@@ -107,6 +115,22 @@ mod tests {
         assert_eq!(delimiter(b"a|b|c\n1|2|3\n4|5"), b'|');
         assert_eq!(delimiter(b"only\none\n"), b',');
         assert_eq!(delimiter(b""), b',');
+    }
+
+    #[test]
+    fn names_that_nobody_reads_may_be_any() {
+        let of = |header: &str, columns: &[&str], kept: &[&str]| {
+            let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+            let (columns, verbatim) = (Some(owned(columns)), owned(kept));
+            let options = SourceOptions { columns, verbatim, settled: true, ..SourceOptions::default() };
+            names(Path::new("x.csv"), header.as_bytes(), b',', true, &options).map_err(|error| error.to_string())
+        };
+        assert_eq!(of("x,z,z\n", &["x"], &[]).unwrap(), ["x", "z", "z"]);
+        assert_eq!(of(",x,\n", &["x"], &[]).unwrap(), ["", "x", ""]);
+        assert!(of("x,z,z\n", &["x", "z"], &[]).unwrap_err().contains("column 'z': two columns"));
+        assert!(of("x,z,z\n", &["x"], &["z"]).unwrap_err().contains("column 'z': two columns"));
+        let look = SourceOptions { settled: true, ..SourceOptions::default() };
+        assert_eq!(names(Path::new("x.csv"), b"a,a,\n", b',', true, &look).unwrap(), ["a", "a", ""]);
     }
 
     #[test]
