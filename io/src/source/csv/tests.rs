@@ -175,6 +175,12 @@ fn files_without_rows_or_with_bad_text_are_errors() {
     let short = SourceOptions { record_bytes_max: 1000, chunk_bytes: 100, sample_bytes: 100, ..options() };
     let endless = format!("a,b\n1,\"{}", "z\n".repeat(4000));
     assert!(fails(&endless, &short).contains("line 2: a record is longer than 1000 bytes"));
+    // Lengths with the line end.
+    let long = |bytes: usize| format!("a,b\n1,{}\n2,z\n", "z".repeat(bytes - 3));
+    assert_eq!(read_bytes(long(1000).as_bytes(), &short).unwrap().num_rows(), 2);
+    for bytes in [1002, 1100, 1599] {
+        assert!(fails(&long(bytes), &short).contains("line 2: a record is longer than 1000 bytes"), "{bytes}");
+    }
 }
 
 #[test]

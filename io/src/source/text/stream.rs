@@ -351,7 +351,9 @@ impl TextFiles {
             };
             return Err(Error::data(self.path(open.file), message).at(Place::Line(open.line)).help(help));
         }
-        Ok((open.rest.len() * 2).max(self.cutting.chunk_bytes).max(64))
+        // One byte more than allowed is enough to see that it is too many.
+        let most = self.cutting.record_bytes_max.saturating_add(1);
+        Ok((open.rest.len() * 2).max(self.cutting.chunk_bytes).max(64).min(most))
     }
 
     /// The next chunk of an open file: line and offset of its first record, and its text.
