@@ -169,6 +169,7 @@ pub fn list(specs: &[String], options: &SourceOptions) -> Result<Vec<SourceFile>
         let found = if spec == "-" {
             vec![spool(std::io::stdin(), options)?]
         } else if path.is_dir() {
+            refuse_own(path)?;
             folder(path, path)?
         } else if path.exists() {
             vec![SourceFile::at(path)?]
@@ -280,6 +281,18 @@ fn folder(path: &Path, root: &Path) -> Result<Vec<SourceFile>> {
 /// A folder with these is a dataset, or a run: no source, though it may lie in the folder of the sources.
 const OWN_FILES: [[&str; 2]; 2] = [["manifest.json", "statistics.arrow"], ["config.toml", "metrics.jsonl"]];
 
+/// An error where a folder that is given is no source, but was made of one.
+fn refuse_own(folder: &Path) -> Result<()> {
+    let name = folder.display();
+    match OWN_FILES.map(|names| names.iter().all(|name| folder.join(name).is_file())) {
+        [true, _] => Err(Error::Usage(format!(
+            "{name} is a dataset already: give it to train, predict or evaluate as it is, alone, or name source files"
+        ))),
+        [_, true] => Err(Error::Usage(format!("{name} is the folder of a training: name source files"))),
+        _ => Ok(()),
+    }
+}
+
 fn walk(folder: &Path, depth: usize, paths: &mut Vec<PathBuf>) -> Result<()> {
     if depth > DEPTH_MAX {
         return Err(Error::data(folder, format!("folders are nested deeper than {DEPTH_MAX}"))
@@ -348,6 +361,10 @@ mod tests {
         touch(folder.path(), &["a.csv", "other/manifest.json", "other/b.csv", "run/metrics.jsonl", "run/l1-0/c.csv"]);
         let files = list(&specs(&[folder.path()]), &SourceOptions::default()).unwrap();
         assert_eq!(names(&files, folder.path()), ["a.csv", "other/b.csv", "other/manifest.json"]);
+        for (given, what) in [("data", "data is a dataset already"), ("run", "run is the folder of a training")] {
+            let error = list(&specs(&[&folder.path().join(given)]), &SourceOptions::default()).unwrap_err();
+            assert!(error.to_string().contains(what), "{error}");
+        }
     }
 
     #[test]
