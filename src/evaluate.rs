@@ -395,6 +395,16 @@ pub fn crossed(model: &Model, dataset: Dataset) -> Result<Dataset> {
 /// # Errors
 /// When they are not.
 pub fn check_same(model: &Model, dataset: &Dataset) -> Result<()> {
+    let Some(which) = differing(model, dataset) else { return Ok(()) };
+    Err(Error::usage(format!(
+        "{}: {which} is encoded otherwise than in the dataset that the model was trained on. Name the source files \
+         instead: their rows are encoded as the model needs them",
+        dataset.folder().display()
+    )))
+}
+
+/// What of the dataset is not as in the model's, in words; none: nothing.
+pub fn differing(model: &Model, dataset: &Dataset) -> Option<String> {
     let about = &model.metadata;
     let theirs = &dataset.manifest().columns;
     let differs = |column: &&Column| {
@@ -411,12 +421,7 @@ pub fn check_same(model: &Model, dataset: &Dataset) -> Result<()> {
         [Role::Feature, Role::Offset].into_iter().any(|role| count(theirs, role) != count(&about.columns, role));
     let first = about.columns.iter().find(differs);
     if first.is_none() && !extra {
-        return Ok(());
+        return None;
     }
-    let which = first.map_or("its columns".to_string(), |column| format!("column '{}'", column.name));
-    Err(Error::usage(format!(
-        "{}: {which} is encoded otherwise than in the dataset that the model was trained on. Name the source files \
-         instead: their rows are encoded as the model needs them",
-        dataset.folder().display()
-    )))
+    Some(first.map_or("its columns".to_string(), |column| format!("column '{}'", column.name)))
 }

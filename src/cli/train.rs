@@ -158,7 +158,14 @@ fn flat(mut plan: serde_json::Value) -> serde_json::Value {
 /// Another run, whose coefficients are a start.
 fn warm(run: &Path, dataset: &Dataset) -> Result<Model> {
     let model = Model::read(run)?;
-    crate::evaluate::check_same(&model, dataset)?;
+    if let Some(which) = crate::evaluate::differing(&model, dataset) {
+        return Err(Error::usage(format!(
+            "--warm-start: in the data of {} {which} is another one, or encoded otherwise, than in {}. Train on data with the columns, \
+             levels and types of that run, such as its dataset, or without --warm-start",
+            run.display(),
+            dataset.folder().display()
+        )));
+    }
     let crosses = |columns: &[Column]| -> Vec<Column> {
         columns.iter().filter(|column| column.kind.is_crossed()).cloned().collect()
     };
