@@ -40,6 +40,73 @@ fn piped(folder: &Path, words: &str, text: &str) -> crate::harness::Outcome {
     outcome(command(folder).args(words.split_whitespace()).stdin(input).output().expect("the binary starts"))
 }
 
+#[test]
+fn columns_that_the_model_does_not_need_may_have_any_name() {
+    let folder = runs();
+    let at = folder.path();
+    write(at, "plain.csv", "x\n1\n2\n");
+    write(at, "twice.csv", ",x,z,z\n0,1,3,4\n1,2,5,6\n");
+    let plain = ok(at, "predict run plain.csv -o -");
+    assert_eq!(ok(at, "predict run twice.csv -o -"), plain);
+    let one = |name: &'static str| -> (&str, ArrayRef) { (name, Arc::new(Int64Array::from(vec![1, 2]))) };
+    let (fields, arrays): (Vec<Field>, Vec<ArrayRef>) = [one("z"), one("x"), one("z")]
+        .into_iter()
+        .map(|(name, array)| (Field::new(name, array.data_type().clone(), true), array))
+        .unzip();
+    let batch = RecordBatch::try_new(Arc::new(arrow::datatypes::Schema::new(fields)), arrays).expect("a batch");
+    let file = File::create(at.join("twice.parquet")).expect("creates");
+    let mut writer = parquet::arrow::ArrowWriter::try_new(file, batch.schema(), None).expect("begins");
+    writer.write(&batch).expect("writes");
+    writer.close().expect("ends");
+    assert_eq!(ok(at, "predict run twice.parquet -o -"), plain);
+    write(at, "needed.csv", "x,x\n1,1\n");
+    assert!(fails(at, "predict run needed.csv -o -", 1).contains("column 'x': two columns have this name"));
+    assert!(fails(at, "predict run twice.csv --keep z -o -", 1).contains("column 'z': two columns have this name"));
+    assert!(fails(at, "predict run twice.csv --keep all -o -", 2).contains("two columns of the source are called 'z'"));
+    assert!(fails(at, "ingest twice.csv -o data", 1).contains("has no name"));
+}
+
+#[test]
+fn a_class_that_training_never_saw_is_named() {
+    let folder = runs();
+    let at = folder.path();
+    write(at, "k.csv", "x,y\n1,no\n2,yes\n3,no\n4,yes\n");
+    ok(at, "train k.csv --model logistic --l2 1 -o run.k -q");
+    write(at, "new.csv", "x,y\n1,no\n2,perhaps\n");
+    let message = fails(at, "evaluate run.k new.csv", 1);
+    assert!(
+        message.contains("new.csv, line 3, column 'y': found 'perhaps', a class that training never saw"),
+        "{message}"
+    );
+    assert!(message.contains("leave such rows out"), "{message}");
+}
+
+#[test]
+fn classes_come_back_as_they_were_written() {
+    let folder = runs();
+    let at = folder.path();
+    let label = ["0.1", "0.1000000001", "123456789.123"];
+    let rows: String = (0..12).map(|row| format!("{},{}\n", [0, 9, 20][row % 3], label[row % 3])).collect();
+    write(at, "k.csv", format!("a,y\n{rows}"));
+    ok(at, "train k.csv --model softmax --l2 0.001 -o run.k -q");
+    let predicted = ok(at, "predict run.k k.csv -o -");
+    let found: Vec<&str> = predicted.lines().skip(1).filter_map(|line| line.split(',').next()).collect();
+    assert_eq!(found, (0..12).map(|row| label[row % 3]).collect::<Vec<_>>());
+    assert!(ok(at, "evaluate run.k k.csv").contains("accuracy"));
+}
+
+#[test]
+fn a_text_where_training_had_times_says_what_is_needed() {
+    let folder = runs();
+    let at = folder.path();
+    let times: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![0, 1_000_000, 5_000_000]));
+    parquet(at, "t.parquet", vec![("t", times), ("label", Arc::new(Int64Array::from(vec![1, 2, 3])))]);
+    ok(at, "train t.parquet --model linear --l2 1 -o run.t -q");
+    parquet(at, "s.parquet", vec![("t", Arc::new(StringArray::from(vec!["1970-01-01T00:00:00"])))]);
+    let message = fails(at, "predict run.t s.parquet -o -", 1);
+    assert!(message.contains("Give the column as Timestamp") && !message.contains("--null-values"), "{message}");
+}
+
 /// Columns of types that mean nothing to a model.
 fn strange() -> Vec<(&'static str, ArrayRef)> {
     let mut map = MapBuilder::new(None, StringBuilder::new(), UInt64Builder::new());

@@ -202,6 +202,9 @@ impl Encoder {
     }
 }
 
+/// What is wrong with a level that has no code.
+pub const UNSEEN: &str = "found a level that training never saw";
+
 fn append_numbers(
     numbers: &mut Numbers,
     raw: &ArrayRef,
@@ -228,11 +231,8 @@ impl Stored {
         let worst = ids.iter().fold(0, |worst, &id| worst.max(code(id)));
         if worst == UNKNOWN {
             let row = ids.iter().position(|&id| code(id) == UNKNOWN);
-            let message = if row.is_some_and(|row| ids[row] == MISSING) {
-                "found no value, expected a level"
-            } else {
-                "found a level that training never saw"
-            };
+            let message =
+                if row.is_some_and(|row| ids[row] == MISSING) { "found no value, expected a level" } else { UNSEEN };
             return Err(Fault { row, message: message.into(), help: String::new() });
         }
         match self {

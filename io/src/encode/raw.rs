@@ -200,7 +200,7 @@ fn parsed(array: &ArrayRef) -> Result<ArrayRef, Fault> {
                 Fault::at(
                     row,
                     format!("found '{}', expected a number", clipped(text)),
-                    "Read the column as categories with --categorical, or add the text to --null-values",
+                    "Mend it or make it missing in the source, or read the column as categories with --categorical",
                 )
             })?,
         });

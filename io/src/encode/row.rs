@@ -15,7 +15,7 @@ use gristmill_kernels::dtype::DType;
 
 use super::affine::Affine;
 use super::buckets::Buckets;
-use super::column::{Encoder, Raw};
+use super::column::{Encoder, Raw, UNSEEN};
 use super::grain::EncodedGrain;
 use super::hashing::Hashing;
 use super::intern::Interner;
@@ -123,7 +123,11 @@ impl RowEncoder {
                 }
             };
             let mut stored = part.encoder.start(batch.num_rows());
-            part.encoder.append(&raw, &mut stored).map_err(located)?;
+            let named = |fault: Fault| match self.columns[part.number].role {
+                Role::Label => unknown_class(fault, batch, &part.source),
+                _ => fault,
+            };
+            part.encoder.append(&raw, &mut stored).map_err(named).map_err(located)?;
             columns[part.number] = Some(stored);
         }
         Ok(EncodedGrain {
@@ -269,6 +273,23 @@ fn is_missing(batch: &RecordBatch, column: &str, row: usize) -> bool {
     batch.column_by_name(column).is_some_and(|array| array.is_null(row))
 }
 
+/// The fault with the name of the class that training never saw, where it is that.
+fn unknown_class(fault: Fault, batch: &RecordBatch, column: &str) -> Fault {
+    let class = || {
+        let array = batch.column_by_name(column)?.slice(fault.row?, 1);
+        let text = cast(&raw::texts(&array).ok()?, &DataType::Utf8).ok()?;
+        text.is_valid(0).then(|| raw::clipped(text.as_string::<i32>().value(0)))
+    };
+    match class() {
+        Some(class) if fault.message == UNSEEN => Fault {
+            message: format!("found '{class}', a class that training never saw"),
+            help: "Mend it or leave such rows out, or train on data that have the class".into(),
+            ..fault
+        },
+        _ => fault,
+    }
+}
+
 /// What the indices of sparse rows count from: libsvm says it, or leaves it to what training found; others count from 0.
 fn index_base(batch: &RecordBatch, kind: &Kind) -> u32 {
     let said = batch.schema_ref().metadata().get(INDEX_BASE).map(String::as_str);
@@ -283,7 +304,11 @@ fn index_base(batch: &RecordBatch, kind: &Kind) -> u32 {
 fn numbers_as_trained(array: &ArrayRef, source_type: &str) -> std::result::Result<ArrayRef, Fault> {
     let trained = source_type.split_once(READ_AS).map_or(source_type, |(_, read)| read);
     let found = array.data_type();
-    let numbers = raw::numbers(array)?;
+    let help = || format!("Give the column as {trained}, or train on files like this one");
+    let numbers = raw::numbers(array).map_err(|fault| match time_of(trained) {
+        Some(_) if is_text(found) => Fault { help: help(), ..fault },
+        _ => fault,
+    })?;
     let factor = match (time_of(trained), time_of(&found.to_string())) {
         (trained, found) if trained == found => return Ok(numbers),
         (Some("Timestamp"), Some("Date")) => SECONDS_A_DAY,
@@ -293,8 +318,7 @@ fn numbers_as_trained(array: &ArrayRef, source_type: &str) -> std::result::Resul
             return Ok(numbers);
         }
         _ => {
-            let help = format!("Give the column as {trained}, or train on files like this one");
-            return Err(Fault::whole(format!("its type is {found}, that of the training data is {trained}"), help));
+            return Err(Fault::whole(format!("its type is {found}, that of the training data is {trained}"), help()));
         }
     };
     let numbers = cast(&numbers, &DataType::Float64).map_err(|e| Fault::whole(e.to_string(), ""))?;
