@@ -240,8 +240,12 @@ impl Roles {
             resolved.columns.push(Planned { name, index, role, shape, source_type, read_as: None, labels: Vec::new() });
         }
         if !resolved.columns.iter().any(|column| column.role == Role::Feature) {
+            let help = match ignore.is_empty() {
+                true => "A training needs a column that is no label, weight, offset or split",
+                false => "Name fewer under --ignore",
+            };
             return Err(Error::Usage(format!(
-                "no column is left to learn from: the source has {}. Name fewer under --ignore",
+                "no column is left to learn from: the source has {}. {help}",
                 listed(&names)
             )));
         }

@@ -81,6 +81,37 @@ fn a_run_where_a_dataset_belongs() {
 }
 
 #[test]
+fn a_dataset_or_a_run_where_sources_belong() {
+    let folder = here();
+    write(folder.path(), "a.csv", "x,y\n1,0.5\n2,1.5\n3,2\n");
+    ok(folder.path(), "ingest a.csv -o made -q");
+    ok(folder.path(), "train a.csv --model linear -o run -q");
+    refused(folder.path(), "ingest made -o data", &["made is a dataset already", "give it to train"]);
+    refused(folder.path(), "ingest run -o data", &["run is the folder of a training"]);
+}
+
+#[test]
+fn rules_for_columns_that_they_cannot_apply_to() {
+    let folder = here();
+    write(folder.path(), "a.csv", "x,c,t,y\n1,u,some words,0\n2,v,more words,1\n");
+    for (flags, part) in [
+        ("--dtype c=f16", "--dtype c: the column is a category"),
+        ("--impute c=3", "--impute c: the column is a category"),
+        ("--text t --impute t=2", "--impute t: the column is a text"),
+        ("--text t --dtype t=f32", "--dtype t: the column is a text"),
+        ("--impute y=3", "--impute y: the column is the label"),
+    ] {
+        refused(folder.path(), &format!("ingest a.csv {flags} -o data"), &[part]);
+    }
+    ok(folder.path(), "ingest a.csv --dtype x=f16 --impute x=3 --dtype y=f64 -o fits -q");
+    write(folder.path(), "y.csv", "y\n1\n2\n");
+    let message = fails(folder.path(), "ingest y.csv -o data", 2);
+    assert!(message.contains("a column that is no label") && !message.contains("--ignore"), "{message}");
+    refused(folder.path(), "ingest a.csv --ignore x,c,t -o data", &["Name fewer under --ignore"]);
+    refused(folder.path(), "ingest a.csv --memory 1MiB -o data", &["128.0 MiB to ingest"]);
+}
+
+#[test]
 fn libsvm_with_bad_indices() {
     let folder = here();
     let cases: &[(&str, &str)] = &[

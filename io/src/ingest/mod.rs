@@ -216,6 +216,7 @@ fn planned(options: &IngestOptions, schema: &Schema) -> Result<Resolved> {
     plan.hash(options.hash_bits, &options.hashes)?;
     options.ngrams.map_or(Ok(()), |ngrams| plan.set_ngrams(ngrams))?;
     plan.check_buckets(options.bucketize.keys())?;
+    plan.check_rules(options)?;
     if options.needs_label && !plan.columns.iter().any(|column| column.role == Role::Label) {
         let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
         return Err(Error::Usage(format!(

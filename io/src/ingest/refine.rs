@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use super::options::IngestOptions;
 use crate::error::{Error, Result};
 use crate::manifest::Role;
-use crate::roles::{Resolved, Shape, is_number, is_text, unknown, value_type};
+use crate::roles::{Planned, Resolved, Shape, is_number, is_text, unknown, value_type};
 
 impl Resolved {
     /// Gives categorical features hashed levels: 2^`all` where it is given, or as `own` says for a column; `own` speaks of texts as well.
@@ -64,6 +65,46 @@ impl Resolved {
             }
         }
         if any { Ok(()) } else { Err(Error::Usage("--ngrams: no column is text. Name one with --text".into())) }
+    }
+
+    /// Check that storage types and stand-ins for missing values are given to columns which have such.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for the first that has none. Names that are not there are found later.
+    pub fn check_rules(&self, options: &IngestOptions) -> Result<()> {
+        for column in &self.columns {
+            let Planned { name, role, shape, .. } = column;
+            let what = match shape {
+                Shape::Numeric => "",
+                Shape::Categorical | Shape::Hashed { .. } => "is a category",
+                Shape::Text { .. } => "is a text",
+                Shape::Labels => "is made of several labels",
+                Shape::Vector => "is a vector",
+                Shape::Sparse => "is a sparse vector",
+            };
+            if options.dtypes.contains_key(name) && !matches!(shape, Shape::Numeric | Shape::Vector) {
+                return Err(Error::Usage(format!(
+                    "--dtype {name}: the column {what}, only numbers and vectors have a type"
+                )));
+            }
+            if !options.imputes.contains_key(name) {
+                continue;
+            }
+            let what = match role {
+                Role::Feature => what,
+                Role::Label => "is the label",
+                Role::Weight => "is the weight",
+                Role::Offset => "is the offset",
+            };
+            if !what.is_empty() {
+                let help =
+                    if *role == Role::Label { ". Leave rows without one out with --drop-missing-label" } else { "" };
+                return Err(Error::Usage(format!(
+                    "--impute {name}: the column {what}, only missing numbers of features are replaced{help}"
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// Check that columns which are to become buckets are numeric features.

@@ -46,7 +46,10 @@ fn budget(text: &str) -> Result<u64, String> {
     let bytes = size(text)?;
     if bytes < MEMORY_MIN {
         let (found, least) = (memory::format_size(bytes), memory::format_size(MEMORY_MIN));
-        return Err(format!("{found} were found, at least {least} are needed; write 2GiB, 800MB or a number of bytes"));
+        let ingest = memory::format_size(gristmill_io::ingest::options::MEMORY_MIN);
+        return Err(format!(
+            "{found} were found, at least {least} are needed, {ingest} to ingest; write 2GiB, 800MB or a number of bytes"
+        ));
     }
     Ok(bytes)
 }
