@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use gristmill_io::dataset::Dataset;
 use gristmill_io::durable;
 use gristmill_io::ingest::company::Ranks;
-use gristmill_io::ingest::{self, IngestOptions};
+use gristmill_io::ingest::{self, IngestOptions, IngestReport};
 use gristmill_io::source;
 use serde_json::{Value, json};
 
@@ -46,13 +46,21 @@ pub fn ingested(
     let options = IngestOptions { force: true, ..options.clone() };
     if is_stream(sources) {
         // It reaches rank 0 alone.
-        ingest::ingest(sources, &options, &folder, &session.report.watcher(), &session.cancel)?;
-    } else {
-        super::ingest::among(together, sources, &options, &folder, session)?;
+        tell(session, &ingest::ingest(sources, &options, &folder, &session.report.watcher(), &session.cancel)?);
+    } else if let Some(done) = super::ingest::among(together, sources, &options, &folder, session)? {
+        tell(session, &done);
     }
     let key = serde_json::to_vec_pretty(&key.unwrap_or(Value::Null)).unwrap_or_default();
     durable::write_bytes(&folder.join(KEY_FILE), &key)?;
     Ok(Dataset::open(&folder)?)
+}
+
+/// Says what of the sources nothing is learnt from.
+fn tell(session: &Session, done: &IngestReport) {
+    if !done.empty_columns.is_empty() {
+        let names = done.empty_columns.join(", ");
+        session.report.note(&format!("left out, for no training row has a value: {names}"));
+    }
 }
 
 /// `RUN.data`.

@@ -58,8 +58,13 @@ fn panic_text(info: &PanicHookInfo<'_>) -> String {
 /// data must not speak to the terminal.
 fn one_line(text: &str) -> String {
     let line = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<&str>>().join(" ");
-    let mut shown = String::with_capacity(line.len());
-    for c in line.chars() {
+    spelt_out(&line)
+}
+
+/// The text with control characters spelt out, as names and values of the data are shown.
+pub fn spelt_out(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
         match c {
             '\t' => shown.push(' '),
             c if c.is_control() => shown.extend(c.escape_default()),

@@ -1,4 +1,6 @@
-//! Tables of text: columns as wide as they must be, numbers to the right.
+//! Tables of text: columns as wide as they must be, numbers to the right. What data would say to a terminal is spelt out.
+
+use super::failure::spelt_out;
 
 /// A table to be filled line by line.
 #[derive(Clone, Debug, Default)]
@@ -12,7 +14,7 @@ impl Table {
     /// A table with a heading; a title that begins with `>` stands to the right, as its column does.
     pub fn with_head(titles: &[&str]) -> Table {
         let right = titles.iter().map(|title| title.starts_with('>')).collect();
-        let head = titles.iter().map(|title| title.trim_start_matches('>').to_string()).collect();
+        let head = titles.iter().map(|title| spelt_out(title.strip_prefix('>').unwrap_or(title))).collect();
         Table { lines: vec![head], right, head: true }
     }
 
@@ -23,12 +25,12 @@ impl Table {
 
     /// Add a line.
     pub fn line(&mut self, cells: impl IntoIterator<Item = impl Into<String>>) {
-        self.lines.push(cells.into_iter().map(Into::into).collect());
+        self.lines.push(cells.into_iter().map(|cell| spelt_out(&cell.into())).collect());
     }
 
     /// Add a name and its value.
     pub fn pair(&mut self, name: &str, value: impl Into<String>) {
-        self.lines.push(vec![name.to_string(), value.into()]);
+        self.lines.push(vec![name.to_string(), spelt_out(&value.into())]);
     }
 
     /// The text, indented by `indent` blanks, without a final line break.
@@ -66,5 +68,13 @@ mod tests {
         table.line(["a", "1"]);
         table.line(["blue", "1,000"]);
         assert_eq!(table.text(1), " column   rows\n -------------\n a           1\n blue    1,000");
+    }
+
+    #[test]
+    fn a_cell_stays_in_its_line() {
+        let mut table = Table::with_head(&["a\nb", ">\u{1b}[31m"]);
+        table.line(["c\r\nd", "1"]);
+        assert_eq!(table.text(0).lines().map(str::trim_end).nth(2), Some("c\\r\\nd            1"));
+        assert!(table.text(0).starts_with("a\\nb    \\u{1b}[31m\n"), "{}", table.text(0));
     }
 }

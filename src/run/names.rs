@@ -2,7 +2,10 @@
 //! levels is named `column=level * column=level`, one that is hashed `column*column#level`.
 //!
 //! The levels `missing` and `unseen` of a categorical column are named `column (missing)` and `column (unseen)`, so
-//! that they cannot be taken for a level that happens to be called that.
+//! that they cannot be taken for a level that happens to be called that. Where a column is called as a level of another, or two levels
+//! come to one name, the column keeps it and a level gets `_` behind its own.
+
+use std::collections::HashSet;
 
 use gristmill_io::manifest::{Column, Kind, Layout, Role};
 
@@ -52,6 +55,31 @@ fn combination(columns: &[Column], dictionaries: &Dictionaries, of: &[String], m
     }
     names.reverse();
     names.join(" * ")
+}
+
+/// Names that parameters have.
+#[derive(Debug)]
+pub struct Taken(HashSet<String>);
+
+impl Taken {
+    /// Those of the columns that are parameters themselves.
+    pub fn new(columns: &[Column]) -> Taken {
+        Taken(columns.iter().filter(|column| is_own(column)).map(|column| column.name.clone()).collect())
+    }
+
+    /// A name that no other parameter has, for one of `column`.
+    pub fn free(&mut self, mut name: String, column: &Column) -> String {
+        while !is_own(column) && self.0.contains(&name) {
+            name.push('_');
+        }
+        self.0.insert(name.clone());
+        name
+    }
+}
+
+/// True for a feature that is one parameter of its own name.
+fn is_own(column: &Column) -> bool {
+    column.role == Role::Feature && matches!(column.kind, Kind::Numeric { .. } | Kind::Indicator { .. })
 }
 
 /// Every parameter's column and element, in layout order.

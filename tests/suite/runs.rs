@@ -110,6 +110,28 @@ fn the_resolved_configuration_trains_the_same_model_again() {
 }
 
 #[test]
+fn what_is_shown_names_every_parameter_once_and_says_nothing_to_the_terminal() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    write(
+        folder.path(),
+        "d.csv",
+        "b,b=x,none,y\nx,1,,0\n\"z\u{1b}[31m\nw\",2,,1\nx,5,,1\n\"z\u{1b}[31m\nw\",1,,0\nx,3,,1\n",
+    );
+    let outcome = line(folder.path(), "train d.csv --model logistic --l2 0.1 -o run");
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("left out, for no training row has a value: none"), "{}", outcome.stderr);
+    let text = ok(folder.path(), "inspect run --json");
+    let shown: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let names: Vec<&String> = shown["coefficients"].as_object().expect("coefficients by name").keys().collect();
+    assert_eq!(shown["parameters"].as_u64(), Some(names.len() as u64), "{names:?}");
+    assert!(names.iter().any(|name| *name == "b=x_") && text.matches("\"b=x\":").count() == 1, "{text}");
+    for path in ["run", "run.data"] {
+        let shown = ok(folder.path(), &format!("inspect {path}"));
+        assert!(shown.contains("z\\u{1b}[31m\\nw") && !shown.contains('\u{1b}'), "{shown}");
+    }
+}
+
+#[test]
 fn training_on_files_keeps_and_reuses_their_data() {
     let folder = tempfile::tempdir().expect("temporary folder");
     write(folder.path(), "d.csv", csv(600));

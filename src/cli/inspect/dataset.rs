@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::error::Result;
+use crate::report::failure::spelt_out;
 use crate::report::{Report, Table, number};
 
 /// Levels that are shown of a category.
@@ -219,5 +220,5 @@ fn range_text(column: &Found) -> String {
 }
 
 fn ignored(names: &[String]) -> String {
-    if names.is_empty() { String::new() } else { format!("\n\n  left out: {}", names.join(", ")) }
+    if names.is_empty() { String::new() } else { format!("\n\n  left out: {}", spelt_out(&names.join(", "))) }
 }

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::models::Settings;
 use crate::report::{Report, Table, number};
 use crate::run::folder::SUMMARY_FILE;
-use crate::run::names::{self, Dictionaries};
+use crate::run::names::{self, Dictionaries, Taken};
 use crate::run::{Fit, Model, how_it_ended};
 
 /// The most coefficients that the text shows.
@@ -177,10 +177,12 @@ fn coefficients(model: &Model) -> Result<Vec<Coefficient>> {
         .collect();
     places.sort_by_key(|(_, place)| *place);
     let values = |j: usize| (0..margins).map(|margin| model.weights.coefficients[margin * parameters + j]).collect();
-    Ok(places
-        .into_iter()
-        .map(|(j, (column, element))| (names::name(columns, &dictionaries, column, element), values(j)))
-        .collect())
+    let mut taken = Taken::new(columns);
+    let named = places.into_iter().map(|(j, (column, element))| {
+        let name = names::name(columns, &dictionaries, column, element);
+        (taken.free(name, &columns[column]), values(j))
+    });
+    Ok(named.collect())
 }
 
 fn about_table(model: &Model, fit: &Fit) -> String {
