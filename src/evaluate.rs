@@ -28,7 +28,7 @@ use crate::metrics::{Evaluation, Rows, Scoreboard};
 use crate::models;
 use crate::predict::encoder;
 use crate::predict::ordered::in_order;
-use crate::predict::score::Scorer;
+use crate::predict::score::{self, Scorer};
 use crate::ranks;
 use crate::run::Model;
 use crate::sharing;
@@ -244,7 +244,7 @@ impl Judge<'_> {
     /// Judge the rows of a grain; `at` says where a row came from.
     ///
     /// # Errors
-    /// When a label is none of the classes.
+    /// When a prediction or what it adds to the figures is no finite number, or a label is none of the classes.
     pub fn grain(
         &self,
         number: u64,
@@ -255,9 +255,7 @@ impl Judge<'_> {
         let Buffers { margins, labels, weights } = buffers;
         margins.clear();
         self.scorer.score(grain, margins);
-        if !self.truth.model.is_classifier() {
-            margins.iter_mut().for_each(|margin| *margin = self.truth.model.mean(*margin));
-        }
+        score::turn(&*self.truth.model, margins, grain.rows, &|row| at(row + 1))?;
         let stored = grain.label.ok_or_else(|| Error::usage("the rows have no label to compare with"))?;
         self.truth.labels(&stored, labels, at)?;
         if let (Some(stored), Some(Kind::Numeric { offset, scale, .. })) =
@@ -267,7 +265,29 @@ impl Judge<'_> {
         }
         let weight = (grain.weight.is_some() && self.weight.is_some()).then_some(weights.as_slice());
         let rows = Rows { prediction: margins, label: labels, weight, centre: self.truth.centre };
-        Ok(self.board.add(number, &rows)?)
+        if self.board.add(number, &rows)? { Ok(()) } else { Err(self.beyond(&rows, at)) }
+    }
+
+    /// The error for rows whose sums are no finite numbers: a mean that rounds to 0 has an infinite deviance, and the square of a large
+    /// number may be none.
+    fn beyond(&self, rows: &Rows<'_>, at: &dyn Fn(usize) -> String) -> Error {
+        let bad = (0..rows.label.len()).find(|&row| {
+            let own: Vec<f64> = rows.prediction.iter().copied().skip(row).step_by(rows.label.len()).collect();
+            let (label, weight) = (&rows.label[row..=row], rows.weight.map(|weight| &weight[row..=row]));
+            !self.board.is_finite(&Rows { prediction: &own, label, weight, centre: rows.centre })
+        });
+        let Some(row) = bad else {
+            return Error::training(format!("{}: from here on figures add up to no finite number", at(1)));
+        };
+        let (what, label) = match self.truth.model.is_classifier() {
+            true => ("margin", String::new()),
+            false => ("prediction", format!(" and the label {:?}", rows.label[row])),
+        };
+        Error::training(format!(
+            "{}: the {what} is {:?}{label}, of which a figure is no finite number: the row's numbers are too far from those of the training",
+            at(row + 1),
+            rows.prediction[row]
+        ))
     }
 }
 

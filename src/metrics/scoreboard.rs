@@ -100,6 +100,10 @@ impl Partial {
         Partial { sums, rows: rows.label.len() as u64 }
     }
 
+    fn is_finite(&self) -> bool {
+        self.sums.iter().all(|sum| sum.is_finite())
+    }
+
     fn add(&mut self, next: &Partial) {
         self.rows += next.rows;
         for (sum, more) in self.sums.iter_mut().zip(&next.sums) {
@@ -121,12 +125,13 @@ impl Scoreboard {
         board
     }
 
-    /// Add chunk number `number`, once, from any thread.
+    /// Add chunk number `number`, once, from any thread; true when all its sums are finite, so that figures can be.
     ///
     /// # Errors
     /// [`gristmill_io::Error::Io`] when sorted scores cannot be written to a scratch file.
-    pub fn add(&self, number: u64, rows: &Rows<'_>) -> Result<()> {
+    pub fn add(&self, number: u64, rows: &Rows<'_>) -> Result<bool> {
         let partial = Partial::of(self, rows);
+        let is_finite = partial.is_finite();
         self.total.lock().unwrap_or_else(PoisonError::into_inner).add(number, partial);
         let mut own = Vec::new();
         for (label, ranking) in self.rankings.iter().enumerate() {
@@ -136,7 +141,12 @@ impl Scoreboard {
                 _ => ranking.add(rows)?,
             }
         }
-        Ok(())
+        Ok(is_finite)
+    }
+
+    /// True when all sums of these rows are finite.
+    pub fn is_finite(&self, rows: &Rows<'_>) -> bool {
+        Partial::of(self, rows).is_finite()
     }
 
     /// No chunk with a smaller number than `before` is to come, here or on another rank: what waits for one need not.

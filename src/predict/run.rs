@@ -20,7 +20,7 @@ use mpi_launch::Communicator;
 use super::encoder;
 use super::ordered::{Sink, in_order};
 use super::output::{Format, Prepared, Writer, prepare};
-use super::score::Scorer;
+use super::score::{self, Scorer};
 use super::shared::{Part, Turns};
 use crate::error::{Error, Result};
 use crate::evaluate::place_text;
@@ -151,7 +151,7 @@ impl<'a> Predictor<'a> {
                 let (path, place) = place(row);
                 format!("{}{}", path.display(), place_text(place))
             };
-            check_finite(self.model, &mut margins, &at)?;
+            score::turn(&*self.model.metadata.built(), &mut margins, grain.rows(), &at)?;
             let answer = answer(self.model, &self.schema, columns, margins).map_err(failed)?;
             let written = prepare(self.settings.format, answer).map_err(failed)?;
             memory += written.bytes() as u64;
@@ -340,7 +340,8 @@ impl Grains<'_> {
             let mut margins = Vec::with_capacity(grain.rows);
             self.scorer.score(grain, &mut margins);
             let at = |row: usize| format!("grain {number} of the dataset, row {}", row + 1);
-            let prepared = check_finite(self.model, &mut margins, &at).and_then(|()| {
+            let turned = score::turn(&*self.model.metadata.built(), &mut margins, grain.rows, &at);
+            let prepared = turned.and_then(|()| {
                 answer(self.model, self.schema, Vec::new(), margins)
                     .and_then(|batch| prepare(self.settings.format, batch))
                     .map_err(failed)
@@ -370,23 +371,6 @@ fn schema(model: &Model, source: &SchemaRef, keep: &[String]) -> Result<(SchemaR
     }
     fields.extend(added);
     Ok((Arc::new(Schema::new(fields)), kept))
-}
-
-/// Margins as they are predicted from, of a number the number itself; each has to be finite.
-fn check_finite(model: &Model, margins: &mut [f64], at: &dyn Fn(usize) -> String) -> Result<()> {
-    if model.metadata.classes.is_none() {
-        let built = model.metadata.built();
-        margins.iter_mut().for_each(|margin| *margin = built.mean(*margin));
-    }
-    let rows = margins.len() / model.metadata.margins().max(1);
-    match margins.iter().position(|margin| !margin.is_finite()) {
-        Some(place) => Err(Error::training(format!(
-            "{}: the prediction is {}: the row's numbers are too far from those of the training",
-            at(place % rows),
-            margins[place]
-        ))),
-        None => Ok(()),
-    }
 }
 
 /// The kept columns and the prediction: of numbers `margins` are these.

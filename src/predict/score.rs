@@ -8,10 +8,30 @@ use gristmill_kernels::tile::Grain;
 use gristmill_kernels::{Kernels, Tier};
 
 use crate::error::{Error, Result};
+use crate::models;
 use crate::run::Model;
 
 /// Rows of a kernel call: a few columns of f64 margins and values fit the first cache.
 const TILE_ROWS: usize = 512;
+
+/// Turns the margins of so many rows into what the model predicts from: of a number the number itself, of classes the margins. `at` says
+/// where a row came from; rows count from 0.
+///
+/// # Errors
+/// [`Error::Training`] for a row where that is no finite number.
+pub fn turn(model: &dyn models::Model, margins: &mut [f64], rows: usize, at: &dyn Fn(usize) -> String) -> Result<()> {
+    if !model.is_classifier() {
+        margins.iter_mut().for_each(|margin| *margin = model.mean(*margin));
+    }
+    match margins.iter().position(|margin| !margin.is_finite()) {
+        Some(place) => Err(Error::training(format!(
+            "{}: the prediction is {}: the row's numbers are too far from those of the training",
+            at(place % rows),
+            margins[place]
+        ))),
+        None => Ok(()),
+    }
+}
 
 /// A model ready to score grains.
 #[derive(Debug)]
