@@ -11,8 +11,6 @@ use serde::Deserialize;
 
 use super::reference_tests::{Plain, Reference};
 use super::tests::{bits, complaint, fit, fit_with, plan};
-use crate::metrics::Task;
-use crate::metrics::deviance::saturated;
 use crate::optim::dense::dot;
 use crate::optim::problems::numbers;
 use crate::plan::TrainPlan;
@@ -60,10 +58,7 @@ impl Case {
         let model = plan.model();
         let (mut loss, mut total) = (0.0, 0.0);
         for ((row, y), w) in plain.x.iter().zip(&plain.y).zip(&plain.w) {
-            let least = match model.task() {
-                Task::Deviance(power) => saturated(power, *y),
-                _ => 0.0,
-            };
+            let least = model.least_loss(*y);
             loss += w * (reference::terms(model.loss(), dot(row, coefficients) + intercept, *y).loss - least);
             total += w;
         }
@@ -137,6 +132,52 @@ fn labels_that_a_mean_cannot_have_are_named_with_their_row() {
     assert!(message.contains("0 in training grain 3, row 9") && message.contains("greater than 0"), "{message}");
     let message = complaint(counts(vec![0.0; 100]), r#"{"model": "tweedie", "threads": 1}"#);
     assert!(message.contains("all 0"), "{message}");
+}
+
+/// Amounts of any size are learnt as ordinary numbers are: the answers of scikit-learn 1.9.1 (`PoissonRegressor`, `TweedieRegressor`,
+/// `GammaRegressor`, alpha 0.01, tol 1e-12) to the labels below, and for labels times u those with the intercept log u higher and the objective
+/// u^(2-p) times as large. Offsets and folds see the same.
+#[test]
+fn amounts_of_any_size_are_learnt() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let x: Vec<f64> = (0..600i64).map(|i| ((i * 7_919) % 401 - 200) as f64 / 128.0).collect();
+    let more = |i: i64| if (i * 7_919) % 401 > 200 { (i * 17) % 5 } else { 0 };
+    let y: Vec<f64> = (0..600i64).map(|i| (1 + (i * 31) % 11 + (i * i) % 7 + more(i)) as f64).collect();
+    for (model, power, slope, intercept, objective) in [
+        ("poisson", 1.0, 0.11382803562251764, 2.1877146740334377, 0.7862844437820641),
+        ("tweedie", 1.5, 0.11396088910279092, 2.1876881342807377, 0.28398707114451965),
+        ("gamma", 2.0, 0.1134107964904215, 2.1876684469498264, 0.1063249198011475),
+    ] {
+        let mut held_out = None;
+        for k in [0, -300, -84, -40, 14, 43, 84, 300] {
+            let unit = 2f64.powi(k);
+            let grown = unit.powf(2.0 - power);
+            let label = y.iter().map(|y| y * unit).collect();
+            let mut sample = SampleDataset::new(192).f64("x", Role::Feature, x.clone()).f64("y", Role::Label, label);
+            let shift = if k == 14 { 3.0 } else { 0.0 };
+            if shift > 0.0 {
+                sample = sample.f64("o", Role::Offset, vec![shift; x.len()]);
+            }
+            let dataset = sample.write(&folder.path().join(format!("{model}{k}"))).expect("a dataset");
+            let text = format!(
+                r#"{{"model": "{model}", "l2": {:e}, "standardize": false, "tolerance": 1e-9, "folds": 3,
+                    "threads": 1}}"#,
+                0.01 * grown
+            );
+            let trained = fit(&dataset, &text).unwrap_or_else(|error| panic!("{model} 2^{k}: {error}"));
+            let fitted = &trained.models[0];
+            let what = format!("{model} 2^{k}: {fitted:?}");
+            let level = fitted.real_intercepts[0] + shift - unit.ln();
+            assert!((fitted.coefficients[0] - slope).abs() < 1e-4, "{what}");
+            assert!((level - intercept).abs() < 1e-4, "{what}");
+            assert!((fitted.objective / grown / objective - 1.0).abs() < 1e-8, "{what}");
+            assert!(fitted.has_converged() && fitted.passes < 30, "{what}");
+            let validation = trained.validation.expect("folds");
+            let own = validation.configurations[0].loss.mean.expect("a mean") / grown;
+            let same = held_out.get_or_insert(own);
+            assert!((own / *same - 1.0).abs() < 1e-6, "{what}: {own} {same}");
+        }
+    }
 }
 
 /// A row that is a thousand deviations off makes trial steps whose means no number holds; they are turned back, and the bits are

@@ -39,6 +39,8 @@ impl Key {
         add(cells as u64);
         add(level as u64);
         add(u64::from(order.exact));
+        // What losses are counted from.
+        add(setup.model.least_loss(1.0).to_bits());
         for point in order.points {
             add(point.want as u64);
             add(point.left_out.map_or(u64::MAX, u64::from));

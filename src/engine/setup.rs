@@ -21,7 +21,6 @@ use super::target::{self, Classes, Target};
 use crate::error::{Error, Result};
 use crate::machine;
 use crate::metrics::Task;
-use crate::metrics::deviance::saturated;
 use crate::models::{Model, Shape};
 use crate::plan::TrainPlan;
 use crate::train::Company;
@@ -95,6 +94,8 @@ impl<'a> Setup<'a> {
         let model = model.in_units(target.units.1.abs()).unwrap_or(model);
         let classes = target.classes.as_ref().map_or(0, Classes::count);
         let model = model.of_classes(classes).unwrap_or(model);
+        let mean = statistics.label.as_ref().map(|label| target.moments(label).0);
+        let model = mean.and_then(|mean| model.near(mean)).unwrap_or(model);
         let joint = if model.is_joint() { classes } else { 1 };
         let against = match &target.labels {
             Some(labels) => labels.len(),
@@ -214,7 +215,7 @@ impl<'a> Setup<'a> {
 
     /// The least loss of a row with that label: see [`crate::models::Moments::saturated`].
     pub fn saturated(&self, label: f64) -> f64 {
-        self.deviance().map_or(0.0, |power| saturated(power, label))
+        self.model.least_loss(label)
     }
 
     /// The shape to choose a solver by.

@@ -176,7 +176,7 @@ fn folded(setup: &Setup<'_>, stream: &TileStream<'_>, weight_max: f64) -> Result
     let folds = setup.folds.map_or(0, |folds| folds.count() as usize);
     let bound = weight_max * setup.grain_rows as f64;
     let label = setup.target.largest;
-    // The least loss of a row is 0 for a label of 1 and falls towards both ends.
+    // The least loss of a row is 0 for a label that is the unit of the model and falls towards both ends.
     let least = setup.saturated(setup.target.least).abs().max(setup.saturated(label).abs());
     let [rows, labels, squares, saturated] = [1.0, label, label * label, least].map(|most| Scale::new(bound * most));
     let mut scales = vec![rows?, labels?, squares?, saturated?];
@@ -283,7 +283,7 @@ impl Worker {
                 if setup.target.labels.is_some() {
                     let own = sums[SUMS..].iter_mut().enumerate().filter(|(label, _)| has(*y, *label));
                     own.for_each(|(_, label)| *label += w);
-                } else if let Some(class) = sums.get_mut(SUMS + *y as usize).filter(|_| scales.len() > SUMS) {
+                } else if let Some(class) = sums[SUMS..].get_mut(*y as usize) {
                     *class += w;
                 }
             }

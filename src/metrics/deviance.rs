@@ -8,7 +8,9 @@
 //! deviance    sum w d(y, m) / sum w                                      scikit-learn's `mean_tweedie_deviance`
 //! d2          1 - sum w d(y, m) / sum w d(y, mean of y)                                 its `d2_tweedie_score`
 //! ```
-//! The deviance of the mean needs no second look at the rows: half of it is W S(mean) - sum w S(y), with S as [`saturated`].
+//! The deviance of the mean needs no second look at the rows: it is that of any number c less that of the mean from c,
+//! sum w d(y, mean) = sum w d(y, c) - W d(mean, c), with W = sum w, as of squares in R2; which cancels badly only when c
+//! (`Rows::centre`) is far from the mean. Labels count in units of c, d(y, c) = c^(2-p) d(y / c, 1), so that none is too large or small.
 
 use super::{Figure, Metric, Rows, ratio, rounding};
 
@@ -19,59 +21,53 @@ pub struct Deviance {
     pub power: f64,
 }
 
-/// Half the deviance of a mean m is L(log m, y) - S(y), with L the loss that models are trained with
-/// (`kernels/src/losses/tweedie.rs`); this is S(y) = L(log y, y), its least value.
-pub fn saturated(power: f64, y: f64) -> f64 {
-    if power == 1.0 {
-        return if y > 0.0 { y - 1.0 - y * y.ln() } else { -1.0 };
-    }
-    if power == 2.0 {
-        return y.ln() + 1.0 - y;
-    }
-    let (up, down) = (2.0 - power, power - 1.0);
-    let grown = y.powf(up);
-    (grown - 1.0) / up + (grown - y) / down
-}
-
 /// d(y, m).
 fn unit(power: f64, y: f64, mean: f64) -> f64 {
+    2.0 * terms(power, y, mean).iter().sum::<f64>()
+}
+
+/// What half of d(y, m) is the sum of.
+fn terms(power: f64, y: f64, mean: f64) -> [f64; 3] {
     if power == 1.0 {
-        let part = if y > 0.0 { y * (y / mean).ln() } else { 0.0 };
-        return 2.0 * (part - y + mean);
+        return [if y > 0.0 { y * (y / mean).ln() } else { 0.0 }, -y, mean];
     }
     if power == 2.0 {
-        return 2.0 * ((mean / y).ln() + y / mean - 1.0);
+        return [(mean / y).ln(), y / mean, -1.0];
     }
     let (up, down) = (2.0 - power, power - 1.0);
-    2.0 * (y * mean.powf(-down) / down + mean.powf(up) / up - y.powf(up) / (down * up))
+    [y * mean.powf(-down) / down, mean.powf(up) / up, -y.powf(up) / (down * up)]
 }
 
 impl Metric for Deviance {
     fn sums(&self) -> usize {
-        6
+        7
     }
 
     fn add(&self, rows: &Rows<'_>, sums: &mut [f64]) {
+        let centre = if rows.centre > 0.0 { rows.centre } else { 1.0 };
+        let scale = centre.powf(2.0 - self.power);
         for (prediction, label, weight) in rows.iter() {
-            sums[0] += weight * unit(self.power, label, prediction);
+            let (deviance, share) = (unit(self.power, label, prediction), label / centre);
+            let from_centre = terms(self.power, share, 1.0);
+            sums[0] += weight * deviance;
             sums[1] += weight;
-            sums[2] += weight * label;
-            let least = saturated(self.power, label);
-            sums[3] += weight * least;
-            sums[4] += weight * (1.0 + label + least.abs());
-            sums[5] += 1.0;
+            sums[2] += weight * (deviance / scale);
+            sums[3] += weight * share;
+            sums[4] += weight * unit(self.power, share, 1.0);
+            sums[5] += weight * from_centre.map(f64::abs).iter().sum::<f64>();
+            sums[6] += 1.0;
         }
     }
 
     fn figures(&self, sums: &[f64]) -> Vec<Figure> {
-        let [deviance, weight, labels, least] = [sums[0], sums[1], sums[2], sums[3]];
-        let [terms, rows] = [sums[4], sums[5]];
-        let null = 2.0 * (weight * saturated(self.power, labels / weight) - least);
+        let [deviance, weight, of_shares, shares] = [sums[0], sums[1], sums[2], sums[3]];
+        let [from_centre, terms, rows] = [sums[4], sums[5], sums[6]];
+        let null = from_centre - weight * unit(self.power, shares / weight, 1.0);
         // Below the rounding of the sums there is no spread to explain.
         let spread = null > terms * rounding(rows);
         vec![
             ratio("deviance", deviance, weight),
-            Figure { name: "d2".into(), value: spread.then(|| 1.0 - deviance / null) },
+            Figure { name: "d2".into(), value: spread.then(|| 1.0 - of_shares / null) },
         ]
     }
 }

@@ -213,3 +213,24 @@ fn what_is_not_defined_has_no_value() {
     }
     assert!(judge(Task::Regression, &[], &[]).figures.iter().all(|figure| figure.value.is_none()));
 }
+
+/// Shares of deviance do not depend on the unit of labels, as long as what they are counted from is near them.
+#[test]
+fn the_share_of_deviance_knows_no_unit() {
+    let scratch = tempfile::tempdir().expect("temporary folder");
+    for power in [1.0, 1.5, 2.0] {
+        let [prediction, label, weight] = rows_of(Task::Deviance(power));
+        let share = |unit: f64| {
+            let scaled = |values: &[f64]| values.iter().map(|value| value * unit).collect::<Vec<f64>>();
+            let (prediction, label) = (scaled(&prediction), scaled(&label));
+            let board = Scoreboard::new(Task::Deviance(power), None, 1 << 20, scratch.path());
+            let rows = Rows { prediction: &prediction, label: &label, weight: Some(&weight), centre: 19.0 * unit };
+            assert!(board.add(0, &rows).expect("no spill"), "finite");
+            board.finish().expect("no spill").figure("d2").expect("a spread")
+        };
+        let small = share(1.0);
+        for unit in [1e-200, 1e-13, 1e9, 1e13, 1e25, 1e140] {
+            assert!((share(unit) - small).abs() < 1e-11 * small.abs(), "{power} {unit}: {} {small}", share(unit));
+        }
+    }
+}

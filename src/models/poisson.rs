@@ -6,11 +6,11 @@ use super::{Bounds, Loss, Model, Moments, Reach, Settings, Shape};
 use crate::metrics::Task;
 use crate::plan::SolverName;
 
-/// The model `poisson`.
-pub struct Poisson;
+/// The model `poisson`, as what it is in its family.
+pub struct Poisson(pub Tweedie);
 
-/// What it is in its family.
-const FAMILY: Tweedie = Tweedie { power: 1.0 };
+/// With default settings.
+pub const DEFAULT: Poisson = Poisson(Tweedie::new(1.0));
 
 impl Model for Poisson {
     fn name(&self) -> &'static str {
@@ -22,34 +22,42 @@ impl Model for Poisson {
     }
 
     fn with(&self, _settings: &Settings) -> Box<dyn Model> {
-        Box::new(Poisson)
+        Box::new(DEFAULT)
+    }
+
+    fn near(&self, mean: f64) -> Option<Box<dyn Model>> {
+        Some(Box::new(Poisson(self.0.of_mean(mean))))
     }
 
     fn loss(&self) -> Loss {
-        FAMILY.loss()
+        self.0.loss()
+    }
+
+    fn least_loss(&self, label: f64) -> f64 {
+        self.0.least_loss(label)
     }
 
     fn task(&self) -> Task {
-        FAMILY.task()
+        self.0.task()
     }
 
     fn mean(&self, margin: f64) -> f64 {
-        FAMILY.mean(margin)
+        self.0.mean(margin)
     }
 
     fn margin(&self, mean: f64) -> f64 {
-        FAMILY.margin(mean)
+        self.0.margin(mean)
     }
 
     fn null_loss(&self, moments: &Moments) -> f64 {
-        FAMILY.null_loss(moments)
+        self.0.null_loss(moments)
     }
 
     fn bounds(&self, reach: &Reach) -> Bounds {
-        FAMILY.bounds(reach)
+        self.0.bounds(reach)
     }
 
     fn solver(&self, shape: &Shape) -> SolverName {
-        FAMILY.solver(shape)
+        self.0.solver(shape)
     }
 }

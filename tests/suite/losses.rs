@@ -5,13 +5,17 @@ use serde_json::Value;
 use crate::harness::{fails, ok};
 use crate::samples::write;
 
-/// Rows `x,count,class` in two groups: x = 0 with counts 1 and 3, x = 1 with counts 4 and 8.
-fn groups() -> String {
+/// Rows `x,count,class` in two groups: x = 0 with counts 1 and 3, x = 1 with counts 4 and 8, of so many.
+fn groups_of(unit: u64) -> String {
     let lines = (0..400).map(|i| {
-        let (x, count) = [(0, 1), (0, 3), (1, 4), (1, 8)][i % 4];
+        let (x, count) = [(0, unit), (0, 3 * unit), (1, 4 * unit), (1, 8 * unit)][i % 4];
         format!("{x},{count},{}\n", if x == 0 { "low" } else { "high" })
     });
     std::iter::once("x,count,class\n".to_string()).chain(lines).collect()
+}
+
+fn groups() -> String {
+    groups_of(1)
 }
 
 fn figures(folder: &std::path::Path, run: &str) -> Value {
@@ -53,6 +57,38 @@ fn means_of_groups_are_predicted_and_judged_by_deviance() {
         let objective = inspected["objective"].as_f64().expect("a number");
         assert!((objective / (mean(d) / 2.0) - 1.0).abs() < 1e-6, "half the deviance: {objective}");
     }
+}
+
+/// The gamma deviance does not know units, and says the same of amounts in the millions of millions.
+#[test]
+fn large_amounts_are_judged_as_small_ones() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let judged = |unit: u64| {
+        write(folder.path(), "g.csv", groups_of(unit));
+        ok(folder.path(), "train g.csv --label count --ignore class --model gamma -o run --force -q");
+        let evaluation = figures(folder.path(), "run");
+        ["deviance", "d2"].map(|name| figure(&evaluation, name))
+    };
+    let (small, large) = (judged(1), judged(1 << 43));
+    let off = |k: usize| (small[k] / large[k] - 1.0).abs();
+    assert!(off(0) < 1e-6 && off(1) < 1e-6, "{small:?} {large:?}");
+}
+
+/// `evaluate` refuses the row that `predict` refuses, with its place, and one whose mean rounds to 0, which `predict` writes.
+#[test]
+fn a_row_beyond_all_numbers_is_not_judged() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    write(folder.path(), "g.csv", groups());
+    write(folder.path(), "far.csv", "x,count,class\n1,4,high\n1e30,4,high\n");
+    write(folder.path(), "low.csv", "x,count,class\n-1e30,4,high\n");
+    ok(folder.path(), "train g.csv --label count --ignore class --model poisson -o run -q");
+    let predicted = fails(folder.path(), "predict run far.csv -o -", 1);
+    assert!(predicted.contains("far.csv, line 3: the prediction is inf"), "{predicted}");
+    let judged = fails(folder.path(), "evaluate run far.csv", 1);
+    assert!(judged.contains("far.csv, line 3: the prediction is inf"), "{judged}");
+    ok(folder.path(), "predict run low.csv -o -");
+    let judged = fails(folder.path(), "evaluate run low.csv --json", 1);
+    assert!(judged.contains("low.csv, line 2: the prediction is 0.0 and the label 4.0"), "{judged}");
 }
 
 #[test]

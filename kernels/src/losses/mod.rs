@@ -30,12 +30,12 @@ pub enum Loss {
     Squared,
     /// `log(1 + e^z) - y z` for `y` in [0, 1].
     Logistic,
-    /// Half the Poisson deviance of the mean `e^z`.
-    Poisson,
-    /// Half the gamma deviance of the mean `e^z`.
-    Gamma,
-    /// Half the Tweedie deviance of the mean `e^z`, of a power between 1 and 2.
-    Tweedie(f64),
+    /// Half the Poisson deviance of the mean `e^z`, less that of this mean.
+    Poisson(f64),
+    /// Half the gamma deviance of the mean `e^z`, less that of this mean.
+    Gamma(f64),
+    /// Half the Tweedie deviance of a power between 1 and 2 of the mean `e^z`, less that of a mean: the power, and that mean.
+    Tweedie(f64, f64),
     /// A parabola up to this distance from the target, straight lines beyond.
     Huber(f64),
     /// `max(0, 1 - s z)^2` with the class `s` = -1 or 1 for `y` = 0 or 1.
@@ -101,13 +101,16 @@ pub trait LossVisitor {
 }
 
 impl Loss {
-    /// All losses, those with a parameter at one value of it.
-    pub const ALL: [Loss; 13] = [
+    /// All losses, those with a parameter at one value of it or two.
+    pub const ALL: [Loss; 16] = [
         Loss::Squared,
         Loss::Logistic,
-        Loss::Poisson,
-        Loss::Gamma,
-        Loss::Tweedie(1.5),
+        Loss::Poisson(1.0),
+        Loss::Poisson(16.0),
+        Loss::Gamma(1.0),
+        Loss::Gamma(16.0),
+        Loss::Tweedie(1.5, 1.0),
+        Loss::Tweedie(1.5, 16.0),
         Loss::Huber(0.75),
         Loss::SquaredHinge,
         Loss::Hinge(Smoothing::Exact),
@@ -123,9 +126,9 @@ impl Loss {
         match self {
             Loss::Squared => "squared",
             Loss::Logistic => "logistic",
-            Loss::Poisson => "poisson",
-            Loss::Gamma => "gamma",
-            Loss::Tweedie(_) => "tweedie",
+            Loss::Poisson(_) => "poisson",
+            Loss::Gamma(_) => "gamma",
+            Loss::Tweedie(..) => "tweedie",
             Loss::Huber(_) => "huber",
             Loss::SquaredHinge => "squared-hinge",
             Loss::Hinge(_) => "hinge",
@@ -140,9 +143,9 @@ impl Loss {
         match self {
             Loss::Squared => visitor.visit(Squared),
             Loss::Logistic => visitor.visit(Logistic),
-            Loss::Poisson => visitor.visit(Poisson),
-            Loss::Gamma => visitor.visit(Gamma),
-            Loss::Tweedie(power) => visitor.visit(Tweedie { power }),
+            Loss::Poisson(unit) => visitor.visit(Poisson::new(unit)),
+            Loss::Gamma(unit) => visitor.visit(Gamma::new(unit)),
+            Loss::Tweedie(power, unit) => visitor.visit(Tweedie::new(power, unit)),
             Loss::Huber(delta) => visitor.visit(Huber { delta }),
             Loss::SquaredHinge => visitor.visit(SquaredHinge),
             Loss::Hinge(smoothing) => {
@@ -164,7 +167,7 @@ impl Loss {
             Loss::Squared | Loss::Huber(_) | Loss::SquaredHinge => Link::Identity,
             Loss::Hinge(_) | Loss::Absolute(_) | Loss::Quantile(..) => Link::Identity,
             Loss::Logistic => Link::Sigmoid,
-            Loss::Poisson | Loss::Gamma | Loss::Tweedie(_) => Link::Exp,
+            Loss::Poisson(_) | Loss::Gamma(_) | Loss::Tweedie(..) => Link::Exp,
         }
     }
 }
