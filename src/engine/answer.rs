@@ -90,6 +90,26 @@ fn check_totals(setup: &Setup<'_>, totals: &Totals, rows: &str, what_to_do: &str
     Ok(())
 }
 
+/// A model can be used and kept as JSON when its numbers are finite.
+pub fn check_finite(setup: &Setup<'_>, model: &Fitted) -> Result<()> {
+    let parameters = setup.space.mean.len().max(1);
+    let is_not = |numbers: &[f64]| numbers.iter().position(|number| !number.is_finite());
+    let what = match is_not(&model.weights).or_else(|| is_not(&model.coefficients)) {
+        Some(j) => {
+            format!("of {}", names::parameter(setup.dataset, setup.stream.layout(), j % parameters))
+        }
+        None if is_not(&model.intercepts).or_else(|| is_not(&model.real_intercepts)).is_some() => {
+            "of the intercept".into()
+        }
+        None if model.objective.is_finite() && model.loss.is_finite() => return Ok(()),
+        None => "of the objective".into(),
+    };
+    Err(Error::training(format!(
+        "the model cannot be kept: the number {what} is not finite: values of a column are beyond what f64 can square, or \
+         too small. Expected magnitudes from 1e-150 to 1e150: scale the column, or leave it out with --ignore"
+    )))
+}
+
 impl Answer {
     /// With a word on columns that cannot matter.
     pub fn new(setup: &Setup<'_>) -> Answer {

@@ -139,6 +139,10 @@ impl<'a, R: Real + Default> Training<'a, R> {
             let solver = self.solved_by(tasks[0].strengths);
             models.extend(answer::fitted(self.setup, tasks, &solver, self.rounding(tasks[0])));
         }
+        models
+            .iter()
+            .try_for_each(|model| answer::check_finite(self.setup, model))
+            .map_err(|error| self.of_all(error))?;
         self.answer.warn_of_folds(validation.as_ref());
         let arithmetic = if size_of::<R>() == 4 { "f32" } else { "f64" };
         let trained = self.answer.trained(self.setup, models, validation, &self.clock, arithmetic);

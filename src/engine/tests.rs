@@ -276,6 +276,19 @@ fn labels_that_say_nothing_are_refused() {
     assert!(complaint(small(&[0.0, 1.0, 1.0]), named).contains("'0', '1'"));
 }
 
+/// The square of the scale of such a column is 0 or infinite in f64: so is its penalty.
+#[test]
+fn a_model_without_finite_numbers_is_not_kept() {
+    for (model, label) in [("linear", [0.5, 2.0, 3.0, 7.0]), ("logistic", [0.0, 1.0, 0.0, 1.0])] {
+        let sample = SampleDataset::new(64)
+            .stored("x", Role::Feature, DType::F64, 0.0, 1.0, &[1e-160, 2e-160, 3e-160, -1e-160])
+            .f32("y", Role::Label, label.to_vec());
+        let text = format!(r#"{{"model": "{model}", "l2": 0.1, "standardize": false, "threads": 1}}"#);
+        let said = complaint(sample, &text);
+        assert!(said.contains("cannot be kept") && said.contains("1e-150"), "{said}");
+    }
+}
+
 #[test]
 fn classes_may_be_any_two_numbers() {
     let folder = tempfile::tempdir().expect("a folder");
