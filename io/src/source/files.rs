@@ -20,9 +20,7 @@ use super::SourceOptions;
 use super::{detect, partitions};
 use crate::error::{Error, Result};
 use crate::memory;
-
-/// Folders nested deeper than this are an error (a link that leads back to its parent looks like that).
-const DEPTH_MAX: usize = 64;
+use crate::watch::Cancel;
 
 /// A file that rows come from.
 #[derive(Clone, Debug)]
@@ -170,7 +168,7 @@ pub fn list(specs: &[String], options: &SourceOptions) -> Result<Vec<SourceFile>
             vec![spool(std::io::stdin(), options)?]
         } else if path.is_dir() {
             refuse_own(path)?;
-            folder(path, path)?
+            folder(path, path, options)?
         } else if path.exists() {
             vec![SourceFile::at(path)?]
         } else if spec.contains("://") {
@@ -183,7 +181,7 @@ pub fn list(specs: &[String], options: &SourceOptions) -> Result<Vec<SourceFile>
             };
             vec![SourceFile::at(path).map_err(absent)?]
         } else {
-            pattern(spec)?
+            pattern(spec, options)?
         };
         for file in found.iter().filter(|file| file.spool.is_none()) {
             let Ok(about) = std::fs::metadata(&file.path) else { continue };
@@ -240,7 +238,7 @@ fn spool(mut from: impl Read + Send + 'static, options: &SourceOptions) -> Resul
     Ok(SourceFile { path: PathBuf::from("-"), bytes, partition: Vec::new(), spool: Some(file) })
 }
 
-fn pattern(spec: &str) -> Result<Vec<SourceFile>> {
+fn pattern(spec: &str, options: &SourceOptions) -> Result<Vec<SourceFile>> {
     let matches = glob::glob(spec).map_err(|error| Error::Usage(format!("pattern '{spec}': {error}")))?;
     // Matches come without the dot that a pattern may begin with.
     let fixed = Path::new(spec.trim_start_matches("./")).components();
@@ -253,7 +251,7 @@ fn pattern(spec: &str) -> Result<Vec<SourceFile>> {
             Error::io(path, "cannot read", error.into())
         })?;
         if path.is_dir() {
-            files.extend(folder(&path, &root)?);
+            files.extend(folder(&path, &root, options)?);
         } else if !is_bookkeeping(&path) {
             files.push(SourceFile::below(&root, &path)?);
         }
@@ -264,9 +262,10 @@ fn pattern(spec: &str) -> Result<Vec<SourceFile>> {
     Ok(files)
 }
 
-fn folder(path: &Path, root: &Path) -> Result<Vec<SourceFile>> {
-    let mut paths = Vec::new();
-    walk(path, 0, &mut paths)?;
+fn folder(path: &Path, root: &Path, options: &SourceOptions) -> Result<Vec<SourceFile>> {
+    let mut walk = Walk { above: Vec::new(), paths: Vec::new(), cancel: &options.cancel };
+    walk.enter(path)?;
+    let mut paths = walk.paths;
     paths.sort();
     if paths.iter().any(|path| detect::by_extension(path).is_some()) {
         paths.retain(|path| detect::by_extension(path).is_some());
@@ -284,36 +283,59 @@ const OWN_FILES: [[&str; 2]; 2] = [["manifest.json", "statistics.arrow"], ["conf
 /// An error where a folder that is given is no source, but was made of one.
 fn refuse_own(folder: &Path) -> Result<()> {
     let name = folder.display();
-    match OWN_FILES.map(|names| names.iter().all(|name| folder.join(name).is_file())) {
-        [true, _] => Err(Error::Usage(format!(
+    if OWN_FILES[0].iter().all(|own| folder.join(own).is_file()) {
+        return Err(Error::Usage(format!(
             "{name} is a dataset already: give it to train, predict or evaluate as it is, alone, or name source files"
-        ))),
-        [_, true] => Err(Error::Usage(format!("{name} is the folder of a training: name source files"))),
-        _ => Ok(()),
+        )));
     }
-}
-
-fn walk(folder: &Path, depth: usize, paths: &mut Vec<PathBuf>) -> Result<()> {
-    if depth > DEPTH_MAX {
-        return Err(Error::data(folder, format!("folders are nested deeper than {DEPTH_MAX}"))
-            .help("A link probably leads back to a folder above it"));
-    }
-    let entries = std::fs::read_dir(folder).map_err(|error| Error::io(folder, "cannot list", error))?;
-    for entry in entries {
-        let path = entry.map_err(|error| Error::io(folder, "cannot list", error))?.path();
-        if is_bookkeeping(&path) {
-            continue;
-        }
-        if path.is_dir() {
-            if OWN_FILES.iter().any(|names| names.iter().all(|name| path.join(name).is_file())) {
-                continue;
-            }
-            walk(&path, depth + 1, paths)?;
-        } else {
-            paths.push(path);
-        }
+    if is_own(folder) {
+        return Err(Error::Usage(format!("{name} is the folder of a training: name source files")));
     }
     Ok(())
+}
+
+/// Whether a folder holds what this program makes. A run that was interrupted has checkpoints and no metrics yet.
+fn is_own(folder: &Path) -> bool {
+    let has = |name: &str| folder.join(name).is_file();
+    let is_checkpoint = |name: &str| name.starts_with("checkpoint-") && name.ends_with(".jsonl");
+    let entries = || std::fs::read_dir(folder).into_iter().flatten().flatten();
+    OWN_FILES.iter().any(|names| names.iter().all(|name| has(name)))
+        || has("config.toml") && entries().any(|entry| entry.file_name().to_str().is_some_and(is_checkpoint))
+}
+
+/// A way through a folder and those in it.
+struct Walk<'a> {
+    /// The folders that lead here, by their places on the disk.
+    above: Vec<(u64, u64)>,
+    paths: Vec<PathBuf>,
+    cancel: &'a Cancel,
+}
+
+impl Walk<'_> {
+    fn enter(&mut self, folder: &Path) -> Result<()> {
+        self.cancel.check()?;
+        let failed = |error| Error::io(folder, "cannot list", error);
+        let about = std::fs::metadata(folder).map_err(failed)?;
+        let place = (about.dev(), about.ino());
+        if self.above.contains(&place) {
+            return Err(Error::data(folder, "is a folder that this one lies in, and reading it would never end")
+                .help("A link leads back to a folder above it. Remove the link, or name the files one by one"));
+        }
+        self.above.push(place);
+        for entry in std::fs::read_dir(folder).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            if is_bookkeeping(&path) {
+                continue;
+            }
+            if !path.is_dir() {
+                self.paths.push(path);
+            } else if !is_own(&path) {
+                self.enter(&path)?;
+            }
+        }
+        self.above.pop();
+        Ok(())
+    }
 }
 
 fn is_bookkeeping(path: &Path) -> bool {
@@ -359,6 +381,7 @@ mod tests {
         let ours = ["data/manifest.json", "data/statistics.arrow", "data/train-00000.arrow", "run/config.toml"];
         touch(folder.path(), &ours);
         touch(folder.path(), &["a.csv", "other/manifest.json", "other/b.csv", "run/metrics.jsonl", "run/l1-0/c.csv"]);
+        touch(folder.path(), &["cut/config.toml", "cut/checkpoint-000007.jsonl"]);
         let files = list(&specs(&[folder.path()]), &SourceOptions::default()).unwrap();
         assert_eq!(names(&files, folder.path()), ["a.csv", "other/b.csv", "other/manifest.json"]);
         for (given, what) in [("data", "data is a dataset already"), ("run", "run is the folder of a training")] {
@@ -423,12 +446,18 @@ mod tests {
     #[test]
     fn a_link_to_a_folder_above_is_an_error_and_no_hang() {
         let folder = tempfile::tempdir().unwrap();
-        std::os::unix::fs::symlink(folder.path(), folder.path().join("loop")).unwrap();
-        let error = list(&specs(&[folder.path()]), &SourceOptions::default()).unwrap_err().to_string();
-        assert!(
-            error.contains("nested deeper than") || error.contains("symbolic links") || error.contains("holds no data"),
-            "{error}"
-        );
+        touch(folder.path(), &["a.csv", "sub/b.csv"]);
+        // Two links double the folders at every depth.
+        for links in [["loop", "other"], ["sub/loop", "sub/other"]] {
+            links.iter().for_each(|link| std::os::unix::fs::symlink(folder.path(), folder.path().join(link)).unwrap());
+            let error = list(&specs(&[folder.path()]), &SourceOptions::default()).unwrap_err().to_string();
+            assert!(links.iter().any(|link| error.contains(&format!("/{link}: "))), "{error}");
+            assert!(error.contains("A link leads back to a folder above it"), "{error}");
+            links.iter().for_each(|link| std::fs::remove_file(folder.path().join(link)).unwrap());
+        }
+        let options = SourceOptions::default();
+        options.cancel.request();
+        assert!(matches!(list(&specs(&[folder.path()]), &options), Err(Error::Interrupted)));
     }
 
     #[test]
