@@ -96,7 +96,7 @@ pub fn write_file<T, E: From<Error>>(
     sweep(&folder, &name);
     let unique = format!("tmp-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
     let temporary = folder.join(hidden(&name, &unique));
-    let outcome = write_temporary(&temporary, path, &folder, write);
+    let outcome = write_temporary(&temporary, &folder.join(&name), &folder, write);
     if outcome.is_err() && !dead() {
         // Best effort: the error that brought us here is the one to report.
         let _ = fs::remove_file(&temporary);
@@ -181,7 +181,7 @@ impl Replace {
     /// [`Error::Usage`] where something is there that is to stay.
     pub fn check(self, output: &Path) -> Result<()> {
         let is_empty = || fs::read_dir(output).is_ok_and(|mut entries| entries.next().is_none());
-        if fs::symlink_metadata(output).is_err() || (self.is_own)(output) || is_empty() {
+        if fs::metadata(output).is_err() || (self.is_own)(output) || is_empty() {
             return if self.force { Ok(()) } else { check_output(output, false) };
         }
         let message = format!(
@@ -233,15 +233,19 @@ impl Staging {
         create_folders(&parent)?;
         let (folder, old) = (parent.join(hidden(&name, "partial")), parent.join(hidden(&name, "old")));
         let output = parent.join(&name);
-        recover(&output, &folder, &old)?;
-        replace.check(&output)?;
-        pass(Step::Create)
-            .and_then(|()| fs::create_dir(&folder))
-            .map_err(|e| Error::io(&folder, "cannot create the folder", e))?;
-        let lock = lock_leftover(&folder)?.ok_or_else(|| {
-            Error::io(&folder, "the folder vanished", std::io::Error::from(std::io::ErrorKind::NotFound))
-        })?;
-        Ok(Staging { output, parent, folder, old, replace, committed: false, _lock: lock })
+        loop {
+            recover(&output, &folder, &old)?;
+            replace.check(&output)?;
+            match pass(Step::Create).and_then(|()| fs::create_dir(&folder)) {
+                // Another process was faster: it has locked the folder, or is about to.
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => continue,
+                created => created.map_err(|e| Error::io(&folder, "cannot create the folder", e))?,
+            }
+            // Another process may have taken it for a leftover before it was locked.
+            if let Some(lock) = lock_leftover(&folder, &output)? {
+                return Ok(Staging { output, parent, folder, old, replace, committed: false, _lock: lock });
+            }
+        }
     }
 
     /// Where to write.
@@ -319,7 +323,7 @@ pub fn check_output(output: &Path, force: bool) -> Result<()> {
             format!("{} is a device or a pipe, where a file is to be written. Name another output", output.display());
         return Err(Error::Usage(message));
     }
-    if !force && fs::symlink_metadata(output).is_ok() {
+    if !force && fs::metadata(output).is_ok() {
         let message = format!("{} exists already. Add --force to replace it, or name another output", output.display());
         return Err(Error::Usage(message));
     }
@@ -338,14 +342,18 @@ pub fn put_back(output: &Path) -> Result<()> {
 /// Clean up after a process that died while it wrote `output`: put an old output that was moved aside back when nothing
 /// took its place, and remove the rest. A live process holds a lock on its staging folder.
 fn recover(output: &Path, partial: &Path, old: &Path) -> Result<()> {
-    if let Some(_lock) = lock_leftover(partial)? {
+    if let Some(_lock) = lock_leftover(partial, output)? {
         remove(partial).map_err(|e| Error::io(partial, "cannot remove the leftover of an earlier run", e))?;
     }
     if fs::symlink_metadata(old).is_err() {
         return Ok(());
     }
     if fs::symlink_metadata(output).is_err() {
-        fs::rename(old, output).map_err(|e| Error::io(output, "cannot put the old output back", e))
+        match fs::rename(old, output) {
+            // Another process has put it back.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            renamed => renamed.map_err(|e| Error::io(output, "cannot put the old output back", e)),
+        }
     } else {
         remove(old).map_err(|e| Error::io(old, "cannot remove the leftover of an earlier run", e))
     }
@@ -373,9 +381,7 @@ impl Claim {
             let file = file.map_err(|e| Error::io(&path, "cannot create the lock of the output", e))?;
             lock(&file, output)?;
             // Who had it before removes the file, perhaps after it was opened here: then nobody else would find this lock.
-            let named =
-                fs::metadata(&path).is_ok_and(|there| file.metadata().is_ok_and(|own| own.ino() == there.ino()));
-            if named {
+            if is_at(&file, &path) {
                 return Ok(Claim { path, _lock: file });
             }
         }
@@ -389,13 +395,27 @@ impl Drop for Claim {
     }
 }
 
-/// The lock of a leftover, or none when there is no leftover.
-fn lock_leftover(partial: &Path) -> Result<Option<File>> {
-    match File::open(partial) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(Error::io(partial, "cannot open the leftover of an earlier run", e)),
-        Ok(file) => lock(&file, partial).map(|()| Some(file)),
+/// The lock of a leftover of `output`, or none when there is no leftover.
+fn lock_leftover(partial: &Path, output: &Path) -> Result<Option<File>> {
+    loop {
+        match File::open(partial) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(Error::io(partial, "cannot open the leftover of an earlier run", e)),
+            Ok(file) => {
+                lock(&file, output)?;
+                // Its process may have removed or renamed it before this one had the lock, and another made a new one.
+                if is_at(&file, partial) {
+                    return Ok(Some(file));
+                }
+            }
+        }
     }
+}
+
+/// Whether what is open is what has this name now.
+fn is_at(file: &File, path: &Path) -> bool {
+    let place = |about: fs::Metadata| (about.dev(), about.ino());
+    fs::symlink_metadata(path).is_ok_and(|there| file.metadata().is_ok_and(|own| place(own) == place(there)))
 }
 
 /// Locks an open file or folder; `what` is what another process is writing that has the lock.
@@ -416,7 +436,7 @@ fn sweep(folder: &Path, name: &OsStr) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
         if entry.file_name().as_encoded_bytes().starts_with(prefix.as_encoded_bytes())
-            && let Ok(Some(_lock)) = lock_leftover(&entry.path())
+            && let Ok(Some(_lock)) = lock_leftover(&entry.path(), &entry.path())
         {
             let _ = fs::remove_file(entry.path());
         }
@@ -511,19 +531,33 @@ fn exchange(one: &Path, other: &Path) -> std::io::Result<()> {
     Ok(rustix::fs::renameat_with(here, one, here, other, rustix::fs::RenameFlags::EXCHANGE)?)
 }
 
-/// Remove a file, or a folder and all in it.
+/// Remove a file, or a folder and all in it. Another process may do the same.
 fn remove(path: &Path) -> std::io::Result<()> {
-    if fs::symlink_metadata(path)?.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }
+    let is_folder = fs::symlink_metadata(path).map(|about| about.is_dir());
+    match is_folder.and_then(|is_folder| if is_folder { fs::remove_dir_all(path) } else { fs::remove_file(path) }) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
 }
 
-/// Folder and name of an output.
+/// A chain of more links than this leads nowhere, as on Linux.
+const LINKS_MAX: usize = 40;
+
+/// Folder and name of an output; of a link those of what it leads to, for that is to be replaced and the link to stay.
 fn parts(path: &Path) -> Result<(PathBuf, OsString)> {
-    let name = path.file_name().ok_or_else(|| Error::Usage(format!("{} is no name of an output", path.display())))?;
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder.to_path_buf(),
-        _ => PathBuf::from("."),
-    };
-    Ok((folder, name.to_os_string()))
+    let mut at = path.to_path_buf();
+    for _ in 0..LINKS_MAX {
+        let name = at.file_name().ok_or_else(|| Error::Usage(format!("{} is no name of an output", path.display())))?;
+        let folder = match at.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        match fs::read_link(folder.join(name)) {
+            Ok(to) => at = folder.join(to),
+            Err(_) => return Ok((folder.to_path_buf(), name.to_os_string())),
+        }
+    }
+    Err(Error::Usage(format!("{} is a link that leads nowhere. Name another output", path.display())))
 }
 
 /// `.NAME.suffix`

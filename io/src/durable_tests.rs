@@ -202,3 +202,56 @@ fn an_output_that_was_moved_aside_is_put_back_on_request() {
     assert_eq!(content(&output), ("old".into(), "old".into()));
     assert_eq!(names(scratch.path()), ["run"]);
 }
+
+#[test]
+fn a_link_stays_and_what_it_leads_to_is_replaced() {
+    let scratch = tempfile::tempdir().unwrap();
+    let at = |name: &str| scratch.path().join(name);
+    fs::create_dir(at("disk")).unwrap();
+    for (link, to) in [("run", "disk/run"), ("file", "disk/file"), ("again", "run")] {
+        std::os::unix::fs::symlink(to, at(link)).unwrap();
+    }
+    // First there is nothing where the links lead, then what was written before.
+    for content_of in ["old", "new"] {
+        check_output(&at("file"), content_of == "new").unwrap();
+        write_output_bytes(&at("file"), content_of.as_bytes()).unwrap();
+        write_folder(&at("run"), content_of).unwrap();
+        assert_eq!(fs::read_to_string(at("disk/file")).unwrap(), content_of);
+        assert_eq!(content(&at("disk/run")).0, content_of);
+    }
+    write_folder(&at("again"), "newest").unwrap();
+    assert_eq!(content(&at("disk/run")).0, "newest");
+    for link in ["run", "file", "again"] {
+        assert!(fs::symlink_metadata(at(link)).unwrap().is_symlink(), "{link}");
+    }
+    let refused = Replace::if_forced(false, |_| true);
+    assert!(refused.check(&at("run")).is_err() && check_output(&at("file"), false).is_err());
+    // One output, whatever name it is called by.
+    let claim = Claim::of(&at("again")).unwrap();
+    assert!(Claim::of(&at("disk/run")).unwrap_err().to_string().contains("another process"));
+    drop(claim);
+    std::os::unix::fs::symlink("ring", at("ring")).unwrap();
+    assert!(matches!(write_bytes(&at("ring"), b""), Err(Error::Usage(_))));
+    assert_eq!(names(&at("disk")), ["file", "run"]);
+}
+
+#[test]
+fn processes_that_race_for_an_output_are_told_of_each_other() {
+    let scratch = tempfile::tempdir().unwrap();
+    let output = scratch.path().join("data");
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..200 {
+                    match write_folder(&output, "x") {
+                        Ok(()) => {}
+                        Err(Error::Usage(message)) => assert!(message.contains("another process"), "{message}"),
+                        Err(other) => panic!("{other}"),
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(content(&output).0, "x");
+    assert_eq!(names(scratch.path()), ["data"]);
+}
