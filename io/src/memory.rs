@@ -56,6 +56,19 @@ impl Limits {
         [self.group_bytes, self.space_bytes].into_iter().flatten().fold(self.available_bytes, u64::min)
     }
 
+    /// What [`Limits::free_bytes`] comes from, with the number.
+    pub fn what_binds(&self) -> String {
+        let free = self.free_bytes();
+        let size = format_size(free);
+        if self.group_bytes == Some(free) {
+            format!("the control group (cgroup) of this process has a memory limit of {size}")
+        } else if self.space_bytes == Some(free) {
+            format!("the address space of this process is limited (ulimit -v) so that {size} can be used")
+        } else {
+            format!("this machine has {size} of memory to spare")
+        }
+    }
+
     /// The limit when the user gives none.
     pub fn default_bytes(&self) -> u64 {
         (self.free_bytes() as f64 * DEFAULT_SHARE) as u64

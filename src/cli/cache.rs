@@ -10,7 +10,7 @@ use gristmill_io::dataset::Dataset;
 use gristmill_io::durable;
 use gristmill_io::ingest::company::Ranks;
 use gristmill_io::ingest::{self, IngestOptions, IngestReport};
-use gristmill_io::source;
+use gristmill_io::source::{self, SourceOptions};
 use serde_json::{Value, json};
 
 use super::Session;
@@ -31,7 +31,7 @@ pub fn ingested(
     together: &Ranks<'_>,
 ) -> Result<Dataset> {
     let folder = beside(run);
-    let key = key(sources, options, run)?;
+    let key = key(sources, options, run, session)?;
     let found = std::fs::read(folder.join(KEY_FILE)).ok().and_then(|text| serde_json::from_slice::<Value>(&text).ok());
     if found.is_none() && folder.exists() {
         return Err(Error::usage(format!(
@@ -43,15 +43,15 @@ pub fn ingested(
         session.report.note(&format!("sources and options are unchanged: using {} again", folder.display()));
         return Ok(Dataset::open(&folder)?);
     }
-    let options = IngestOptions { force: true, ..options.clone() };
+    // With the dataset, not after it: what is there without its key is nobody's cache.
+    let text = serde_json::to_vec_pretty(&key.unwrap_or(Value::Null)).unwrap_or_default();
+    let options = IngestOptions { force: true, beside: vec![(KEY_FILE.into(), text)], ..options.clone() };
     if is_stream(sources) {
         // It reaches rank 0 alone.
         tell(session, &ingest::ingest(sources, &options, &folder, &session.report.watcher(), &session.cancel)?);
     } else if let Some(done) = super::ingest::among(together, sources, &options, &folder, session)? {
         tell(session, &done);
     }
-    let key = serde_json::to_vec_pretty(&key.unwrap_or(Value::Null)).unwrap_or_default();
-    durable::write_bytes(&folder.join(KEY_FILE), &key)?;
     Ok(Dataset::open(&folder)?)
 }
 
@@ -92,18 +92,18 @@ pub fn help(
 ///
 /// # Errors
 /// When sources cannot be looked at, or lie in the run that is to be replaced.
-fn key(sources: &[String], options: &IngestOptions, run: &Path) -> Result<Option<Value>> {
+fn key(sources: &[String], options: &IngestOptions, run: &Path, session: &Session) -> Result<Option<Value>> {
     if is_stream(sources) {
         return Ok(None);
     }
-    let reading = options.source_options(Path::new("."))?;
+    let reading = SourceOptions { cancel: session.cancel.clone(), ..options.source_options(Path::new("."))? };
     let mut files = Vec::new();
     for file in source::list(sources, &reading)? {
         durable::check_apart(&file.path, run)?;
         let about = std::fs::metadata(&file.path).map_err(|e| gristmill_io::Error::io(&file.path, "cannot read", e))?;
         let changed = about.modified().ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
         files.push(json!([
-            std::path::absolute(&file.path).ok(),
+            std::path::absolute(&file.path).ok().map(|path| path.display().to_string()),
             file.partition,
             about.len(),
             changed.map(|time| time.as_nanos().to_string()),

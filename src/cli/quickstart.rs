@@ -91,7 +91,7 @@ impl Tour<'_> {
         let predicted = self.predict(&model)?;
         let s = began.elapsed().as_secs_f64();
         let all = json!({
-            "folder": self.folder, "seconds": s, "made": made, "ingested": ingested, "trained": trained,
+            "folder": self.folder.display().to_string(), "seconds": s, "made": made, "ingested": ingested, "trained": trained,
             "evaluation": evaluation, "predicted": predicted,
         });
         write_json(&self.at(MARK_FILE), &all)?;
@@ -156,7 +156,7 @@ impl Tour<'_> {
             test_share: TEST_SHARE,
             seed: self.arguments.seed,
             indicator: true,
-            memory: Some(self.arguments.machine.memory_bytes()),
+            memory: self.arguments.machine.memory,
             threads: Some(self.arguments.machine.threads()),
             ..IngestOptions::default()
         };

@@ -346,6 +346,7 @@ fn run(
         null_values: options.null_values.clone(),
     };
     around.cancel.check()?;
+    options.beside.iter().try_for_each(|(name, bytes)| durable::write_staged(&writer.folder().join(name), bytes))?;
     let manifest = writer.finish(about, encoded.shards, &statistics)?;
     around.progress.end();
     Ok(IngestReport {

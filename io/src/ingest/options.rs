@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::{Error, Result};
 use crate::manifest::{BUCKETS_MAX, HASH_BITS_MAX, NGRAM_MAX};
-use crate::memory::format_size;
+use crate::memory::{Limits, format_size};
 use crate::roles::Roles;
 use crate::source::SourceOptions;
 
@@ -110,6 +110,9 @@ pub struct IngestOptions {
     pub index_base: Option<u32>,
     /// Replace an output that exists.
     pub force: bool,
+    /// Files of somebody else that get into the folder with the dataset, by name: where it is, they are.
+    #[serde(skip)]
+    pub beside: Vec<(String, Vec<u8>)>,
 }
 
 impl Default for IngestOptions {
@@ -144,6 +147,7 @@ impl Default for IngestOptions {
             null_values: None,
             index_base: None,
             force: false,
+            beside: Vec::new(),
         }
     }
 }
@@ -199,14 +203,24 @@ impl IngestOptions {
         if self.grain_rows.is_some_and(|rows| rows == 0 || rows % 64 != 0) || self.shard_grains == Some(0) {
             return refuse("rows of a grain are a multiple of 64, a shard has at least one grain");
         }
-        if let Some(memory) = self.memory.filter(|&memory| memory < MEMORY_MIN) {
-            return Err(Error::Usage(format!(
-                "--memory is {}; ingest needs at least {}",
-                format_size(memory),
-                format_size(MEMORY_MIN)
-            )));
+        self.check_memory(&Limits::now())
+    }
+
+    /// Whether what may be used of the memory, or what is, is enough.
+    fn check_memory(&self, limits: &Limits) -> Result<()> {
+        let (memory, least) = (self.memory.unwrap_or_else(|| limits.default_bytes()), format_size(MEMORY_MIN));
+        if memory >= MEMORY_MIN {
+            return Ok(());
         }
-        Ok(())
+        Err(Error::Usage(match self.memory {
+            Some(memory) => format!("--memory is {}; ingest needs at least {least}", format_size(memory)),
+            None => {
+                let more =
+                    if limits.free_bytes() < MEMORY_MIN { "" } else { ", or say with --memory to use more of it" };
+                let (binds, used) = (limits.what_binds(), format_size(memory));
+                format!("{binds}, of which {used} would be used; ingest needs at least {least}. Raise that limit{more}")
+            }
+        }))
     }
 
     /// How the sources are read; `scratch` is a folder for temporary files.
@@ -277,6 +291,25 @@ mod dtypes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn too_little_memory_is_blamed_on_what_limits_it() {
+        let limits = Limits {
+            machine_bytes: 8 << 30,
+            available_bytes: 4 << 30,
+            group_bytes: Some(128 << 20),
+            space_bytes: None,
+        };
+        let said =
+            |memory| IngestOptions { memory, ..Default::default() }.check_memory(&limits).unwrap_err().to_string();
+        assert!(said(Some(64 << 20)).starts_with("--memory is 64.0 MiB"));
+        let by_group = said(None);
+        assert!(by_group.contains("(cgroup)") && by_group.contains("128.0 MiB, of which 102.4 MiB"), "{by_group}");
+        assert!(IngestOptions { memory: Some(128 << 20), ..Default::default() }.check_memory(&limits).is_ok());
+        let machine = Limits { group_bytes: None, available_bytes: 100 << 20, ..limits };
+        let said = IngestOptions::default().check_memory(&machine).unwrap_err().to_string();
+        assert!(said.contains("this machine has 100.0 MiB") && !said.contains("--memory"), "{said}");
+    }
 
     #[test]
     fn options_survive_toml_and_unknown_keys_do_not() {

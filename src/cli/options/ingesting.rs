@@ -101,7 +101,7 @@ impl IngestingOptions {
             split_column: self.split_column.clone(),
             shuffle: self.shuffle.unwrap_or(false),
             seed: seed.unwrap_or(crate::plan::SEED),
-            memory: Some(machine.memory_bytes()),
+            memory: machine.memory,
             threads: Some(machine.threads()),
             format: reading.format.clone(),
             delimiter: reading.delimiter.as_deref().map(delimiter).transpose()?.map(char::from),
