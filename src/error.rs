@@ -37,7 +37,7 @@ pub enum Error {
     /// Stopped because it was asked to, by the signal of that number (0: not by a signal).
     #[error("interrupted")]
     Interrupted {
-        /// 2 for SIGINT, 15 for SIGTERM.
+        /// 1 for SIGHUP, 2 for SIGINT, 15 for SIGTERM.
         signal: i32,
     },
     /// One rank of several failed, and this is it.
@@ -75,6 +75,8 @@ pub const EXIT_FAILURE: u8 = 1;
 pub const EXIT_USAGE: u8 = 2;
 /// Exit code after Ctrl-C.
 pub const EXIT_SIGINT: u8 = 130;
+/// Exit code after SIGHUP: the terminal is gone.
+pub const EXIT_SIGHUP: u8 = 129;
 /// Exit code after SIGTERM.
 pub const EXIT_SIGTERM: u8 = 143;
 
@@ -103,6 +105,7 @@ impl Error {
         match self {
             Error::Usage(_) | Error::Data(IoError::Usage(_) | IoError::Tight { .. }) => EXIT_USAGE,
             Error::Interrupted { signal: 15 } => EXIT_SIGTERM,
+            Error::Interrupted { signal: 1 } => EXIT_SIGHUP,
             Error::Interrupted { .. } | Error::Data(IoError::Interrupted) => EXIT_SIGINT,
             Error::OnRank { error, .. } | Error::Everywhere(error) => error.exit_code(),
             Error::Elsewhere { code, .. } | Error::Job { code, .. } => *code,
@@ -124,6 +127,7 @@ mod tests {
         assert_eq!(Error::Everywhere(Box::new(Error::usage("x"))).exit_code(), 2);
         assert_eq!(Error::Interrupted { signal: 2 }.exit_code(), 130);
         assert_eq!(Error::Interrupted { signal: 15 }.exit_code(), 143);
+        assert_eq!(Error::Interrupted { signal: 1 }.exit_code(), 129);
         assert_eq!(Error::from(IoError::Interrupted).exit_code(), 130);
     }
 }

@@ -45,6 +45,9 @@ pub struct Arguments {
     /// Write a batch script for Slurm to FILE (- for standard output) and start nothing
     #[arg(long, value_name = "FILE")]
     slurm: Option<PathBuf>,
+    /// Replace the batch script when it exists
+    #[arg(long, requires = "slurm")]
+    force: bool,
     /// Time limit in the batch script [default: 24h]
     #[arg(long, value_name = "TIME", value_parser = slurm::time, allow_hyphen_values = true, requires = "slurm")]
     time: Option<String>,
@@ -172,6 +175,7 @@ fn write_script(arguments: &Arguments, inner: &ArgMatches, program: String, path
     if path == std::path::Path::new("-") {
         return report.raw(&batch.script());
     }
+    durable::check_output(path, arguments.force)?;
     durable::write_output_bytes(path, batch.script().as_bytes())?;
     report.text(&format!("{} is written: sbatch {}", path.display(), path.display()))
 }

@@ -1,8 +1,8 @@
 //! The command line: one table of flags makes the parser, help, completions and the keys of `--config` files.
 //!
 //! A file a command; groups of flags that commands share are in `options`. What was typed becomes typed requests
-//! here and nowhere else. Exit codes: 0 done, 1 failed, 2 the request makes no sense, 130 and 143 after SIGINT and
-//! SIGTERM.
+//! here and nowhere else. Exit codes: 0 done, 1 failed, 2 the request makes no sense, 129, 130 and 143 after SIGHUP,
+//! SIGINT and SIGTERM.
 
 mod advice;
 mod bench;

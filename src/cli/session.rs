@@ -9,6 +9,7 @@ use mpi_launch::{Algorithm, Communicator, Solo};
 
 use super::options::{MachineOptions, OutputOptions, RankOptions};
 use crate::error::{Error, Result};
+use crate::machine;
 use crate::ranks::{self, Share};
 use crate::report::Report;
 
@@ -19,7 +20,7 @@ pub type Ranks = Arc<dyn Communicator>;
 pub struct Session {
     /// Where it prints.
     pub report: Report,
-    /// The request to stop, set by SIGINT and SIGTERM.
+    /// The request to stop, set by SIGINT, SIGTERM and SIGHUP.
     pub cancel: Cancel,
     /// The request for a checkpoint, set by SIGUSR1.
     pub asked: Arc<AtomicBool>,
@@ -35,13 +36,13 @@ pub struct Session {
 }
 
 impl Session {
-    /// Of a command that one process runs: prints as asked and stops at SIGINT and SIGTERM; a second signal ends the process
-    /// at once.
+    /// Of a command that one process runs: prints as asked and stops at SIGINT, SIGTERM and SIGHUP; a second SIGINT or SIGTERM
+    /// ends the process at once.
     ///
     /// # Errors
     /// When the system refuses the signal handlers.
     pub fn new(output: &OutputOptions) -> Result<Session> {
-        use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
+        use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
         let cancel = Cancel::new();
         let signal = Arc::new(AtomicUsize::new(0));
         for (number, code) in [(SIGINT, crate::error::EXIT_SIGINT), (SIGTERM, crate::error::EXIT_SIGTERM)] {
@@ -49,6 +50,12 @@ impl Session {
             signal_hook::flag::register_conditional_shutdown(number, i32::from(code), cancel.flag())
                 .and_then(|_| signal_hook::flag::register_usize(number, signal.clone(), number as usize))
                 .and_then(|_| signal_hook::flag::register(number, cancel.flag()))
+                .map_err(|error| gristmill_io::Error::io("signals", "cannot be handled", error))?;
+        }
+        // A terminal that goes away may send it twice, as its shell does as well: the second one must not cost the checkpoint.
+        if machine::heeds(SIGHUP) {
+            signal_hook::flag::register_usize(SIGHUP, signal.clone(), SIGHUP as usize)
+                .and_then(|_| signal_hook::flag::register(SIGHUP, cancel.flag()))
                 .map_err(|error| gristmill_io::Error::io("signals", "cannot be handled", error))?;
         }
         // A file that may not grow any more (`ulimit -f`) is an error of the write then, and does not end the process.

@@ -43,6 +43,15 @@ pub fn threads(asked: usize) -> usize {
     if asked == 0 { cores() } else { asked }
 }
 
+/// Whether a signal reaches this process: `nohup` has SIGHUP ignored, and it is to stay so. Without `/proc` nobody knows, and what is
+/// ignored must not be caught.
+pub fn heeds(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    ignored.is_some_and(|mask| mask & (1 << (signal - 1)) == 0)
+}
+
 impl MachineReport {
     /// Describes and measures the machine with `threads` threads under `tier`, in less than a second on common machines.
     ///

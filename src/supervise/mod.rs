@@ -2,7 +2,7 @@
 //! fails, with fewer ranks when a host is gone.
 //!
 //! ```text
-//!   hosts that answer -> start -> wait, passing signals on -> 0, 2, 130, 143 or our own signal: done
+//!   hosts that answer -> start -> wait, passing signals on -> 0, 2, 129, 130, 143 or our own signal: done
 //!        ^                                  |
 //!        +--- a pause, `resume RUN` <-------+ any other end, while restarts are left
 //! ```
@@ -31,7 +31,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::error::{EXIT_FAILURE, EXIT_SIGINT, EXIT_SIGTERM, EXIT_USAGE, Error, Result};
+use crate::error::{EXIT_FAILURE, EXIT_SIGHUP, EXIT_SIGINT, EXIT_SIGTERM, EXIT_USAGE, Error, Result};
+use crate::machine;
 use crate::run::checkpoint;
 use crate::run::folder::SUMMARY_FILE;
 use abandoned::{PATIENCE, Watched};
@@ -70,14 +71,17 @@ pub struct Supervised {
 pub struct Signals(Arc<AtomicUsize>);
 
 impl Signals {
-    /// From now on SIGINT, SIGTERM and SIGUSR1 are noted here.
+    /// From now on SIGINT, SIGTERM, SIGUSR1, and SIGHUP unless it is ignored, are noted here.
     ///
     /// # Errors
     /// When the system refuses the handlers.
     pub fn caught() -> Result<Signals> {
-        use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+        use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
         let own = Signals::default();
-        for number in [SIGINT, SIGTERM, SIGUSR1] {
+        for number in [SIGINT, SIGTERM, SIGUSR1, SIGHUP] {
+            if number == SIGHUP && !machine::heeds(SIGHUP) {
+                continue;
+            }
             signal_hook::flag::register_usize(number, own.0.clone(), number as usize)
                 .map_err(|error| gristmill_io::Error::io("signals", "cannot be handled", error))?;
         }
@@ -88,6 +92,7 @@ impl Signals {
         match self.0.swap(0, Ordering::Relaxed) as i32 {
             number if number == Signal::INT.as_raw() => Some(Signal::INT),
             number if number == Signal::TERM.as_raw() => Some(Signal::TERM),
+            number if number == Signal::HUP.as_raw() => Some(Signal::HUP),
             number if number == Signal::USR1.as_raw() => Some(Signal::USR1),
             _ => None,
         }
@@ -209,7 +214,9 @@ fn watch(mut child: Child, signals: &Signals, tell: &dyn Fn(&str)) -> Result<End
         if let Some(signal) = signals.take() {
             let process = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
             // It may have ended just now.
-            let _ended = process.map(|process| kill_process(process, signal));
+            // Launchers do not pass SIGHUP on.
+            let sent = if signal == Signal::HUP { Signal::TERM } else { signal };
+            let _ended = process.map(|process| kill_process(process, sent));
             asked = if signal == Signal::USR1 { asked } else { Some(signal) };
         }
         if watched.is_abandoned() {
@@ -234,7 +241,9 @@ impl End {
         match (self.asked, self.code) {
             (Some(signal), _) => Some(stopped_by(signal)),
             // The job has said what is wrong with the request; it will be as wrong the next time.
-            (None, code @ (EXIT_USAGE | EXIT_SIGINT | EXIT_SIGTERM)) => Some(Error::Elsewhere { rank: 0, code }),
+            (None, code @ (EXIT_USAGE | EXIT_SIGHUP | EXIT_SIGINT | EXIT_SIGTERM)) => {
+                Some(Error::Elsewhere { rank: 0, code })
+            }
             (None, code) if last && restarts == 0 => failed(format!("the job failed with exit code {code}")),
             (None, code) if last => failed(format!("the job failed with exit code {code}, after {restarts} restarts")),
             _ => None,

@@ -85,6 +85,9 @@ impl Batch {
              \x20   trap '' USR1\n\
              \x20   kill -TERM \"$job\"\n\
              \x20   wait \"$job\"\n\
+             \x20   code=$?\n\
+             \x20   # It may have come to its end in the meantime: what did not stop at the signal has nothing to go on with.\n\
+             \x20   [ $code -gt 128 ] || exit $code\n\
              \x20   scontrol requeue \"$SLURM_JOB_ID\"\n\
              \x20   exit 0\n\
              }}\n\
