@@ -57,7 +57,9 @@ impl Report {
             (false, true) => Style::Terminal,
             (false, false) => Style::Lines,
         };
-        let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        // A launcher may give its ranks terminals of their own, wherever its output goes.
+        let is_rank = !matches!(mpi_launch::launch::detect_here(), Ok(None));
+        let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() && !is_rank;
         Report { style, json, colour, silent: false }
     }
 
