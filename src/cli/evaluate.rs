@@ -115,7 +115,7 @@ fn evaluate(arguments: &Arguments, session: &Session) -> Result<()> {
     };
     drop(watcher);
     let Some(evaluation) = evaluation else { return Ok(()) };
-    let value = json!({ "run": arguments.run, "on": on, "evaluation": evaluation });
+    let value = json!({ "run": arguments.run.display().to_string(), "on": on, "evaluation": evaluation });
     // First to the user: a file that cannot be written costs no reading of all rows.
     session.report.json(&value)?;
     let classes = model.metadata.classes.as_deref().unwrap_or_default();

@@ -79,7 +79,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     drop(watcher);
     let bytes = std::fs::metadata(path).map_or(0, |about| about.len());
     session.report.json(&json!({
-        "file": path, "rows": arguments.rows, "bytes": bytes, "seed": arguments.seed, "seconds": began.elapsed().as_secs_f64(),
+        "file": path.display().to_string(), "rows": arguments.rows, "bytes": bytes, "seed": arguments.seed, "seconds": began.elapsed().as_secs_f64(),
     }))?;
     session.report.text(&format!(
         "{}: {}, {}, in {}",

@@ -160,7 +160,7 @@ fn own(error: gristmill_io::Error) -> Error {
 pub fn facts(done: &IngestReport, output: &Path) -> serde_json::Value {
     let s = (done.survey_seconds + done.encode_seconds).max(1e-9);
     serde_json::json!({
-        "dataset": output,
+        "dataset": output.display().to_string(),
         "rows": { "train": done.train_rows, "test": done.test_rows, "dropped": done.dropped_rows },
         "columns": done.manifest.columns.len(),
         "ranks": done.ranks,

@@ -20,7 +20,7 @@ use crate::predict::run::{Settings, added, on_dataset, on_source};
 use crate::ranks;
 use crate::report::number;
 use crate::run::Model;
-use crate::run::folder::{CONFIG_FILE, PASSES_FILE};
+use crate::run::folder::{CONFIG_FILE, OWN_FILES, is_run};
 use crate::run::model::METADATA_FILE;
 
 /// Arguments of `predict`.
@@ -79,6 +79,8 @@ fn open(arguments: &Arguments, cancel: &Cancel) -> Result<(Model, Format, bool, 
     }
     if !to_stdout {
         durable::check_output(&arguments.output, arguments.force)?;
+        let mut own = model.files().into_iter().chain(OWN_FILES.map(|name| arguments.run.join(name)));
+        own.try_for_each(|file| durable::check_apart(&file, &arguments.output))?;
     }
     let input = Input::open(arguments, &model, cancel)?;
     Ok((model, format, to_stdout, input))
@@ -121,7 +123,7 @@ fn predict(arguments: &Arguments, session: &Session) -> Result<()> {
     let rows = if begun { rows } else { ranks::agree_with_first(comm, rows) }?;
     let s = began.elapsed().as_secs_f64().max(1e-9);
     session.report.json(&serde_json::json!({
-        "rows": rows, "output": arguments.output, "seconds": s, "rows_per_s": rows as f64 / s,
+        "rows": rows, "output": arguments.output.display().to_string(), "seconds": s, "rows_per_s": rows as f64 / s,
         "columns": added(&model).iter().map(|field| field.name().clone()).collect::<Vec<_>>(),
     }))?;
     session.report.text(&format!(
@@ -177,12 +179,11 @@ pub fn dataset_of(sources: &[String]) -> Result<Option<Dataset>> {
     if folder.join(MANIFEST).is_file() {
         return Ok(Some(Dataset::open(folder)?));
     }
-    if folder.join(CONFIG_FILE).is_file()
-        && (folder.join(METADATA_FILE).is_file() || folder.join(PASSES_FILE).is_file())
-    {
+    let is_model = folder.join(CONFIG_FILE).is_file() && folder.join(METADATA_FILE).is_file();
+    if is_model || is_run(folder) {
         return Err(Error::usage(format!(
             "{one} is the folder of a training, not a dataset: name a dataset or source files here. `gristmill inspect {one}` \
-             shows a finished training, `gristmill resume {one}` goes on with one that was interrupted"
+             shows it, `gristmill resume {one}` goes on with one that was interrupted"
         )));
     }
     Ok(None)

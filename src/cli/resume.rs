@@ -19,7 +19,7 @@ use crate::run::write::Job;
 use crate::train::Start;
 
 /// Arguments of `resume`.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct Arguments {
     /// The run that was interrupted
     run: PathBuf,
@@ -46,6 +46,17 @@ pub struct Arguments {
 /// When there is nothing to resume, or data or configuration have changed.
 pub fn run(arguments: &Arguments, ranks: &Ranks) -> Result<()> {
     let session = Session::among(&arguments.output, ranks, &arguments.ranks)?;
+    // A finished run takes the folder's place under its name, which `.` and `..` are not.
+    if arguments.run.file_name().is_none()
+        && let Ok(run) = std::fs::canonicalize(&arguments.run)
+    {
+        session.report.note(&format!(
+            "the run takes the place of this folder when it is complete: then cd {} again",
+            run.display()
+        ));
+        let arguments = Arguments { run, ..arguments.clone() };
+        return resume(&arguments, &session).map_err(|error| session.explain(error));
+    }
     resume(arguments, &session).map_err(|error| session.explain(error))
 }
 

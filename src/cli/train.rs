@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{ArgMatches, Args, CommandFactory};
 use gristmill_io::dataset::Dataset;
-use gristmill_io::durable::{self, Replace};
+use gristmill_io::durable;
 use gristmill_io::ingest::IngestOptions;
 use gristmill_io::manifest::Column;
 
@@ -19,7 +19,7 @@ use super::{Session, cache, config, ingest};
 use crate::error::{Error, Result};
 use crate::ranks;
 use crate::run::Model;
-use crate::run::folder::is_run;
+use crate::run::folder::check_free;
 use crate::run::write::Job;
 use crate::train::Start;
 
@@ -107,7 +107,7 @@ fn train(arguments: &Arguments, matches: &ArgMatches, session: &Session) -> Resu
 /// The dataset to train on, made of the sources where there is none.
 fn dataset(arguments: &Arguments, matches: &ArgMatches, output: &Path, session: &Session) -> Result<Dataset> {
     let settled = |dataset: &Dataset| check_settled(matches.subcommand().map_or(matches, |(_, own)| own), dataset);
-    let may_replace = || Ok(Replace::if_forced(arguments.force, is_run).check(output)?);
+    let may_replace = || check_free(output, arguments.force);
     if arguments.ranks.local.local_shards {
         let folder = local_folder(&arguments.source)?;
         let check = || may_replace().and_then(|()| Ok(durable::check_apart(folder, output)?));

@@ -38,7 +38,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let faults: Vec<_> =
         found.faults.iter().map(|fault| json!({ "file": fault.file, "fault": fault.error.to_string() })).collect();
     session.report.json(&json!({
-        "dataset": arguments.dataset, "files": found.files, "bytes": found.bytes, "rows": found.rows, "faults": faults,
+        "dataset": arguments.dataset.display().to_string(), "files": found.files, "bytes": found.bytes, "rows": found.rows, "faults": faults,
     }))?;
     for fault in &found.faults {
         session.report.text(&format!("  {}: {}", fault.file, fault.error))?;

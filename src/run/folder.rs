@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use gristmill_io::durable;
+use gristmill_io::durable::{self, Claim, Replace};
 use serde::Serialize;
 
 use super::checkpoint;
@@ -17,6 +17,8 @@ pub const PASSES_FILE: &str = "metrics.jsonl";
 pub const SUMMARY_FILE: &str = "summary.json";
 /// Name of the summary for people.
 pub const SUMMARY_TEXT_FILE: &str = "summary.txt";
+/// What a run has beside its models, once it is finished.
+pub const OWN_FILES: [&str; 4] = [CONFIG_FILE, PASSES_FILE, SUMMARY_FILE, SUMMARY_TEXT_FILE];
 /// Name of an evaluation that was asked to be kept.
 pub const EVALUATION_FILE: &str = "evaluation.json";
 
@@ -25,7 +27,36 @@ const CONFIG_BEFORE_FILE: &str = "config.before.toml";
 
 /// Whether a folder holds a run, finished or interrupted.
 pub fn is_run(folder: &Path) -> bool {
-    is_finished(folder) || folder.join(CONFIG_FILE).is_file() && !checkpoint::list(folder).is_empty()
+    is_finished(folder) || is_interrupted(folder)
+}
+
+/// Whether a folder holds a training that was interrupted, or is under way; a finished run may be in it as well, which it is to replace.
+pub fn is_interrupted(folder: &Path) -> bool {
+    folder.join(CONFIG_FILE).is_file() && !checkpoint::list(folder).is_empty()
+}
+
+/// What a training may take the place of.
+pub fn replace(force: bool) -> Replace {
+    Replace::if_forced(force, is_run)
+}
+
+/// Whether a training may become `output`.
+///
+/// # Errors
+/// When something is there that is to stay; of an interrupted training it says how to go on with it.
+pub fn check_free(output: &Path, force: bool) -> Result<()> {
+    if force || !is_interrupted(output) {
+        return Ok(replace(force).check(output)?);
+    }
+    // A training that is under way needs nobody to resume it.
+    if let Err(busy @ gristmill_io::Error::Usage(_)) = Claim::of(output) {
+        return Err(busy.into());
+    }
+    let name = output.display();
+    Err(Error::usage(format!(
+        "{name} is a training that was interrupted. `gristmill resume {name}` goes on with it; add --force to begin anew, or name \
+         another output"
+    )))
 }
 
 fn is_finished(folder: &Path) -> bool {

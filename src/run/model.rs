@@ -220,6 +220,13 @@ impl Model {
         Ok(Model { metadata, weights, folder: folder.to_path_buf() })
     }
 
+    /// The files that it was read from, or will be.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let dictionaries = dictionaries(&self.metadata.columns).map(|entry| &*entry.file);
+        let names = [METADATA_FILE, &self.metadata.weights.file].into_iter().chain(dictionaries);
+        names.map(|name| self.folder.join(name)).collect()
+    }
+
     /// True when `folder` holds a model.
     pub fn is_at(folder: &Path) -> bool {
         folder.join(METADATA_FILE).is_file()

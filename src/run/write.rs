@@ -43,7 +43,7 @@ pub struct Job<'a> {
 impl Job<'_> {
     /// What the run may take the place of.
     pub fn replace(&self) -> Replace {
-        Replace::if_forced(self.force, folder::is_run)
+        folder::replace(self.force)
     }
 }
 
@@ -187,9 +187,9 @@ pub fn summary(trained: &Trained, measured: &Measured, job: &Job<'_>) -> Value {
         .collect();
     json!({
         "kind": "run",
-        "run": job.output,
+        "run": job.output.display().to_string(),
         "model": job.plan.model,
-        "dataset": job.dataset.folder(),
+        "dataset": job.dataset.folder().display().to_string(),
         "dataset_fingerprint": job.dataset.manifest().fingerprint,
         "solver": trained.solver,
         "batch_rows": batch_rows(trained, job),

@@ -20,6 +20,7 @@ mod new_rows;
 mod online;
 mod outputs;
 mod paths;
+mod places;
 mod pyarrow;
 mod quickstart;
 mod ranks;

@@ -29,7 +29,7 @@ fn launched(folder: &Path, words: &str) -> Option<Child> {
 }
 
 /// An executable script.
-fn script(path: &Path, text: &str) {
+pub fn script(path: &Path, text: &str) {
     std::fs::write(path, text).expect("writes");
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).expect("a mode");
 }

@@ -52,7 +52,7 @@ pub fn show(path: &Path, report: &Report) -> Result<()> {
     let bytes: u64 = manifest.shards.iter().map(|shard| shard.file.bytes).sum();
     let source_bytes: u64 = manifest.sources.iter().map(|source| source.bytes).sum();
     report.json(&json!({
-        "kind": "dataset", "path": path, "format": manifest.format, "created_by": manifest.created_by,
+        "kind": "dataset", "path": path.display().to_string(), "format": manifest.format, "created_by": manifest.created_by,
         "rows": { "train": rows[0], "test": rows[1] }, "bytes": bytes, "source_bytes": source_bytes,
         "shards": manifest.shards.len(), "grain_rows": manifest.grain_rows, "seed": manifest.seed,
         "shuffled": manifest.shuffled, "parameters": statistics.mean.len(), "columns": columns,
