@@ -74,7 +74,7 @@ mod tests {
     fn a_cell_stays_in_its_line() {
         let mut table = Table::with_head(&["a\nb", ">\u{1b}[31m"]);
         table.line(["c\r\nd", "1"]);
-        assert_eq!(table.text(0).lines().map(str::trim_end).nth(2), Some("c\\r\\nd            1"));
+        assert_eq!(table.text(0).lines().map(str::trim_end).nth(2), Some("c\\r\\nd           1"));
         assert!(table.text(0).starts_with("a\\nb    \\u{1b}[31m\n"), "{}", table.text(0));
     }
 }
