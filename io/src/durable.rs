@@ -290,12 +290,17 @@ impl Staging {
     fn finish(mut self, replaces: bool) -> Result<()> {
         self.committed = true;
         sync_folder(&self.parent)?;
-        if replaces {
-            pass(Step::RemoveOld)
-                .and_then(|()| remove(&self.old))
-                .map_err(|e| Error::io(&self.old, "cannot remove the old output", e))?;
+        if !replaces {
+            return Ok(());
         }
-        Ok(())
+        match lock_leftover(&self.old, &self.output) {
+            Ok(Some(_lock)) => pass(Step::RemoveOld)
+                .and_then(|()| remove(&self.old))
+                .map_err(|e| Error::io(&self.old, "cannot remove the old output", e)),
+            // Another process has removed it, and may have the name for a folder of its own by now.
+            Ok(None) | Err(Error::Usage(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 }
 
