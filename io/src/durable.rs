@@ -222,6 +222,9 @@ pub struct Staging {
     _lock: File,
 }
 
+/// Attempts to make a staging folder: others that want the same name are soon done, what is no folder of theirs stays.
+const ATTEMPTS_MAX: u32 = 1_000;
+
 impl Staging {
     /// A staging folder for `output`, which must not exist unless it may be replaced.
     ///
@@ -233,12 +236,14 @@ impl Staging {
         create_folders(&parent)?;
         let (folder, old) = (parent.join(hidden(&name, "partial")), parent.join(hidden(&name, "old")));
         let output = parent.join(&name);
+        let mut attempt = 0;
         loop {
+            attempt += 1;
             recover(&output, &folder, &old)?;
             replace.check(&output)?;
             match pass(Step::Create).and_then(|()| fs::create_dir(&folder)) {
                 // Another process was faster: it has locked the folder, or is about to.
-                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => continue,
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists && attempt < ATTEMPTS_MAX => continue,
                 created => created.map_err(|e| Error::io(&folder, "cannot create the folder", e))?,
             }
             // Another process may have taken it for a leftover before it was locked.
@@ -420,7 +425,7 @@ fn lock_leftover(partial: &Path, output: &Path) -> Result<Option<File>> {
 /// Whether what is open is what has this name now.
 fn is_at(file: &File, path: &Path) -> bool {
     let place = |about: fs::Metadata| (about.dev(), about.ino());
-    fs::symlink_metadata(path).is_ok_and(|there| file.metadata().is_ok_and(|own| place(own) == place(there)))
+    fs::metadata(path).is_ok_and(|there| file.metadata().is_ok_and(|own| place(own) == place(there)))
 }
 
 /// Locks an open file or folder; `what` is what another process is writing that has the lock.
