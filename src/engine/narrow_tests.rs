@@ -1,6 +1,8 @@
 //! Losses with a kink against scikit-learn's linear programs and support vector machines (tests/reference/kinked.py says how they
 //! were made).
 
+use gristmill_io::manifest::Role;
+use gristmill_io::testing::SampleDataset;
 use gristmill_kernels::dtype::DType;
 use gristmill_kernels::reference;
 use serde::Deserialize;
@@ -76,4 +78,27 @@ fn objectives_are_those_of_linear_programs() {
         }
     }
     assert!(wrong.is_empty(), "{} of {checked}:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// At the minimum all rows of a level are beyond the kink of the squared hinge loss, and its columns have rounding for a Hessian.
+/// The least objective is that of scipy 1.17.1 `minimize(method="BFGS", gtol=1e-12)` from five starts.
+#[test]
+fn a_level_without_curvature_has_no_long_steps() {
+    let a = [3.0, -4.0, -5.0, 8.0, -6.0, -4.0, 2.0, 5.0, 2.0, 6.0];
+    let weight = [0.8, 0.8, 0.6, 0.7, 2.5, 1.3, 0.8, 1.8, 1.9, 2.0];
+    let label = [0.0, 1.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0];
+    for (levels, codes) in [(2, [0, 1, 1, 1, 1, 1, 0, 0, 1, 1]), (3, [1, 0, 0, 0, 0, 0, 1, 1, 0, 0])] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let dataset = SampleDataset::new(64)
+            .f32("a", Role::Feature, a.to_vec())
+            .codes("b", Role::Feature, levels, &codes)
+            .f32("w", Role::Weight, weight.to_vec())
+            .f32("y", Role::Label, label.to_vec())
+            .write(&folder.path().join("data"))
+            .expect("a dataset");
+        let trained = fit(&dataset, r#"{"model": "squared-hinge", "threads": 1}"#).expect("trains");
+        let fitted = &trained.models[0];
+        let off = fitted.objective / 0.47233239986481756 - 1.0;
+        assert!(fitted.has_converged() && off.abs() < 1e-6, "off {off:.1e}, {}", fitted.reason);
+    }
 }

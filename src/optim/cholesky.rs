@@ -78,6 +78,13 @@ impl System {
         }
         if quadratic.intercept {
             eliminate(quadratic, slopes, &mut matrix, &mut right);
+            for i in (0..slopes).filter(|&i| penalty.l2[i] == 0.0 && quadratic.hessian.at(i, i) > 0.0) {
+                // A column that is constant where the loss bends leaves rounding, which the factorisation could not tell from curvature.
+                if matrix.at(i, i) <= RANK_TOLERANCE * quadratic.hessian.at(i, i) {
+                    matrix.row_mut(i).fill(0.0);
+                    (0..slopes).for_each(|j| matrix.row_mut(j)[i] = 0.0);
+                }
+            }
         }
         for i in 0..slopes {
             matrix.values[i * slopes + i] += penalty.l2[i];
