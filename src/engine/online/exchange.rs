@@ -8,7 +8,7 @@
 //! 12 bytes a touched coordinate and rank, 6 where sums are rounded ([`Feedback`]).
 //!
 //! The rows of one rank alone may have left all bounds. The others wait for its message, so it sends what it found instead
-//! ([`Exchange::note`]), as [`FAULT`] and words, and all ranks end at the same batch, one of them with those words.
+//! ([`Exchange::note`]), as `FAULT` and words, and all ranks end at the same batch, one of them with those words.
 
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
