@@ -12,13 +12,12 @@ use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
 use arrow::ipc::writer::{DictionaryHandling, FileWriter, IpcWriteOptions};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
+use gristmill_io::ingest::keep;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 use parquet::schema::types::ColumnPath;
-
-use gristmill_io::ingest::keep;
 
 use super::dictionaries::Dictionaries;
 use crate::error::{Error, Result};
