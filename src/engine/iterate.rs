@@ -105,6 +105,7 @@ impl<R: Real + Default> Training<'_, R> {
             penalty: self.penalty(task.strengths),
             intercept: self.plan.intercept,
             metric: self.setup.space.metric().repeat(self.setup.joint),
+            is_rounded: task.rounding.is_some(),
             limits: match &task.rounding {
                 Some(_) => narrow::limits(self.limits(task.left_out, task.against), task.passes),
                 None => self.limits(task.left_out, task.against),
@@ -148,7 +149,6 @@ impl<R: Real + Default> Training<'_, R> {
     /// Where a solver wants to be told of the loss: a point for each margin.
     fn points(&self, task: &Task) -> Vec<Point> {
         let width = task.rounding.as_ref().map_or(0.0, |rounding| rounding.width);
-        let smooth = if width > 0.0 { Smoothing::Width(width) } else { Smoothing::Exact };
         let (left_out, against) = (task.left_out, task.against);
         let points = |point: &[f64], want: Want, smoothing: Smoothing| {
             let stored = self.setup.to_stored(point, self.rounding(task)).into_iter();
@@ -158,7 +158,12 @@ impl<R: Real + Default> Training<'_, R> {
             Stand::Running(machine) => {
                 let request = machine.request();
                 let want = if request.collect == Collect::Hessian { Want::Hessian } else { Want::Gradient };
-                points(request.point, want, smooth)
+                let smoothing = match (width > 0.0, request.lift > 0.0) {
+                    (false, _) => Smoothing::Exact,
+                    (true, false) => Smoothing::Width(width),
+                    (true, true) => Smoothing::Lifted(width, request.lift),
+                };
+                points(request.point, want, smoothing)
             }
             Stand::Certifying(outcome) => {
                 let [loss, gap] = [Smoothing::Exact, Smoothing::Gap(width)]

@@ -8,6 +8,9 @@
 //! estimated gap, below a tenth of the tolerance). (Boyd and Vandenberghe 2004, 5.5.1; Nesterov 2005, "Smooth minimization of non-smooth
 //! functions".)
 //!
+//! Away from the kink a rounded loss is all but straight, and a model of second order promises minima that are anywhere: Hessians are lifted
+//! towards those of parabolas above the loss (`kernels/src/losses/kinked.rs`), as far as steps ask for it (`optim::second_order`).
+//!
 //! Only rows near the kink have a gap, and about `width` of them lie there: it falls with the square of the width while these
 //! rows are many, and with the width itself where the kinks of p rows hold the solution. Cost: five or so widths of a few
 //! second-order steps each, and a pass for each certificate.
@@ -67,11 +70,13 @@ pub fn judge(
     let objective = loss + penalty;
     let scale = objective.max(LEAST * limits.null_loss);
     let enough = limits.tolerance * scale;
-    let is_near = gap <= enough;
+    // Neither loss nor penalty is less than 0.
+    let is_near = gap <= enough || objective == 0.0;
     if !is_near && outcome.has_converged() && count < WIDTHS_MAX {
         return Verdict::Narrower(width * (SAFETY * enough / gap).clamp(NARROWER.0, NARROWER.1));
     }
     let reason = match (is_near, outcome.has_converged()) {
+        (true, true) if objective == 0.0 => "the objective is zero".into(),
         (true, true) => format!("certified gap {:.1e} of the objective", gap / scale),
         (_, true) => format!("certified gap {:.1e} of the objective, no narrower kink is resolved", gap / scale),
         (_, false) => outcome.reason.clone(),

@@ -102,3 +102,49 @@ fn a_level_without_curvature_has_no_long_steps() {
         assert!(fitted.has_converged() && off.abs() < 1e-6, "off {off:.1e}, {}", fitted.reason);
     }
 }
+
+/// Two columns of so many levels and labels, from a linear congruential generator.
+fn many_levels(rows: usize, levels: u64, seed: u64) -> (Vec<u32>, Vec<u32>, Vec<f64>) {
+    let mut state = seed;
+    let mut next = move || {
+        state = (1_103_515_245 * state + 12_345) % (1 << 31);
+        state >> 16
+    };
+    let (mut a, mut b, mut y) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..rows {
+        let (one, two, noise) = (next() % levels, next() % levels, next() % 2_001);
+        let effects = (one * one % 17) as f64 - 8.0 + (two * 7 % 11) as f64 - 5.0;
+        y.push(effects + (noise as f64 - 1000.0) / 250.0);
+        a.push(one as u32);
+        b.push(two as u32);
+    }
+    (a, b, y)
+}
+
+/// Most rows of most levels are far from the kink, where the loss is all but straight. Least objectives are those of scipy 1.17.1
+/// `linprog(method="highs")`.
+#[test]
+fn levels_far_from_the_kink_are_no_way_without_end() {
+    let cases = [
+        (120, 25, 1, r#""model": "quantile", "quantile": 0.9"#, 0.18715999999999997),
+        (300, 40, 2, r#""model": "quantile", "quantile": 0.9"#, 0.26282266666666665),
+        (300, 40, 2, r#""model": "absolute""#, 1.5406000000000004),
+        (300, 40, 2, r#""model": "hinge""#, 0.04666666666666667),
+    ];
+    for (rows, levels, seed, model, least) in cases {
+        let (a, b, y) = many_levels(rows, levels, seed);
+        let y = if model.contains("hinge") { y.iter().map(|&y| f64::from(y > 1.0)).collect() } else { y };
+        let folder = tempfile::tempdir().expect("a folder");
+        let dataset = SampleDataset::new(64)
+            .codes("a", Role::Feature, levels as usize, &a)
+            .codes("b", Role::Feature, levels as usize, &b)
+            .f64("y", Role::Label, y)
+            .write(&folder.path().join("data"))
+            .expect("a dataset");
+        let trained = fit(&dataset, &format!(r#"{{{model}, "threads": 1}}"#)).expect("trains");
+        let fitted = &trained.models[0];
+        let off = fitted.objective / least - 1.0;
+        let told = format!("{rows} {model}: off {off:.1e}, {} ({} passes)", fitted.reason, fitted.passes);
+        assert!(fitted.has_converged() && off.abs() < 1e-6 && fitted.passes < 250, "{told}");
+    }
+}

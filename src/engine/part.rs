@@ -45,13 +45,15 @@ impl Key {
             add(point.want as u64);
             add(point.left_out.map_or(u64::MAX, u64::from));
             add(point.against.map_or(u64::MAX, u64::from));
-            let (what, width) = match point.smoothing {
-                Smoothing::Exact => (0, 0.0),
-                Smoothing::Width(width) => (1, width),
-                Smoothing::Gap(width) => (2, width),
+            let (what, width, lift) = match point.smoothing {
+                Smoothing::Exact => (0, 0.0, 0.0),
+                Smoothing::Width(width) => (1, width, 0.0),
+                Smoothing::Gap(width) => (2, width, 0.0),
+                Smoothing::Lifted(width, lift) => (3, width, lift),
             };
             add(what);
             add(f64::to_bits(width));
+            add(f64::to_bits(lift));
             add(point.at.intercept.to_bits());
             point.at.weights.iter().for_each(|weight| add(weight.to_bits()));
         }

@@ -119,7 +119,9 @@ fn bounds(setup: &Setup<'_>, points: &[Point], level: usize) -> (Bounds, bool) {
     let (within_low, within_high) = (low.max(least).min(most), high.min(most).max(least));
     let mut row = setup.model.bounds(&Reach { label: setup.target.largest, low: within_low, high: within_high });
     let smoothing = points.first().map_or(Smoothing::Exact, |point| point.smoothing);
-    if let (Smoothing::Width(width) | Smoothing::Gap(width), Some(kink)) = (smoothing, setup.model.kink()) {
+    if let (Smoothing::Width(width) | Smoothing::Lifted(width, _) | Smoothing::Gap(width), Some(kink)) =
+        (smoothing, setup.model.kink())
+    {
         row.loss += kink.slopes * width;
         row.curvature = kink.slopes / (4.0 * width);
     }

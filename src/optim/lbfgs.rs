@@ -178,7 +178,7 @@ impl Lbfgs {
 
 impl Solver for Lbfgs {
     fn request(&self) -> Request<'_> {
-        Request { point: &self.trial, collect: Collect::Gradient, sample: self.schedule.sample() }
+        Request { point: &self.trial, collect: Collect::Gradient, sample: self.schedule.sample(), lift: 0.0 }
     }
 
     fn absorb(&mut self, found: Evaluation) -> Status {

@@ -65,6 +65,8 @@ pub struct Request<'a> {
     pub collect: Collect,
     /// Over which rows.
     pub sample: Sample,
+    /// How far the curvature of a loss that is all but straight away from a kink is lifted (see `kernels/src/losses/kinked.rs`), from 0 to 1.
+    pub lift: f64,
 }
 
 /// What a pass found: the weighted mean loss of its rows and its derivatives, without the penalty.

@@ -220,7 +220,7 @@ fn aligned(memory: &Memory, subgradient: &[f64], penalty: &Penalty) -> Vec<f64> 
 
 impl Solver for Owlqn {
     fn request(&self) -> Request<'_> {
-        Request { point: &self.trial, collect: Collect::Gradient, sample: self.schedule.sample() }
+        Request { point: &self.trial, collect: Collect::Gradient, sample: self.schedule.sample(), lift: 0.0 }
     }
 
     fn absorb(&mut self, found: Evaluation) -> Status {

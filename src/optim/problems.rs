@@ -81,11 +81,11 @@ impl Data {
         let null_loss = self.evaluate(&self.at_zero(&vec![0.0; n])).loss;
         let open = self.loss == Loss::Logistic;
         let limits = Limits { tolerance, passes_max: 500, noise: 1e-15, null_loss, open };
-        Problem { penalty, intercept: true, metric: vec![1.0; n], limits }
+        Problem { penalty, intercept: true, metric: vec![1.0; n], is_rounded: false, limits }
     }
 
     fn at_zero<'a>(&self, zero: &'a [f64]) -> Request<'a> {
-        Request { point: zero, collect: Collect::Hessian, sample: Sample::ALL }
+        Request { point: zero, collect: Collect::Hessian, sample: Sample::ALL, lift: 0.0 }
     }
 
     fn quadratic(&self) -> Quadratic {

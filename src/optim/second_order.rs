@@ -7,6 +7,10 @@
 //! one does not know (a level that no sampled row has). The Hessian of a smaller sample is kept on the next, and on all rows,
 //! where it is of so many rows that one step by it will do on each. The last word is the gradient of all rows.
 //!
+//! Losses with a rounded kink are all but straight away from it. Their Hessian is lifted part of the way to that of parabolas nowhere below the
+//! loss: less after a step that keeps what its model promised, more after one that is too long (as Levenberg 1944 and Marquardt 1963 damp theirs;
+//! with all of it, which is the majorisation of Hunter and Lange, "Quantile Regression via an MM Algorithm", 2000, no step is).
+//!
 //! Stop: the decrease that the model predicts, an estimate of the gap, is below the tolerance; or below what the arithmetic
 //! of a row can resolve.
 
@@ -37,6 +41,14 @@ const BLIND: f64 = 1e-4;
 /// Most halvings of steps by exact models while there is much to gain; a well-meant Hessian takes a few.
 const SHORTENED_MAX: u32 = 40;
 
+/// How far curvature is lifted first, and at least.
+const LIFT_FIRST: f64 = 0.1;
+const LIFT_LEAST: f64 = 1e-14;
+/// Of what a model promises, a step that keeps more than the first lets curvature be lifted less, one that keeps less than the second more.
+const KEPT: (f64, f64) = (0.75, 0.25);
+/// How much less, how much more, and how much more where even half of half a step is too long; no less than the last then.
+const LIFTS: (f64, f64, f64, f64) = (8.0, 4.0, 16.0, 1e-3);
+
 /// How a model is minimised: the minimiser of a quadratic under a penalty, started at a point, to a gap.
 pub type Subproblem = fn(&Quadratic, &Penalty, &[f64], f64) -> Outcome;
 
@@ -49,6 +61,9 @@ pub struct Problem {
     pub intercept: bool,
     /// See [`Quadratic::metric`].
     pub metric: Vec<f64>,
+    /// True for a loss with a rounded kink, whose curvature may be lifted ([`Request::lift`]).
+    #[serde(default)]
+    pub is_rounded: bool,
     /// When to stop.
     pub limits: Limits,
 }
@@ -87,6 +102,11 @@ pub struct SecondOrder {
     /// Halvings of steps on all rows while there was much to gain.
     #[serde(default)]
     shortened: u32,
+    /// How far the next Hessian is lifted, and the one in use.
+    #[serde(default)]
+    lift: f64,
+    #[serde(default)]
+    lifted: f64,
 }
 
 /// A point, and what is known there.
@@ -112,6 +132,7 @@ struct Best {
 impl SecondOrder {
     /// From `start`, through the samples of `schedule`.
     pub fn new(problem: Problem, start: Vec<f64>, schedule: Schedule) -> SecondOrder {
+        let lift = if problem.is_rounded { LIFT_FIRST } else { 0.0 };
         SecondOrder {
             problem,
             schedule,
@@ -130,6 +151,8 @@ impl SecondOrder {
             is_exact: false,
             is_blind: false,
             shortened: 0,
+            lift,
+            lifted: lift,
         }
     }
 
@@ -150,7 +173,7 @@ impl SecondOrder {
 
     /// See [`super::Solver::request`].
     pub fn request(&self) -> Request<'_> {
-        Request { point: &self.trial, collect: self.collect, sample: self.schedule.sample() }
+        Request { point: &self.trial, collect: self.collect, sample: self.schedule.sample(), lift: self.lift }
     }
 
     /// See [`super::Solver::absorb`].
@@ -159,6 +182,7 @@ impl SecondOrder {
         self.full_passes += u32::from(sample.is_all());
         let objective = found.loss + self.problem.penalty.value(&self.trial);
         let last = self.best.take();
+        let promised = last.as_ref().map(|last| (last.gap, last.objective));
         if let Some(last) = last {
             if !self.falls_enough(&last, objective) {
                 return self.shorten(last);
@@ -167,6 +191,10 @@ impl SecondOrder {
         }
         if let Some(hessian) = found.hessian {
             self.hessian = Some((hessian, sample));
+            self.lifted = self.lift;
+        }
+        if let Some((gap, before)) = promised {
+            self.trust(gap, before, objective);
         }
         let best = self.model(found.loss, objective, &found.gradient, subproblem);
         self.steepest = self.steepest.max(best.gradient_norm);
@@ -188,7 +216,12 @@ impl SecondOrder {
         let is_much = last.gap > 1e3 * self.problem.limits.noise * last.objective.abs();
         self.shortened += u32::from(is_much && self.schedule.sample().is_all());
         let is_stuck = is_much && self.halvings > HALVINGS_MAX;
-        let is_slow = self.is_exact && self.shortened > SHORTENED_MAX;
+        // With all of the chord's curvature a step cannot be too long.
+        if self.halvings >= 2 && self.problem.is_rounded && self.lifted < 1.0 && !self.at_limit() {
+            self.lift = (self.lifted * LIFTS.2).clamp(LIFTS.3, 1.0);
+            return self.ask(last.point, Collect::Hessian);
+        }
+        let is_slow = self.is_exact && self.shortened > SHORTENED_MAX && !self.problem.is_rounded;
         if (is_stuck || is_slow) && !self.at_limit() {
             self.is_blind = true;
             return self.done(last, false, "steps by the Hessian are too long".into(), Vec::new());
@@ -208,6 +241,20 @@ impl SecondOrder {
         axpy(0.5f64.powi(self.halvings as i32), &last.direction, &mut self.trial);
         self.best = Some(last);
         Status::Continue
+    }
+
+    /// How far curvature is lifted from here on, by what the step to `objective` kept of the decrease that its model promised.
+    fn trust(&mut self, promised: f64, before: f64, objective: f64) {
+        if !self.problem.is_rounded {
+            return;
+        }
+        let is_noise = promised <= self.problem.limits.noise * before.abs();
+        let kept = (before - objective) / promised.max(f64::MIN_POSITIVE);
+        if self.halvings > 0 || (kept < KEPT.1 && !is_noise) {
+            self.lift = (self.lift * LIFTS.1).min(1.0);
+        } else if kept > KEPT.0 || is_noise {
+            self.lift = (self.lift / LIFTS.0).max(LIFT_LEAST);
+        }
     }
 
     /// Minimises the second-order model at the trial point.

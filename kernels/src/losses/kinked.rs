@@ -12,7 +12,10 @@
 //! smooth      up max(u, 0) + down max(-u, 0) + (up + down) m log(1 + e^(-|u|/m))
 //! slope r     up - (up + down) sigmoid(-u/m), always between -down and up
 //! gap         value - r u = (up + down) |u| sigmoid(-|u|/m)
+//! chord       (up + down) tanh(|u| / 2m) / 2|u|, at least the curvature
 //! ```
+//! The parabola through a row's value and slope whose curvature is the chord's lies nowhere below the smooth loss (Jaakkola and Jordan
+//! 2000): far from the kink, where the loss is all but straight, it says how far the kink is. A lifted curvature is part of the way there.
 //! The slopes are a feasible point of the dual problem, so at a minimum of the smooth objective the mean gap bounds how far the point
 //! is from the minimum of the objective itself.
 
@@ -28,9 +31,14 @@ pub enum Smoothing {
     Exact,
     /// The loss rounded at this width.
     Width(f64),
+    /// The same, with curvatures that are lifted by so much of the way to the chord's, from 0 to 1.
+    Lifted(f64, f64),
     /// In place of the loss the gap of that width, with the slopes of the rounded loss.
     Gap(f64),
 }
+
+/// Nearer to the kink than this share of the width, the chord's curvature is that at the kink.
+const NEAR: f64 = 1e-3;
 
 /// How an error follows from margin and target.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -79,7 +87,7 @@ impl LossFunction for Kinked {
                 let slope = Group::select(zero.less(error), up, Group::select(error.less(zero), -down, zero));
                 return Terms { loss: value, residual: -(side * slope), curvature: zero };
             }
-            Smoothing::Width(width) | Smoothing::Gap(width) => width,
+            Smoothing::Width(width) | Smoothing::Lifted(width, _) | Smoothing::Gap(width) => width,
         };
         let both = constant(self.up + self.down);
         let math::Logistic { decay, greater, lesser } = math::logistic(tier, error * constant(1.0 / width));
@@ -88,7 +96,15 @@ impl LossFunction for Kinked {
             Smoothing::Gap(_) => both * error.abs() * lesser,
             _ => (both * constant(width)).fma(math::log1p_unit(tier, decay), value),
         };
-        let curvature = side * side * (constant((self.up + self.down) / width) * (greater * lesser));
+        let mut curvature = constant((self.up + self.down) / width) * (greater * lesser);
+        if let Smoothing::Lifted(_, lift) = self.smoothing {
+            let distance = error.abs();
+            let chord = both * (greater - lesser) / (distance + distance);
+            let limit = constant((self.up + self.down) / (4.0 * width));
+            let chord = Group::select(distance.less(constant(NEAR * width)), limit, chord);
+            curvature = constant(lift).fma(chord - curvature, curvature);
+        }
+        let curvature = side * side * curvature;
         Terms { loss, residual: -(side * slope), curvature }
     }
 
@@ -99,7 +115,7 @@ impl LossFunction for Kinked {
             Error::Distance => (1.0, y - z),
         };
         let value = up * error.max(0.0) + down * (-error).max(0.0);
-        let (Smoothing::Width(width) | Smoothing::Gap(width)) = self.smoothing else {
+        let (Smoothing::Width(width) | Smoothing::Lifted(width, _) | Smoothing::Gap(width)) = self.smoothing else {
             let slope = if error > 0.0 { up } else { -down * f64::from(error < 0.0) };
             return Terms { loss: value, residual: -side * slope, curvature: 0.0 };
         };
@@ -107,10 +123,20 @@ impl LossFunction for Kinked {
         let lesser = decay / (1.0 + decay);
         let slope = if error < 0.0 { both * lesser - down } else { up - both * lesser };
         let is_gap = matches!(self.smoothing, Smoothing::Gap(_));
+        let mut curvature = both / width * lesser / (1.0 + decay);
+        if let Smoothing::Lifted(_, lift) = self.smoothing {
+            let near = error.abs() < NEAR * width;
+            let chord = if near {
+                both / (4.0 * width)
+            } else {
+                both * (error.abs() / width / 2.0).tanh() / (2.0 * error.abs())
+            };
+            curvature += lift * (chord - curvature);
+        }
         Terms {
             loss: if is_gap { both * error.abs() * lesser } else { value + both * width * decay.ln_1p() },
             residual: -side * slope,
-            curvature: side * side * both / width * lesser / (1.0 + decay),
+            curvature: side * side * curvature,
         }
     }
 }

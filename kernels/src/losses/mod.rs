@@ -102,7 +102,7 @@ pub trait LossVisitor {
 
 impl Loss {
     /// All losses, those with a parameter at one value of it or two.
-    pub const ALL: [Loss; 16] = [
+    pub const ALL: [Loss; 17] = [
         Loss::Squared,
         Loss::Logistic,
         Loss::Poisson(1.0),
@@ -119,6 +119,7 @@ impl Loss {
         Loss::Absolute(Smoothing::Width(0.5)),
         Loss::Quantile(0.9, Smoothing::Exact),
         Loss::Quantile(0.9, Smoothing::Width(0.5)),
+        Loss::Quantile(0.9, Smoothing::Lifted(0.5, 0.25)),
     ];
 
     /// The name used in tables.

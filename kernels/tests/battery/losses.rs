@@ -5,7 +5,7 @@ use super::{Arithmetic, LENGTHS, SameBits, assert_close, kernels};
 use gristmill_kernels::dtype::f16;
 use gristmill_kernels::reference;
 use gristmill_kernels::tile::{Block, Columns, parts};
-use gristmill_kernels::{Call, Carried, Link, Loss, LossLanes, LossRows, LossSums, Next};
+use gristmill_kernels::{Call, Carried, Link, Loss, LossLanes, LossRows, LossSums, Next, Smoothing};
 
 /// Margins from gentle to far out, targets that every loss takes (0, 1 and between).
 fn rows<R: Arithmetic>(count: usize, random: &mut Random) -> (Vec<R>, Vec<R>, Vec<R>) {
@@ -151,8 +151,28 @@ fn reference_derivatives_match_differences() {
             assert!((slope - at(z).residual).abs() < most, "{} at {z}, {y}", loss.name());
             // Where the Huber loss is straight its curvature is not the second derivative, and positive.
             let straight = matches!(loss, Loss::Huber(delta) if (z - y).abs() > delta);
-            let right = if straight { at(z).curvature > 0.0 } else { (bend - at(z).curvature).abs() < most };
+            let lifted = matches!(loss, Loss::Quantile(_, Smoothing::Lifted(..)));
+            let right = match (straight, lifted) {
+                (true, _) => at(z).curvature > 0.0,
+                (_, true) => at(z).curvature > bend,
+                _ => (bend - at(z).curvature).abs() < most,
+            };
             assert!(right, "{} at {z}, {y}", loss.name());
+        }
+    }
+}
+
+/// The parabolas of curvatures that are lifted all the way lie nowhere below the loss.
+#[test]
+fn chords_lie_above_the_loss() {
+    let places = || (-60..=60).map(|z| f64::from(z) / 8.0);
+    for loss in [Loss::Hinge, Loss::Absolute, |smoothing| Loss::Quantile(0.9, smoothing)] {
+        let loss = loss(Smoothing::Lifted(0.5, 1.0));
+        for (from, to) in places().flat_map(|from| places().map(move |to| (from, to))) {
+            let (here, there) = (reference::terms(loss, from, 1.0), reference::terms(loss, to, 1.0));
+            let way = to - from;
+            let parabola = here.loss + here.residual * way + here.curvature * way * way / 2.0;
+            assert!(parabola >= there.loss - 1e-12, "{} from {from} to {to}", loss.name());
         }
     }
 }
