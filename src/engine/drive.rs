@@ -286,6 +286,7 @@ impl<'a, R: Real + Default> Training<'a, R> {
             tolerance: self.plan.tolerance,
             passes_max: self.plan.max_passes,
             noise: if size_of::<R>() == 4 { 1e-7 } else { 1e-14 },
+            terms: self.setup.terms(&moments),
             null_loss: self.setup.model.null_loss(&moments),
             open: self.setup.model.is_open(),
         }

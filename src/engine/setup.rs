@@ -21,7 +21,7 @@ use super::target::{self, Classes, Target};
 use crate::error::{Error, Result};
 use crate::machine;
 use crate::metrics::Task;
-use crate::models::{Model, Shape};
+use crate::models::{Model, Moments, Shape};
 use crate::plan::TrainPlan;
 use crate::train::Company;
 
@@ -213,6 +213,14 @@ impl<'a> Setup<'a> {
         }
     }
 
+    /// Size of the terms of a deviance: what labels would cost at best, and e^z for a mean, or 1 for an amount over its mean.
+    pub fn terms(&self, moments: &Moments) -> f64 {
+        match self.deviance() {
+            Some(power) => moments.saturated.abs() + if power < 2.0 { moments.mean.abs() } else { 1.0 },
+            None => 0.0,
+        }
+    }
+
     /// The least loss of a row with that label: see [`crate::models::Moments::saturated`].
     pub fn saturated(&self, label: f64) -> f64 {
         self.model.least_loss(label)
@@ -265,9 +273,10 @@ impl<'a> Setup<'a> {
 }
 
 /// True when some number of a row is `f64`, or the loss has a kink, of which solvers see less than the rounding of a margin in
-/// `f32`.
+/// `f32`, or it is a deviance, which may be as small beside its terms.
 fn is_wide(dataset: &Dataset, model: &dyn Model) -> bool {
     model.kink().is_some()
+        || matches!(model.task(), Task::Deviance(_))
         || dataset.manifest().columns.iter().any(|column| {
             column.kind.scalar_dtype() == Some(DType::F64)
                 || matches!(column.kind, Kind::Vector { dtype: DType::F64, .. })

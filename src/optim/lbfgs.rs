@@ -127,14 +127,14 @@ impl Lbfgs {
             promise: best.promise,
             bound: rest::bound(&self.problem.penalty, &best.gradient),
             enough: limits.gap(best.objective),
-            noise: limits.noise * best.objective.abs(),
+            noise: limits.noise_of(best.objective),
         }
     }
 
     fn step(&mut self, best: Best) -> Status {
         let slope = dot(&best.direction, &best.gradient);
         let first = if self.memory.is_empty() { 1.0f64.min(1.0 / (-slope).sqrt()) } else { 1.0 };
-        let noise = self.problem.limits.noise * best.objective.abs();
+        let noise = self.problem.limits.noise_of(best.objective);
         self.search = Some(LineSearch::new(best.objective, slope, first, noise));
         self.try_step(best, first)
     }
@@ -148,7 +148,7 @@ impl Lbfgs {
 
     /// The search found nothing: forget the memory once, else this is as low as the arithmetic can tell.
     fn give_up(&mut self, best: Best) -> Status {
-        if !self.memory.is_empty() && best.promise > self.problem.limits.noise * best.objective.abs() {
+        if !self.memory.is_empty() && best.promise > self.problem.limits.noise_of(best.objective) {
             self.memory.clear();
             let direction = self.memory.direction(&best.gradient, &self.problem.penalty.l2);
             return self.step(Best { direction, ..best });

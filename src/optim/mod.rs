@@ -135,6 +135,9 @@ pub struct Limits {
     pub passes_max: u32,
     /// Relative error that a computed loss may have from the arithmetic of a row: smaller differences mean nothing.
     pub noise: f64,
+    /// Size of the terms that a loss is the difference of, where it is small beside them; 0: it is none.
+    #[serde(default)]
+    pub terms: f64,
     /// The loss with no slopes: the scale of an objective that falls to zero.
     pub null_loss: f64,
     /// True when the loss is 0 at infinity only, as that of a class is: without a penalty it has no minimum on data that
@@ -146,6 +149,11 @@ impl Limits {
     /// The gap at which to stop when the objective is `objective`.
     pub fn gap(&self, objective: f64) -> f64 {
         self.tolerance * objective.abs().max(1e-12 * self.null_loss)
+    }
+
+    /// What the arithmetic of rows cannot tell from nothing, where the objective is `objective`.
+    pub fn noise_of(&self, objective: f64) -> f64 {
+        self.noise * objective.abs().max(self.terms)
     }
 
     /// True when an unpenalised loss fell so low that only separated classes explain it.

@@ -72,7 +72,7 @@ impl Owlqn {
     fn falls_enough(&self, best: &Best, objective: f64) -> bool {
         let moved = self.trial.iter().zip(&best.point).zip(&best.subgradient);
         let first_order: f64 = moved.map(|((to, from), g)| (to - from) * g).sum();
-        let slack = self.problem.limits.noise * best.objective.abs();
+        let slack = self.problem.limits.noise_of(best.objective);
         objective <= best.objective + DECREASE * first_order + slack
     }
 
@@ -143,7 +143,7 @@ impl Owlqn {
             promise: best.promise,
             bound: rest::bound(&self.problem.penalty, &best.subgradient),
             enough: limits.gap(best.objective),
-            noise: limits.noise * best.objective.abs(),
+            noise: limits.noise_of(best.objective),
         }
     }
 
@@ -177,7 +177,7 @@ impl Owlqn {
         if self.halvings <= HALVINGS_MAX && (self.halvings <= 8 || self.memory.is_empty()) {
             return self.try_step(best);
         }
-        let noise = self.problem.limits.noise * best.objective.abs();
+        let noise = self.problem.limits.noise_of(best.objective);
         if !self.memory.is_empty() && best.promise > noise {
             self.memory.clear();
             let direction = aligned(&self.memory, &best.subgradient, &self.problem.penalty);

@@ -80,7 +80,7 @@ impl Data {
         (penalty.l1[n - 1], penalty.l2[n - 1]) = (0.0, 0.0);
         let null_loss = self.evaluate(&self.at_zero(&vec![0.0; n])).loss;
         let open = self.loss == Loss::Logistic;
-        let limits = Limits { tolerance, passes_max: 500, noise: 1e-15, null_loss, open };
+        let limits = Limits { tolerance, passes_max: 500, noise: 1e-15, terms: 0.0, null_loss, open };
         Problem { penalty, intercept: true, metric: vec![1.0; n], is_rounded: false, limits }
     }
 

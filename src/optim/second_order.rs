@@ -42,7 +42,7 @@ const BLIND: f64 = 1e-4;
 const SHORTENED_MAX: u32 = 40;
 
 /// How far curvature is lifted first, and at least.
-const LIFT_FIRST: f64 = 0.1;
+const LIFT_FIRST: f64 = 0.01;
 const LIFT_LEAST: f64 = 1e-14;
 /// Of what a model promises, a step that keeps more than the first lets curvature be lifted less, one that keeps less than the second more.
 const KEPT: (f64, f64) = (0.75, 0.25);
@@ -206,14 +206,14 @@ impl SecondOrder {
 
     fn falls_enough(&self, last: &Best, objective: f64) -> bool {
         let length = 0.5f64.powi(self.halvings as i32);
-        let slack = self.problem.limits.noise * last.objective.abs();
+        let slack = self.problem.limits.noise_of(last.objective);
         objective <= last.objective + DECREASE * length * last.slope + slack
     }
 
     /// Half the step, or the end when there is nothing left of it.
     fn shorten(&mut self, last: Best) -> Status {
         self.halvings += 1;
-        let is_much = last.gap > 1e3 * self.problem.limits.noise * last.objective.abs();
+        let is_much = last.gap > 1e3 * self.problem.limits.noise_of(last.objective);
         self.shortened += u32::from(is_much && self.schedule.sample().is_all());
         let is_stuck = is_much && self.halvings > HALVINGS_MAX;
         // With all of the chord's curvature a step cannot be too long.
@@ -227,7 +227,7 @@ impl SecondOrder {
             return self.done(last, false, "steps by the Hessian are too long".into(), Vec::new());
         }
         if self.halvings > HALVINGS_MAX || self.at_limit() {
-            let resolved = last.gap <= 1e3 * self.problem.limits.noise * last.objective.abs();
+            let resolved = last.gap <= 1e3 * self.problem.limits.noise_of(last.objective);
             let reason =
                 if self.at_limit() { "pass limit" } else { "no further decrease at the precision of the data" };
             return self.done(last, resolved && !self.at_limit(), reason.into(), Vec::new());
@@ -248,7 +248,7 @@ impl SecondOrder {
         if !self.problem.is_rounded {
             return;
         }
-        let is_noise = promised <= self.problem.limits.noise * before.abs();
+        let is_noise = promised <= self.problem.limits.noise_of(before);
         let kept = (before - objective) / promised.max(f64::MIN_POSITIVE);
         if self.halvings > 0 || (kept < KEPT.1 && !is_noise) {
             self.lift = (self.lift * LIFTS.1).min(1.0);
@@ -381,7 +381,7 @@ impl SecondOrder {
             return self.done(best, true, format!("estimated gap {share:.1e} of the objective"), warnings);
         }
         let stalled = self.last_gap.is_some_and(|last| best.gap > 0.5 * last);
-        if stalled && best.gap <= limits.noise * best.objective.abs() {
+        if stalled && best.gap <= limits.noise_of(best.objective) {
             return self.done(best, true, "the precision of the data is reached".into(), Vec::new());
         }
         if self.at_limit() {
