@@ -2,6 +2,10 @@
 
 use super::failure::spelt_out;
 
+/// Most characters of a cell, and of the value of a name.
+const CELL_MAX: usize = 200;
+const VALUE_MAX: usize = 4_000;
+
 /// A table to be filled line by line.
 #[derive(Clone, Debug, Default)]
 pub struct Table {
@@ -14,7 +18,7 @@ impl Table {
     /// A table with a heading; a title that begins with `>` stands to the right, as its column does.
     pub fn with_head(titles: &[&str]) -> Table {
         let right = titles.iter().map(|title| title.starts_with('>')).collect();
-        let head = titles.iter().map(|title| spelt_out(title.strip_prefix('>').unwrap_or(title))).collect();
+        let head = titles.iter().map(|title| cut(title.strip_prefix('>').unwrap_or(title), CELL_MAX)).collect();
         Table { lines: vec![head], right, head: true }
     }
 
@@ -25,12 +29,12 @@ impl Table {
 
     /// Add a line.
     pub fn line(&mut self, cells: impl IntoIterator<Item = impl Into<String>>) {
-        self.lines.push(cells.into_iter().map(|cell| spelt_out(&cell.into())).collect());
+        self.lines.push(cells.into_iter().map(|cell| cut(&cell.into(), CELL_MAX)).collect());
     }
 
     /// Add a name and its value.
     pub fn pair(&mut self, name: &str, value: impl Into<String>) {
-        self.lines.push(vec![name.to_string(), spelt_out(&value.into())]);
+        self.lines.push(vec![cut(name, CELL_MAX), cut(&value.into(), VALUE_MAX)]);
     }
 
     /// The text, indented by `indent` blanks, without a final line break.
@@ -58,6 +62,15 @@ impl Table {
     }
 }
 
+/// What data say, spelt out, and cut where it is longer than anyone reads.
+fn cut(text: &str, most: usize) -> String {
+    let text = spelt_out(text);
+    match text.char_indices().nth(most) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,5 +89,14 @@ mod tests {
         table.line(["c\r\nd", "1"]);
         assert_eq!(table.text(0).lines().map(str::trim_end).nth(2), Some("c\\r\\nd           1"));
         assert!(table.text(0).starts_with("a\\nb    \\u{1b}[31m\n"), "{}", table.text(0));
+    }
+
+    /// A level may be a whole text.
+    #[test]
+    fn a_long_cell_is_cut() {
+        let mut table = Table::with_head(&["level", ">rows"]);
+        table.line([&"x".repeat(70_000), "1"]);
+        table.line(["y", "2"]);
+        assert_eq!(table.text(0).lines().map(str::len).max(), Some(CELL_MAX + 3 + 2 + 4));
     }
 }
