@@ -321,6 +321,57 @@ fn what_was_missing_in_training_is_missing_in_new_rows() {
 }
 
 #[test]
+fn texts_for_missing_values_may_be_beside_the_usual_ones() {
+    let scratch = tempfile::tempdir().expect("temporary folder");
+    let folder = scratch.path();
+    write(folder, "d.csv", "label,x\n1,1\n2,\n4,NA\n3,-\n4,4\n");
+    let message = fails(folder, "train d.csv --model linear --numeric x -o run -q", 1);
+    assert!(message.contains("line 5") && message.contains("pass --null-values default,'-' if"), "{message}");
+    ok(folder, "train d.csv --model linear --numeric x --null-values default,- -o run -q");
+    assert!(ok(folder, "inspect run.data").contains("60.00 %"));
+    write(folder, "n.csv", "x\n-\nNA\n\n");
+    let predicted = ok(folder, "predict run n.csv -o - -q");
+    let values: Vec<&str> = predicted.lines().skip(1).collect();
+    assert!(values.len() >= 2 && values[0] == values[1], "{predicted}");
+}
+
+/// Half the mean deviance is the objective without a penalty, computed in other ways; deviances are small beside their terms here.
+#[test]
+fn objectives_are_half_the_deviance_of_the_same_rows() {
+    let scratch = tempfile::tempdir().expect("temporary folder");
+    let folder = scratch.path();
+    // R's `women`: weights of 15 heights.
+    let weights = [115, 117, 120, 123, 126, 129, 132, 135, 139, 142, 146, 150, 154, 159, 164];
+    let rows: String =
+        weights.iter().enumerate().map(|(i, w)| format!("{},{}\n", 58 + i, f64::from(*w) + 0.01)).collect();
+    write(folder, "women.csv", &format!("height,label\n{rows}"));
+    for model in ["poisson", "gamma", "tweedie"] {
+        let trained = ok(folder, &format!("train women.csv --model {model} -o run -q --force --json"));
+        let trained: serde_json::Value = serde_json::from_str(&trained).expect("JSON");
+        let evaluated = ok(folder, "evaluate run women.csv -q --json");
+        let evaluated: serde_json::Value = serde_json::from_str(&evaluated).expect("JSON");
+        let figure = &evaluated["evaluation"]["figures"][0];
+        let deviance = figure["value"].as_f64().filter(|_| figure["name"] == "deviance").expect("a number");
+        let objective = trained["models"][0]["objective"].as_f64().expect("a number");
+        assert!((2.0 * objective / deviance - 1.0).abs() < 1e-6, "{model}: {objective} and {deviance}");
+    }
+}
+
+/// No arithmetic tells such objectives from 0.
+#[test]
+fn constant_labels_are_met() {
+    let scratch = tempfile::tempdir().expect("temporary folder");
+    let folder = scratch.path();
+    write(folder, "d.csv", "x,label\n1,5\n2,5\n3,5\n");
+    for model in ["linear", "huber", "absolute", "quantile", "poisson", "gamma", "tweedie"] {
+        let trained = ok(folder, &format!("train d.csv --model {model} -o run -q --force --json"));
+        let trained: serde_json::Value = serde_json::from_str(&trained).expect("JSON");
+        let model = &trained["models"][0];
+        assert!(model["converged"] == true && model["passes"].as_u64() < Some(5), "{model}");
+    }
+}
+
+#[test]
 fn a_date_means_the_same_where_training_had_moments() {
     let scratch = tempfile::tempdir().expect("temporary folder");
     let folder = scratch.path();

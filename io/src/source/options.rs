@@ -9,6 +9,15 @@ pub const NULL_MARKERS: &[&str] = &[
     "", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "-nan", "-NaN", "NULL", "Null", "null", "None", "none", "?", "<NA>",
 ];
 
+/// What stands for a missing value where these texts are named: `default` stands for [`NULL_MARKERS`].
+pub fn null_values(texts: &[String]) -> Vec<String> {
+    let of = |text: &String| match text.as_str() {
+        "default" => NULL_MARKERS.iter().map(|&marker| marker.to_owned()).collect(),
+        _ => vec![text.clone()],
+    };
+    texts.iter().flat_map(of).collect()
+}
+
 /// The type of a column of a text format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TextType {

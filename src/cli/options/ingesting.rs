@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use gristmill_io::ingest::{Impute, IngestOptions};
 use gristmill_io::roles::Roles;
+use gristmill_io::source::options::null_values;
 use gristmill_kernels::dtype::DType;
 
 use super::reading::delimiter;
@@ -106,7 +107,7 @@ impl IngestingOptions {
             format: reading.format.clone(),
             delimiter: reading.delimiter.as_deref().map(delimiter).transpose()?.map(char::from),
             header: reading.header,
-            null_values: (!reading.null_values.is_empty()).then(|| reading.null_values.clone()),
+            null_values: (!reading.null_values.is_empty()).then(|| null_values(&reading.null_values)),
             index_base: reading.index_base,
             force,
             ..IngestOptions::default()

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use gristmill_io::source::SourceOptions;
+use gristmill_io::source::options::null_values;
 
 use crate::error::{Error, Result};
 
@@ -17,7 +18,8 @@ pub struct ReadingOptions {
     /// CSV: whether the first line holds names (without, columns are column_1, column_2, ...)
     #[arg(long, value_name = "true|false")]
     pub header: Option<bool>,
-    /// Text formats: texts that stand for a missing value, separated by commas [default: empty, NA, NaN, null, ...]
+    /// Text formats: texts that stand for a missing value in place of the usual ones, separated by commas; `default` names these
+    /// [default: empty, NA, NaN, null, ...]
     #[arg(long, value_name = "TEXTS", value_delimiter = ',', allow_hyphen_values = true)]
     pub null_values: Vec<String>,
     /// libsvm: what indices count from, 0 or 1 [default: 1, unless an index 0 occurs]
@@ -39,7 +41,7 @@ impl ReadingOptions {
         };
         options.delimiter = self.delimiter.as_deref().map(delimiter).transpose()?;
         if !self.null_values.is_empty() {
-            options.null_values = self.null_values.clone();
+            options.null_values = null_values(&self.null_values);
         }
         Ok(options)
     }

@@ -189,13 +189,13 @@ fn misfit(plan: &Plan, text: &[u8], at: usize, column: usize) -> (String, String
         shown.push('…');
     }
     if plan.columns[column].is_given {
-        let help = format!("Mend it, or pass --null-values '{shown}' if it stands for a missing value");
+        let help = format!("Mend it, or {}", plan.nulls.with(&shown));
         return (format!("expected {expected}, found '{shown}'"), help);
     }
     let as_number = if fast_float2::parse::<f64, _>(found.trim()).is_ok() {
         format!("pass --numeric {name} to read the column as decimal numbers")
     } else {
-        format!("pass --null-values '{shown}' if it stands for a missing value")
+        plan.nulls.with(&shown)
     };
     let help = format!(
         "The type was inferred from the first rows: {as_number}, --categorical {name} to read it as text, or --ignore {name}"

@@ -35,6 +35,15 @@ impl NullMarkers {
         }
     }
 
+    /// What to tell someone whose value is none of them: the flag that names it too.
+    pub fn with(&self, value: &str) -> String {
+        match (value.contains(','), self.own) {
+            (true, _) => "write numbers with a point for decimals and nothing between thousands".into(),
+            (_, false) => format!("pass --null-values default,'{value}' if it stands for a missing value"),
+            (_, true) => format!("add '{value}' to --null-values if it stands for a missing value"),
+        }
+    }
+
     /// True when some marker looks like a number (`-999`), so that no number is safe from being one.
     pub fn any_number(&self) -> bool {
         self.any_number

@@ -276,7 +276,7 @@ fn a_given_type_is_kept_and_a_source_that_is_settled_may_be_empty() {
     let error = fails("a,x\n1,2\n7,eight\n", &given);
     assert_eq!(
         error,
-        ", line 3, column 'x': expected a number, found 'eight'. Mend it, or pass --null-values 'eight' if it stands for a missing value"
+        ", line 3, column 'x': expected a number, found 'eight'. Mend it, or pass --null-values default,'eight' if it stands for a missing value"
     );
     let batch = read_bytes(b"a,x\n", &given).unwrap();
     assert_eq!((batch.num_rows(), batch.num_columns()), (0, 2));
