@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use gristmill_kernels::ops::gram::Shape as GramShape;
+
 use super::names;
 use super::setup::Setup;
 use super::space::Stored;
@@ -92,6 +94,12 @@ fn check_totals(setup: &Setup<'_>, totals: &Totals, rows: &str, what_to_do: &str
 
 /// A model can be used and kept as JSON when its numbers are finite.
 pub fn check_finite(setup: &Setup<'_>, model: &Fitted) -> Result<()> {
+    // What a loss counts as where rows are beyond all bounds of its sums.
+    if model.loss == f64::MAX {
+        return Err(Error::training(
+            "the training diverged: where it ended, rows are too far off for a loss. Use a smaller --learning-rate, or another start",
+        ));
+    }
     let parameters = setup.space.mean.len().max(1);
     let is_not = |numbers: &[f64]| numbers.iter().position(|number| !number.is_finite());
     let what = match is_not(&model.weights).or_else(|| is_not(&model.coefficients)) {
@@ -125,9 +133,12 @@ impl Answer {
             let listed = Answer::list(setup, &constant);
             answer.warnings.push(format!("Constant in the training rows, coefficient 0: {listed}."));
         }
-        if setup.space.far.len() > 1 {
+        // The levels of a category are together a column of ones.
+        let has_levels = setup.gram_shapes().iter().any(|shape| matches!(shape, GramShape::Codes(_)));
+        if setup.space.far.len() + usize::from(has_levels) > 1 && !setup.space.far.is_empty() {
+            let from = if has_levels { " from categories" } else { "" };
             answer.warnings.push(format!(
-                "Without an intercept these columns cannot be told apart well, as they vary little beside their distance from 0, and the \
+                "Without an intercept these columns cannot be told apart well{from}, as they vary little beside their distance from 0, and the \
                  answer may be far from the best: {}. Leave --intercept false out, or subtract a constant from them in the source.",
                 Answer::list(setup, &setup.space.far)
             ));

@@ -59,7 +59,7 @@ pub fn train(dataset: &Dataset, plan: &TrainPlan, start: Start, company: &Compan
         if setup.margins_of_row() > 1 { 0.0 } else { setup.model.margin(known.all.label / known.all.weight) };
     lane(&setup).span("open", began, None);
     let clock = Clock { began, opening_seconds: began.elapsed().as_secs_f64(), checkpointing_seconds: 0.0 };
-    if setup.is_wide() {
+    if setup.wide {
         Training::<f64>::new(&setup, plan, known, clock).run(start)
     } else {
         Training::<f32>::new(&setup, plan, known, clock).run(start)

@@ -33,6 +33,8 @@ pub struct Setup<'a> {
     pub stream: TileStream<'a>,
     /// The model.
     pub model: Box<dyn Model>,
+    /// True when all arithmetic is `f64`.
+    pub wide: bool,
     /// Who is around.
     pub company: &'a Company<'a>,
     /// Statistics of all training rows.
@@ -109,7 +111,7 @@ impl<'a> Setup<'a> {
             )));
         }
         let threads = machine::threads(plan.threads);
-        let wide = is_wide(dataset, &*model);
+        let wide = is_wide(dataset, &*model, plan);
         let shares = Shares::new(dataset, plan, &Needs { threads, joint, against: against.max(1), wide });
         let mut options = StreamOptions::new(Split::Train);
         options.grains = Some(own_grains.clone());
@@ -131,6 +133,7 @@ impl<'a> Setup<'a> {
         }
         let grain_rows = dataset.manifest().grain_rows;
         Ok(Setup {
+            wide,
             cut: cut(dataset, joint),
             centre: 0.0,
             offset: offset(columns, &*model, target.units)?,
@@ -265,18 +268,14 @@ impl<'a> Setup<'a> {
             })
             .sum()
     }
-
-    /// True when all arithmetic is `f64`.
-    pub fn is_wide(&self) -> bool {
-        is_wide(self.dataset, &*self.model)
-    }
 }
 
 /// True when some number of a row is `f64`, or the loss has a kink, of which solvers see less than the rounding of a margin in
-/// `f32`, or it is a deviance, which may be as small beside its terms.
-fn is_wide(dataset: &Dataset, model: &dyn Model) -> bool {
+/// `f32`, or solvers see a deviance, which may be as small beside its terms.
+fn is_wide(dataset: &Dataset, model: &dyn Model, plan: &TrainPlan) -> bool {
+    let by_passes = plan.online.as_ref().is_none_or(|online| online.then.is_some());
     model.kink().is_some()
-        || matches!(model.task(), Task::Deviance(_))
+        || (matches!(model.task(), Task::Deviance(_)) && by_passes)
         || dataset.manifest().columns.iter().any(|column| {
             column.kind.scalar_dtype() == Some(DType::F64)
                 || matches!(column.kind, Kind::Vector { dtype: DType::F64, .. })

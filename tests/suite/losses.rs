@@ -229,3 +229,18 @@ fn a_start_far_from_all_labels_is_no_minimum() {
         }
     }
 }
+
+/// The levels of a category are together what such a column nearly is, a column of ones.
+#[test]
+fn a_far_column_beside_levels_is_warned_of_without_an_intercept() {
+    let scratch = tempfile::tempdir().expect("temporary folder");
+    let folder = scratch.path();
+    let rows = |far: f64| -> String {
+        (0..40).map(|i| format!("{},{},{}\n", far + f64::from(i % 7), ["a", "b", "c"][i as usize % 3], i % 5)).collect()
+    };
+    for (far, is_warned) in [(1e9, true), (10.0, false)] {
+        write(folder, "d.csv", &format!("x,c,label\n{}", rows(far)));
+        let told = ok(folder, "train d.csv --model linear --intercept false -o run -q --force");
+        assert_eq!(told.contains("cannot be told apart well from categories"), is_warned, "{told}");
+    }
+}

@@ -101,7 +101,7 @@ fn delimiter(file: &SourceFile, options: &SourceOptions) -> Result<u8> {
     let head = file.head(SNIFF_BYTES as u64)?;
     let head = plain_head(&head, SNIFF_BYTES)
         .map_err(|error| Error::data(&file.path, format!("cannot decompress: {error}")).help(super::guard::DAMAGED))?;
-    Ok(sniff::delimiter(head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&head)))
+    sniff::delimiter(&file.path, head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&head))
 }
 
 /// Names from the header of the first file, types from the first rows of all.

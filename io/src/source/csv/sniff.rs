@@ -1,7 +1,9 @@
 //! What the head of a CSV file tells (stage 1): the delimiter, and the names of the columns.
 //!
 //! The delimiter is the one of comma, tab, semicolon and bar that splits the first records into the same number of fields, at
-//! least two (the most, where several do); comma where none does.
+//! least two (the most, where several do, and none where two of them make as many); comma where none does.
+
+use std::path::Path;
 
 use super::fields::record;
 use crate::error::{Error, Place, Result};
@@ -12,16 +14,24 @@ const CANDIDATES: [u8; 4] = [b',', b'\t', b';', b'|'];
 /// Records that a delimiter must split evenly.
 const RECORDS: usize = 50;
 
-/// The delimiter that fits `head`, the first bytes of a file.
-pub fn delimiter(head: &[u8]) -> u8 {
-    let mut best = (1, b',');
-    for candidate in CANDIDATES {
-        let width = even_width(head, candidate).unwrap_or(0);
-        if width > best.0 {
-            best = (width, candidate);
+/// The delimiter that fits `head`, the first bytes of the file at `path`.
+///
+/// # Errors
+/// When two fit alike.
+pub fn delimiter(path: &Path, head: &[u8]) -> Result<u8> {
+    let widths = CANDIDATES.map(|candidate| (even_width(head, candidate).unwrap_or(0), candidate));
+    let most = widths.iter().map(|&(width, _)| width).max().unwrap_or(0);
+    let named = |delimiter: u8| if delimiter == b'\t' { "tab".into() } else { format!("'{}'", char::from(delimiter)) };
+    match widths.iter().filter(|&&(width, _)| width == most).collect::<Vec<_>>()[..] {
+        _ if most < 2 => Ok(b','),
+        [(_, one), (_, other), ..] => {
+            let (one, other) = (named(*one), named(*other));
+            let message = format!("{one} and {other} both split the first records into {most} fields each");
+            Err(Error::data(path, message).help(format!("Pass --delimiter {one} or --delimiter {other}")))
         }
+        [(_, one)] => Ok(*one),
+        [] => Ok(b','),
     }
-    best.1
 }
 
 /// Number of fields of the first records, when it is the same for all of them.
@@ -49,7 +59,7 @@ fn even_width(head: &[u8], delimiter: u8) -> Option<usize> {
 /// # Errors
 /// For names that matter and are empty or stand twice, for names that are no UTF-8, and for a line of numbers where `may_be_data`.
 pub fn names(
-    path: &std::path::Path,
+    path: &Path,
     header: &[u8],
     delimiter: u8,
     may_be_data: bool,
@@ -100,21 +110,27 @@ fn looks_like_data(names: &[String]) -> bool {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::path::Path;
 
     fn names_of(header: &str) -> std::result::Result<Vec<String>, String> {
         names(Path::new("x.csv"), header.as_bytes(), b',', true, &SourceOptions::default())
             .map_err(|error| error.to_string())
     }
 
+    /// None where it has to be told.
+    fn of(head: &[u8]) -> Option<u8> {
+        delimiter(Path::new("x.csv"), head).ok()
+    }
+
     #[test]
     fn the_delimiter_is_the_one_that_splits_evenly() {
-        assert_eq!(delimiter(b"a,b\n1,2\n"), b',');
-        assert_eq!(delimiter(b"a;b;c\n1,5;2,5;x\n1,5;2;x\n"), b';');
-        assert_eq!(delimiter(b"a\tb\n1\t\"x,y\tz\"\n"), b'\t');
-        assert_eq!(delimiter(b"a|b|c\n1|2|3\n4|5"), b'|');
-        assert_eq!(delimiter(b"only\none\n"), b',');
-        assert_eq!(delimiter(b""), b',');
+        assert_eq!(of(b"a,b\n1,2\n"), Some(b','));
+        assert_eq!(of(b"a;b;c\n1,5;2,5;x\n1,5;2;x\n"), Some(b';'));
+        assert_eq!(of(b"a\tb\n1\t\"x,y\tz\"\n"), Some(b'\t'));
+        assert_eq!(of(b"a|b|c\n1|2|3\n4|5"), Some(b'|'));
+        assert_eq!(of(b"only\none\n"), Some(b','));
+        assert_eq!(of(b""), Some(b','));
+        let both = delimiter(Path::new("x.csv"), b"Price, EUR;Size, m2;y\n100,5;20,5;1\n").map_err(|e| e.to_string());
+        assert!(both.unwrap_err().contains("',' and ';' both split the first records into 3 fields each"));
     }
 
     #[test]
@@ -146,7 +162,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_head_gives_a_candidate(head in "[a;,|\t\"\n]{0,60}") {
-            prop_assert!(CANDIDATES.contains(&delimiter(head.as_bytes())));
+            prop_assert!(of(head.as_bytes()).is_none_or(|found| CANDIDATES.contains(&found)));
         }
     }
 }
