@@ -239,7 +239,7 @@ fn a_far_column_beside_levels_is_warned_of_without_an_intercept() {
         (0..40).map(|i| format!("{},{},{}\n", far + f64::from(i % 7), ["a", "b", "c"][i as usize % 3], i % 5)).collect()
     };
     for (far, is_warned) in [(1e9, true), (10.0, false)] {
-        write(folder, "d.csv", &format!("x,c,label\n{}", rows(far)));
+        write(folder, "d.csv", format!("x,c,label\n{}", rows(far)));
         let told = ok(folder, "train d.csv --model linear --intercept false -o run -q --force");
         assert_eq!(told.contains("cannot be told apart well from categories"), is_warned, "{told}");
     }

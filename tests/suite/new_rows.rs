@@ -344,7 +344,7 @@ fn objectives_are_half_the_deviance_of_the_same_rows() {
     let weights = [115, 117, 120, 123, 126, 129, 132, 135, 139, 142, 146, 150, 154, 159, 164];
     let rows: String =
         weights.iter().enumerate().map(|(i, w)| format!("{},{}\n", 58 + i, f64::from(*w) + 0.01)).collect();
-    write(folder, "women.csv", &format!("height,label\n{rows}"));
+    write(folder, "women.csv", format!("height,label\n{rows}"));
     for model in ["poisson", "gamma", "tweedie"] {
         let trained = ok(folder, &format!("train women.csv --model {model} -o run -q --force --json"));
         let trained: serde_json::Value = serde_json::from_str(&trained).expect("JSON");
